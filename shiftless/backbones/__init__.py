@@ -1,0 +1,1 @@
+"""Backbones: one adapter a model family, on unmodified diffusers and transformers classes."""

@@ -1,0 +1,87 @@
+"""The Backbone protocol: what a model family must offer to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from shiftless.conditions.condition import Condition
+from shiftless.noise import Schedule
+from shiftless.taps.names import Tap
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The facts about a model that the reading loop needs.
+
+    name        what the user loaded
+    family      "sd", "sdxl", "ddpm", "dit", "vit" ...
+    size        the longer side in pixels that it was trained at
+    multiple    every side fed must be a multiple of this many pixels
+    latent      (channels, stride) of what encode_image returns; stride in pixels a cell
+    takes_text  whether a prompt means anything to it
+    takes_noise whether noise is added before reading (a ViT or CleanDIFT takes none)
+    """
+
+    name: str
+    family: str
+    size: int
+    multiple: int
+    latent: tuple[int, int]
+    takes_text: bool = True
+    takes_noise: bool = True
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one denoiser call gave.
+
+    maps        tap name -> B C H W, in the order asked for
+    prediction  B C h w, the denoiser's own output; None when it was stopped after the last tap
+    """
+
+    maps: dict[str, torch.Tensor]
+    prediction: torch.Tensor | None
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """One model family, fitted onto the unmodified class by forward hooks.
+
+    `denoise` given taps stops after the last one unless `full` asks for the prediction too.
+    A family without noise or text ignores what it does not take; `spec` says which.
+    """
+
+    spec: Spec
+    taps: tuple[Tap, ...]
+    schedule: Schedule
+    device: torch.device
+    dtype: torch.dtype
+
+    def encode_image(
+        self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """B 3 H W in [-1, 1] -> the clean latent B c h w; `noise` B c h w draws the posterior sample."""
+
+    def encode_prompt(self, prompts: Sequence[str]) -> Condition:
+        """B texts of any length -> their Condition."""
+
+    def denoise(
+        self,
+        latent: torch.Tensor,
+        timestep: int,
+        condition: Condition,
+        taps: Sequence[Tap] = (),
+        *,
+        full: bool = False,
+    ) -> Reading:
+        """B c h w noisy latent at `timestep` -> the taps' maps, and the prediction if no taps or `full`."""
+
+    def predict_clean(self, latent: torch.Tensor, prediction: torch.Tensor, timestep: int) -> torch.Tensor:
+        """The clean latent that `prediction` at `timestep` stands for (epsilon, v or sample), B c h w."""
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        """B c h w clean latent -> pixels B 3 H W, clamped to [-1, 1]."""

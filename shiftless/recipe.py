@@ -1,0 +1,180 @@
+"""Recipe: one way to read an image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from shiftless.errors import BadInput
+
+LATENTS = ("mean", "sample")
+FITS = ("aspect", "squash")
+SCHEDULERS = ("plain", "pndm-reference")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to read an image: where to read, at what noise, steered by what.
+
+    timestep  how much noise is added before reading, in steps of 1000; larger is noisier
+    taps      names or globs of the places to read (``shiftless taps MODEL`` lists them)
+    prompt    the text that conditions the model; any length
+    seed      of the noise; the noise of an image depends on (seed, image content, ensemble index) only
+    ensemble  how many noise draws are averaged; the image is encoded once
+    size      longer side in pixels that the model sees; None is the model's own
+    fit       "aspect" keeps the shape (sides rounded to what the model can take), "squash" makes it square
+    latent    "mean" of the encoder's posterior, or a "sample" of it, as the papers do
+    scheduler "plain": timestep t is t; "pndm-reference": t runs at t + 1, as the GDF and GATE codes do
+    label     a name for tables; takes no part in equality
+
+    Raises BadInput for a value that no model could take.
+
+    >>> base = Recipe(timestep=50, taps=("up1", "up2"))
+    >>> base.but(prompt="a photo of a horse").prompt
+    'a photo of a horse'
+    >>> Recipe.from_toml(base.to_toml()) == base
+    True
+    """
+
+    timestep: int = 50
+    taps: tuple[str, ...] = ("up1",)
+    prompt: str = ""
+    seed: int = 0
+    ensemble: int = 1
+    size: int | None = None
+    fit: str = "aspect"
+    latent: str = "mean"
+    scheduler: str = "plain"
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        taps = (self.taps,) if isinstance(self.taps, str) else tuple(self.taps)
+        object.__setattr__(self, "taps", taps)
+        if not taps or not all(isinstance(tap, str) and tap for tap in taps):
+            raise BadInput(f"taps={self.taps!r}: give at least one tap name, such as taps=('up1',)")
+        _whole("timestep", self.timestep, 0, 999, "larger is noisier")
+        _whole("seed", self.seed, 0, 2**63 - 1, "any whole number")
+        _whole("ensemble", self.ensemble, 1, 1024, "noise draws to average")
+        if self.size is not None:
+            _whole("size", self.size, 16, 8192, "longer side in pixels")
+        if not isinstance(self.prompt, str):
+            raise BadInput(f"prompt={self.prompt!r}: give a text, or '' for none")
+        _one_of("fit", self.fit, FITS)
+        _one_of("latent", self.latent, LATENTS)
+        _one_of("scheduler", self.scheduler, SCHEDULERS)
+
+    def but(self, **changes: Any) -> Recipe:
+        """Return a variant with some fields changed; an unknown field raises BadInput.
+
+        >>> Recipe().but(timestep=261).timestep
+        261
+        """
+        _known_fields(changes)
+        return replace(self, **changes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values().items()))
+
+    def _values(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "label"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that differ from the defaults, as plain values.
+
+        >>> Recipe(seed=3).to_dict()
+        {'seed': 3}
+        """
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        if "taps" in plain:
+            plain["taps"] = list(plain["taps"])
+        return plain
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """Build a recipe from plain values; raises BadInput for unknown fields.
+
+        >>> Recipe.from_dict({"taps": ["up1"], "timestep": 261}).timestep
+        261
+        """
+        _known_fields(values)
+        values = dict(values)
+        if isinstance(values.get("taps"), Iterable) and not isinstance(values["taps"], str):
+            values["taps"] = tuple(values["taps"])
+        return cls(**values)
+
+    def to_toml(self) -> str:
+        """Write the recipe as TOML, defaults left out.
+
+        >>> print(Recipe(timestep=10, prompt='a "good" dog').to_toml())
+        timestep = 10
+        prompt = "a \\"good\\" dog"
+        """
+        return "\n".join(f"{name} = {_toml_value(value)}" for name, value in self.to_dict().items())
+
+    @classmethod
+    def from_toml(cls, text: str) -> Recipe:
+        """Read a recipe from TOML text; raises BadInput if it is not TOML.
+
+        >>> Recipe.from_toml('taps = ["up1", "up2"]').taps
+        ('up1', 'up2')
+        """
+        try:
+            import tomllib
+        except ModuleNotFoundError:  # Python 3.10
+            import tomli as tomllib
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise BadInput(f"the recipe is not valid TOML: {error}") from None
+        return cls.from_dict(values)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Recipe:
+        """Read a recipe file; raises BadInput naming the file."""
+        try:
+            return cls.from_toml(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"{path}: the recipe file cannot be read ({error})") from None
+        except BadInput as error:
+            raise BadInput(f"{path}: {error}") from None
+
+    def key(self) -> str:
+        """Return a short digest of what the recipe does, stable across runs and versions.
+
+        Fields at their defaults take no part, so that a field added later changes no key.
+
+        >>> Recipe(label="mine").key() == Recipe().key()
+        True
+        """
+        values = {name: value for name, value in self.to_dict().items() if name != "label"}
+        return hashlib.blake2s(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _whole(name: str, value: object, low: int, high: int, meaning: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise BadInput(f"{name}={value!r}: give a whole number from {low} to {high} ({meaning})")
+
+
+def _one_of(name: str, value: object, legal: tuple[str, ...]) -> None:
+    if value not in legal:
+        raise BadInput(f"{name}={value!r}: must be one of {', '.join(legal)}")
+
+
+def _known_fields(values: dict[str, Any]) -> None:
+    known = [f.name for f in fields(Recipe)]
+    for name in values:
+        if name not in known:
+            raise BadInput(f"a recipe has no field {name!r}; its fields are {', '.join(known)}")
+
+
+def _toml_value(value: object) -> str:
+    # TOML basic strings, whole numbers and arrays of strings coincide with JSON, once non-ASCII is kept.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,1 @@
+"""Taps: named places to read inside a model."""
