@@ -1,0 +1,121 @@
+"""FeatureMaps: what a recipe read from one image; Bucket: what several recipes read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from shiftless.errors import BadInput
+from shiftless.image import Frame
+from shiftless.recipe import Recipe
+from shiftless.taps.names import Tap
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMaps(Mapping[str, torch.Tensor]):
+    """Named maps of one image: tap name -> 1 C H W, each on its own true grid.
+
+    taps    for each map, its channels, stride (pixels of the image as fed) and place in the model
+    frame   the way between original pixels and the image as the model saw it
+    recipe  how it was read
+    name    the image's file, or "image"
+    words   the prompt's tokens, one for each channel of a cross-attention map
+
+    >>> from shiftless.image import Frame
+    >>> frame = Frame(original=(100, 200), fed=(64, 128))
+    >>> maps = FeatureMaps({"up1": torch.zeros(1, 8, 4, 8)}, {"up1": Tap("up1", 8, 16, "")}, frame)
+    >>> maps
+    FeatureMaps(image, 200x100 pixels read as 128x64: up1 8x4x8 stride 16)
+    """
+
+    maps: dict[str, torch.Tensor]
+    taps: dict[str, Tap]
+    frame: Frame
+    recipe: Recipe = Recipe()
+    name: str = "image"
+    words: tuple[str, ...] = ()
+
+    def __getitem__(self, tap: str) -> torch.Tensor:
+        if tap not in self.maps:
+            raise BadInput(f"these features hold no tap {tap!r}; they hold {', '.join(self.maps)}")
+        return self.maps[tap]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.maps)
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def __repr__(self) -> str:
+        (h, w), (fh, fw) = self.frame.original, self.frame.fed
+        return f"FeatureMaps({self.name}, {w}x{h} pixels read as {fw}x{fh}: {self.describe()})"
+
+    def describe(self) -> str:
+        """Return one line: each tap's channels, grid and stride."""
+        shapes = ((tap, *self.maps[tap].shape[1:]) for tap in self.maps)
+        return " · ".join(f"{tap} {c}x{h}x{w} stride {self.taps[tap].stride}" for tap, c, h, w in shapes)
+
+    def dense(
+        self, taps: Sequence[str] | None = None, grid: tuple[int, int] | None = None, normalise: bool = True
+    ) -> torch.Tensor:
+        """Concatenate maps on one grid: 1 C H W, bilinear.
+
+        taps       which ones (all)
+        grid       (H, W); by default the finest of the chosen maps
+        normalise  make each tap's vectors unit length before joining, so that none drowns the others
+
+        >>> from shiftless.image import Frame
+        >>> two = {"a": torch.rand(1, 3, 2, 2), "b": torch.rand(1, 5, 4, 4)}
+        >>> taps = {"a": Tap("a", 3, 16, ""), "b": Tap("b", 5, 8, "")}
+        >>> FeatureMaps(two, taps, Frame((32, 32), (32, 32))).dense().shape
+        torch.Size([1, 8, 4, 4])
+        """
+        chosen = [self[tap].float() for tap in (taps or list(self.maps))]
+        if grid is None:
+            h, w = max((m.shape[-2:] for m in chosen), key=lambda hw: hw[0] * hw[1])
+            grid = (int(h), int(w))
+        resized = [m if m.shape[-2:] == grid else F.interpolate(m, grid, mode="bilinear") for m in chosen]
+        if normalise:
+            resized = [F.normalize(m, dim=1) for m in resized]
+        return resized[0] if len(resized) == 1 else torch.cat(resized, dim=1)
+
+    def at(self, points: np.ndarray | Sequence[Sequence[float]], taps: Sequence[str] | None = None) -> torch.Tensor:
+        """Read features at N points, (x, y) in original pixels: N C, bilinear.
+
+        Raises BadInput for points that are not finite or lie outside the image.
+        """
+        grid = self.frame.to_unit(self.frame.check_points(points, self.name))
+        where = torch.as_tensor(grid, dtype=torch.float32).view(1, -1, 1, 2) * 2 - 1
+        dense = self.dense(taps)
+        read = F.grid_sample(dense, where.to(dense.device), mode="bilinear", padding_mode="border", align_corners=False)
+        return read[0, :, :, 0].T
+
+
+@dataclass(frozen=True, eq=False)
+class Bucket(Sequence[FeatureMaps]):
+    """K readings of one image, one for each recipe.
+
+    >>> from shiftless.image import Frame
+    >>> one = FeatureMaps({"up1": torch.zeros(1, 8, 4, 4)}, {"up1": Tap("up1", 8, 16, "")}, Frame((64, 64), (64, 64)))
+    >>> Bucket((one, one)).stack("up1").shape
+    torch.Size([2, 1, 8, 4, 4])
+    """
+
+    readings: tuple[FeatureMaps, ...]
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # the two overloads say no more than Sequence does
+        return self.readings[index]
+
+    def __len__(self) -> int:
+        return len(self.readings)
+
+    def __repr__(self) -> str:
+        return f"Bucket of {len(self)}: " + "; ".join(r.recipe.label or r.recipe.key() for r in self)
+
+    def stack(self, tap: str) -> torch.Tensor:
+        """Return one tap of every reading: K B C H W, which is what an amalgamator takes."""
+        return torch.stack([reading[tap] for reading in self.readings])

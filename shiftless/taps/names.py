@@ -1,0 +1,121 @@
+"""Tap names: the grammar, globs, the papers' aliases, and helpful errors.
+
+    up1                         a block's output (after its upsampler, if it has one)
+    up1.res2                    a residual layer's output        up1.res2.increment   what it added
+    up1.attn0                   a transformer's output           up1.attn0.block0     one of its blocks
+    up1.attn0.block0.self.q     queries (k, v too)               up1.attn0.block0.cross.q
+    up1.attn0.block0.ffn.inner  inside the feed-forward layer
+    up1.attn0.block0.cross.map  attention, mean over heads: one channel a prompt token
+    ....cross.map.heads         the same for each head           ....cross.map:horse  for one prompt word
+    up.cross.map.s16            mean over heads and over every layer of the up blocks with stride 16
+    down0.downsampler  up1.upsampler  mid  mid.res0  mid.attn0
+
+Stars and question marks are globs (`up*.cross.map.s*`, `up?.res*`); a glob skips nothing but itself must match.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from shiftless.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A named place to read; data, known before any weight is loaded.
+
+    channels  of the B C H W map; 0 where the prompt's length decides
+    stride    pixels of the image that the model sees, per cell
+    module    path of the hooked module inside the denoiser ("" for a group)
+    kind      "out" of a module, or derived from q and k: "map" (mean over heads), "heads" or "group"
+    members   for a group: the maps that are averaged
+    word      for a map: the prompt word whose tokens are averaged, or "" for every token
+    """
+
+    name: str
+    channels: int
+    stride: int
+    module: str
+    kind: str = "out"
+    members: tuple[str, ...] = ()
+    word: str = ""
+
+
+_REFERENCE = (  # names of the GDF code, and of GATE which builds on it
+    (re.compile(r"^(up|down)-level(\d+)"), r"\1\2"),
+    (re.compile(r"^mid-"), "mid."),
+    (re.compile(r"^mid\.vit"), "mid.attn0"),
+    (re.compile(r"-repeat(\d+)-vit"), r".attn\1"),
+    (re.compile(r"-repeat(\d+)-res"), r".res\1"),
+    (re.compile(r"^mid\.repeat(\d+)-res"), r"mid.res\1"),
+    (re.compile(r"-increment$"), ".increment"),
+    (re.compile(r"-(upsampler|downsampler)-out$"), r".\1"),
+    (re.compile(r"-block(\d+)"), r".block\1"),
+    (re.compile(r"-(self|cross)-(q|k|v|map)$"), r".\1.\2"),
+    (re.compile(r"-ffn-inner$"), ".ffn.inner"),
+    (re.compile(r"-out$"), ""),
+)
+
+
+def from_alias(name: str) -> str:
+    """Translate a paper's tap name into ours; any other name is returned as it is.
+
+    GDF's cross-map and self-map are kept for each head. DIFT counts up blocks; GDF groups attention maps.
+
+    >>> from_alias("up-level1-repeat1-vit-block0-cross-q")
+    'up1.attn1.block0.cross.q'
+    >>> from_alias("up_ft_index=1"), from_alias("up_cross"), from_alias("mid-vit-out")
+    ('up1', 'up.cross.map.s*', 'mid.attn0')
+    """
+    if found := re.fullmatch(r"up_ft(?:_index=)?(\d+)", name):
+        return f"up{found[1]}"
+    if found := re.fullmatch(r"(up|mid|down)_(self|cross)", name):
+        return f"{found[1]}.{found[2]}.map.s*"
+    if not re.match(r"(up|down)-level\d|mid-(vit|repeat)", name):
+        return name
+    for pattern, ours in _REFERENCE:
+        name = pattern.sub(ours, name)
+    return name + ".heads" if name.endswith(".map") else name
+
+
+def select(wanted: Sequence[str], taps: Sequence[Tap], model: str = "this model") -> tuple[Tap, ...]:
+    """Return the taps that names, aliases and globs ask for: in the order asked for, each once.
+
+    Raises BadInput with the nearest right names for one that matches nothing.
+
+    >>> known = [Tap("up1", 8, 16, "a"), Tap("up2", 4, 8, "b"), Tap("up2.attn0.block0.cross.map", 0, 8, "c", "map")]
+    >>> [tap.name for tap in select(["up?"], known)]
+    ['up1', 'up2']
+    >>> select(["up2.attn0.block0.cross.map:horse"], known)[0].word
+    'horse'
+    >>> select(["upp1"], known, "toy")
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: toy has no tap 'upp1'; nearest: up1, up2; `shiftless taps toy` lists them all
+    """
+    by_name = {tap.name: tap for tap in taps}
+    chosen: dict[str, Tap] = {}
+    for asked in wanted:
+        plain, _, word = from_alias(asked.strip()).partition(":")
+        if plain in by_name:
+            found = [by_name[plain]]
+        else:
+            # A plain star means outputs and groups; maps for each head must be named, they are large.
+            found = [t for t in taps if fnmatchcase(t.name, plain) and (t.kind != "heads" or "heads" in plain)]
+        if not found:
+            near = difflib.get_close_matches(plain, by_name, n=4, cutoff=0.3)
+            near = [n for n in near if not n.endswith(".heads")][:3] or list(by_name)[:3]
+            raise BadInput(
+                f"{model} has no tap {asked!r}; nearest: {', '.join(near)}; `shiftless taps {model}` lists them all"
+            )
+        for tap in found:
+            if word:
+                if tap.kind not in ("map", "group") or ".cross." not in tap.name:
+                    raise BadInput(f"tap {asked!r}: ':{word}' picks a prompt word, so it needs a cross-attention map")
+                tap = replace(tap, name=f"{tap.name}:{word}", channels=1, word=word)
+            chosen.setdefault(tap.name, tap)
+    return tuple(chosen.values())
