@@ -1,0 +1,168 @@
+"""Noise: what a timestep means, and the draws that each image gets; larger t is noisier, always."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import operator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from shiftless.errors import BadInput
+
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """How much signal and noise each timestep holds: noisy = alpha(t) clean + sigma(t) noise.
+
+    alphas_cumprod  N values in [0, 1] that never increase: the squared signal of timesteps 0 to N - 1
+    prediction      what the model predicts: "epsilon" the noise, "v_prediction" the velocity
+                    alpha noise - sigma clean (Salimans & Ho 2022), "sample" the clean latent
+
+    Raises BadInput for values that are not a schedule, and each method for a timestep outside it.
+
+    >>> schedule = Schedule.from_betas(0.00085, 0.012, 1000)
+    >>> schedule.sigma(50) < schedule.sigma(500)
+    True
+    """
+
+    alphas_cumprod: torch.Tensor
+    prediction: str = "epsilon"
+
+    def __post_init__(self) -> None:
+        values = torch.as_tensor(self.alphas_cumprod).detach().cpu().float()
+        object.__setattr__(self, "alphas_cumprod", values)
+        if self.prediction not in PREDICTIONS:
+            raise BadInput(f"prediction={self.prediction!r}: must be one of {', '.join(PREDICTIONS)}")
+        if values.ndim != 1 or not len(values) or not ((values >= 0) & (values <= 1)).all():
+            raise BadInput("alphas_cumprod: give a row of values, each in [0, 1]")
+        if (values.diff() > 0).any():
+            t = int((values.diff() > 0).float().argmax())
+            raise BadInput(f"alphas_cumprod rises from timestep {t} to {t + 1}; a larger timestep must be noisier")
+
+    @classmethod
+    def from_betas(
+        cls, start: float, end: float, steps: int, kind: str = "scaled_linear", prediction: str = "epsilon"
+    ) -> Schedule:
+        """Build a schedule from its betas: "linear" (DDPM), or "scaled_linear" in their roots (latent diffusion).
+
+        >>> len(Schedule.from_betas(0.0001, 0.02, 1000, kind="linear"))
+        1000
+        """
+        if kind == "linear":
+            betas = torch.linspace(start, end, steps)
+        elif kind == "scaled_linear":
+            betas = torch.linspace(start**0.5, end**0.5, steps) ** 2
+        else:
+            raise BadInput(f"kind={kind!r}: must be one of linear, scaled_linear")
+        return cls(torch.cumprod(1 - betas, dim=0), prediction)
+
+    @classmethod
+    def none(cls) -> Schedule:
+        """Return the schedule of a model that takes no noise: at every timestep alpha is 1 and sigma 0.
+
+        >>> Schedule.none().sigma(999)
+        0.0
+        """
+        return cls(torch.ones(1000), "sample")
+
+    def __len__(self) -> int:
+        return len(self.alphas_cumprod)
+
+    def alpha(self, t: int) -> float:
+        """Return how much of the clean latent is in a noisy one at timestep t."""
+        return math.sqrt(self._at(t))
+
+    def sigma(self, t: int) -> float:
+        """Return how much noise is in a noisy latent at timestep t."""
+        return math.sqrt(1 - self._at(t))
+
+    def add(self, latent: torch.Tensor, noise: torch.Tensor, t: int) -> torch.Tensor:
+        """Add noise to a clean latent, B C H W each: alpha clean + sigma noise (DDPM, eq. 4).
+
+        >>> Schedule.none().add(torch.ones(1, 4, 2, 2), torch.randn(1, 4, 2, 2), 10).mean().item()
+        1.0
+        """
+        return self.alpha(t) * latent + self.sigma(t) * noise
+
+    def clean(self, latent: torch.Tensor, prediction: torch.Tensor, t: int) -> torch.Tensor:
+        """Return the clean latent that the model's prediction stands for, B C H W.
+
+        Raises BadInput where an epsilon says nothing of it: at a timestep of pure noise.
+
+        >>> schedule = Schedule.from_betas(0.00085, 0.012, 1000)
+        >>> clean, noise = torch.randn(2, 1, 4, 8, 8)
+        >>> torch.allclose(schedule.clean(schedule.add(clean, noise, 500), noise, 500), clean, atol=1e-5)
+        True
+        """
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        if self.prediction == "sample":
+            return prediction
+        if self.prediction == "v_prediction":
+            return alpha * latent - sigma * prediction
+        if alpha == 0:
+            raise BadInput(f"timestep {t} is pure noise, where an epsilon model predicts no image; take a smaller one")
+        return (latent - sigma * prediction) / alpha
+
+    def as_epsilon(self, latent: torch.Tensor, prediction: torch.Tensor, t: int) -> torch.Tensor:
+        """Return the noise that the model's prediction stands for, B C H W.
+
+        Raises BadInput where a predicted sample says nothing of it: at a timestep without noise.
+        """
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        if self.prediction == "epsilon":
+            return prediction
+        if self.prediction == "v_prediction":
+            return sigma * latent + alpha * prediction
+        if sigma == 0:
+            raise BadInput(f"timestep {t} has no noise to predict; take a larger one, or a model that takes noise")
+        return (latent - alpha * prediction) / sigma
+
+    def velocity(self, latent: torch.Tensor, noise: torch.Tensor, t: int) -> torch.Tensor:
+        """Return v = alpha noise - sigma clean (Salimans & Ho 2022, appendix D), B C H W."""
+        return self.alpha(t) * noise - self.sigma(t) * latent
+
+    def _at(self, t: int) -> float:
+        return float(self.alphas_cumprod[_timestep(t, len(self))])
+
+
+def noise_for(digest: str, seed: int, member: int, shape: tuple[int, ...], stream: str = "diffusion") -> torch.Tensor:
+    """Draw an image's own normal noise, C H W float32 on the CPU, whatever batch it is read in.
+
+    digest  of the image's pixels          seed    the recipe's
+    member  which draw of the ensemble     stream  what it is for; "diffusion" and "posterior" are independent
+
+    >>> one, two = (noise_for("ab12", seed=0, member=i, shape=(4, 8, 8)) for i in (0, 1))
+    >>> torch.equal(one, noise_for("ab12", 0, 0, (4, 8, 8))), torch.equal(one, two)
+    (True, False)
+    """
+    key = "\0".join((digest, str(operator.index(seed)), str(operator.index(member)), stream))
+    # NumPy's generator takes all 128 bits of the digest; torch's on the CPU would keep 32 of them.
+    bits = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=16).digest(), "big")
+    generator = np.random.Generator(np.random.PCG64(bits))
+    return torch.from_numpy(generator.standard_normal(tuple(shape), dtype=np.float32))
+
+
+def reference_timestep(t: int) -> int:
+    """Return the timestep that the GDF and GATE codes run at when asked for t: one more, but 999 stays.
+
+    Their PNDM scheduler lists 1000, 999, 999, 998, ... 1, one step off. Raises BadInput outside 0 to 999.
+
+    >>> reference_timestep(50), reference_timestep(999)
+    (51, 999)
+    """
+    return min(_timestep(t, 1000) + 1, 999)
+
+
+def _timestep(t: int, steps: int) -> int:
+    try:
+        whole = operator.index(t)
+    except TypeError:
+        whole = -1
+    if not 0 <= whole < steps:
+        raise BadInput(f"timestep={t!r}: give a whole number from 0 to {steps - 1} (larger is noisier)")
+    return whole
