@@ -1,0 +1,1 @@
+"""Tasks: what features are for. Features in, answers out; never a backbone."""
