@@ -151,7 +151,7 @@ class Frame:
         if found.ndim != 2 or found.shape[1] != 2 or not len(found):
             raise BadInput(f"{name}: points of shape {found.shape}; give at least one, as [(x, y), ...]")
         h, w = self.original
-        finite = np.isfinite(found).all(1)
+        finite = np.asarray(np.isfinite(found).all(1))
         inside = finite & (found >= 0).all(1) & (found <= (w, h)).all(1)
         if not inside.all():
             i = int(np.argmin(inside))
@@ -251,8 +251,8 @@ def _read(path: str, name: str) -> np.ndarray:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 return _decode(image, name)
-    except Image.DecompressionBombError:
-        raise BadInput(f"{name}: over the limit of {MOST_PIXELS} pixels; give a smaller copy") from None
+    except Image.DecompressionBombError as error:
+        raise BadInput(f"{name}: too large to decode ({_one_line(error)}); give a smaller copy") from None
     except UnidentifiedImageError:
         raise BadInput(f"{name}: not a picture that can be read; give a JPEG, PNG, WebP, TIFF, BMP or GIF") from None
     except PermissionError:
@@ -301,7 +301,7 @@ def _array_rgb(array: np.ndarray, name: str) -> np.ndarray:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
         raise BadInput(f"{name}: an array of shape {shape}; give H W, H W 3 or H W 4")
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either byte order
         array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
