@@ -1,0 +1,144 @@
+"""Recipes compare by what they do, survive TOML whatever the prompt says, and refuse what no model could take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shiftless.errors import BadInput
+from shiftless.recipe import FITS, LATENTS, SCHEDULERS, Recipe
+
+# Any text that UTF-8 can hold; lone surrogates cannot be written to a file at all.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+recipes = st.builds(
+    Recipe,
+    timestep=st.integers(0, 999),
+    taps=st.lists(texts.filter(bool), min_size=1, max_size=4).map(tuple),
+    prompt=texts,
+    seed=st.integers(0, 2**63 - 1),
+    ensemble=st.integers(1, 1024),
+    size=st.none() | st.integers(16, 8192),
+    fit=st.sampled_from(FITS),
+    latent=st.sampled_from(LATENTS),
+    scheduler=st.sampled_from(SCHEDULERS),
+    label=texts,
+)
+
+
+@given(recipes)
+def test_toml_gives_the_recipe_back(recipe):
+    back = Recipe.from_toml(recipe.to_toml())
+    assert back == recipe
+    assert back.label == recipe.label
+    assert back.key() == recipe.key()
+    assert hash(back) == hash(recipe)
+
+
+@given(recipes)
+def test_plain_values_give_the_recipe_back(recipe):
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+@given(recipes, recipes)
+def test_equality_hash_and_key_agree(a, b):
+    assert (a == b) == (a.key() == b.key())
+    assert (a != b) or hash(a) == hash(b)
+
+
+@given(texts.filter(lambda text: "\r" not in text))
+def test_a_file_gives_the_recipe_back(tmp_path_factory, prompt):
+    path = tmp_path_factory.mktemp("recipe") / "r.toml"
+    path.write_text(Recipe(prompt=prompt).to_toml(), encoding="utf-8", newline="")
+    assert Recipe.read(path).prompt == prompt
+
+
+def test_a_label_changes_nothing():
+    assert Recipe(label="a") == Recipe(label="b")
+    assert Recipe(label="a").key() == Recipe().key()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"timestep": 51},
+        {"taps": ("up2",)},
+        {"taps": ("up1", "up2")},
+        {"prompt": "a horse"},
+        {"seed": 1},
+        {"ensemble": 2},
+        {"size": 512},
+        {"fit": "squash"},
+        {"latent": "sample"},
+        {"scheduler": "pndm-reference"},
+    ],
+    ids=str,
+)
+def test_every_other_field_changes_the_key(change):
+    varied = Recipe().but(**change)
+    assert varied != Recipe()
+    assert varied.key() != Recipe().key()
+    assert varied.to_dict() == {name: list(v) if isinstance(v, tuple) else v for name, v in change.items()}
+
+
+def test_the_key_is_the_same_in_another_process():
+    code = "from shiftless.recipe import Recipe; print(Recipe(prompt='a \\u00e9', timestep=9).key())"
+    env = {**os.environ, "PYTHONHASHSEED": "1"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert ran.stdout.strip() == Recipe(prompt="a é", timestep=9).key()
+    assert ran.stdout.strip() == "ed5f5a225635290c"  # and in every version: stores on disk are found by it
+
+
+def test_one_tap_may_be_written_without_brackets():
+    assert Recipe(taps="up2").taps == ("up2",)
+    assert Recipe(taps=["up1", "up2"]).taps == ("up1", "up2")
+    assert Recipe.from_toml('taps = "up2"').taps == ("up2",)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"timestep": 1000}, "timestep=1000: give a whole number from 0 to 999"),
+        ({"timestep": -1}, "timestep=-1"),
+        ({"timestep": 50.0}, "timestep=50.0"),
+        ({"timestep": True}, "timestep=True"),
+        ({"taps": ()}, "give at least one tap name"),
+        ({"taps": ("up1", "")}, "give at least one tap name"),
+        ({"taps": (1,)}, "give at least one tap name"),
+        ({"prompt": None}, "prompt=None: give a text"),
+        ({"seed": -1}, "seed=-1"),
+        ({"ensemble": 0}, "ensemble=0: give a whole number from 1"),
+        ({"size": 15}, "size=15: give a whole number from 16"),
+        ({"fit": "pad"}, "fit='pad': must be one of aspect, squash"),
+        ({"latent": "mode"}, "must be one of mean, sample"),
+        ({"scheduler": "ddim"}, "must be one of plain, pndm-reference"),
+        ({"timestamp": 3}, "no field 'timestamp'; its fields are timestep, taps"),
+    ],
+    ids=str,
+)
+def test_bad_values_are_refused_and_legal_ones_named(values, message):
+    for build in (Recipe.from_dict, lambda v: Recipe().but(**v)):
+        with pytest.raises(BadInput, match=message) as caught:
+            build(values)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"timestep = ", "r.toml: the recipe is not valid TOML"),
+        (b"timestep = 5000", "r.toml: timestep=5000"),
+        (b"colour = 1", "r.toml: a recipe has no field 'colour'"),
+        (b"\xff\xfe\x00", "r.toml: the recipe file cannot be read"),
+    ],
+)
+def test_a_bad_recipe_file_is_named(content, message, tmp_path):
+    (tmp_path / "r.toml").write_bytes(content)
+    with pytest.raises(BadInput, match=message):
+        Recipe.read(tmp_path / "r.toml")
+    with pytest.raises(BadInput, match=r"missing\.toml: the recipe file cannot be read"):
+        Recipe.read(tmp_path / "missing.toml")
