@@ -9,7 +9,7 @@ from shiftless.mini.vehicles import VEHICLES
 
 PLACES = {
     "meadow": "in a meadow", "desert": "in the desert", "snow": "in the snow", "beach": "on a beach",
-    "town": "in a town", "forest": "in a forest", "night": "under the stars",
+    "town": "in a town", "forest": "in a forest", "night": "under the stars", "sea": "on the water",
 }  # fmt: skip
 TIMES = {"morning": "in the morning", "day": "at noon", "dusk": "at dusk", "night": "at night"}
 OCCLUDERS = {"fence": "behind a fence", "grass": "behind tall grass", "tree": "behind a tree"}

@@ -27,8 +27,8 @@ _BASE: dict[str, tuple[int, int, int]] = {
 _LIGHT = {
     "day": ((84, 150, 220), (186, 220, 244), (1.0, 1.0, 1.0)),
     "morning": ((128, 170, 214), (250, 222, 196), (1.0, 0.96, 0.90)),
-    "dusk": ((92, 84, 142), (246, 158, 104), (0.98, 0.80, 0.70)),
-    "night": ((18, 24, 56), (52, 66, 112), (0.50, 0.56, 0.78)),
+    "dusk": ((92, 84, 142), (246, 158, 104), (0.98, 0.84, 0.76)),
+    "night": ((18, 24, 56), (52, 66, 112), (0.56, 0.61, 0.80)),
 }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def palette(rng: np.random.Generator, kind: str, attributes: dict[str, Any], lig
             table[LABEL[name]] = second[LABEL[name]] = colour
 
     def named(name: str) -> np.ndarray:
-        return np.array(COLOURS[name], np.float32) + rng.normal(0, 7, 3)
+        return np.array(COLOURS[name], np.float32) + rng.normal(0, 8) + rng.normal(0, 3.5, 3)
 
     if kind in KINDS:
         _creature(rng, kind, attributes, table, second, put, named)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -66,11 +66,13 @@ def pose(rng: np.random.Generator, kind: Kind, calm: bool) -> Bones:
         if fore:
             top = (half * 0.92 + far + swing * 0.12, kind.elbow + tilt * half)
             foot = (top[0] + swing * 0.9 + (0.07 if lift > 0.05 else 0.0), kind.hoof + lift)
-            middle = _reach(top, foot, kind.elbow * 0.50, kind.elbow * 0.50, 1.0)
+            bone = (kind.elbow - kind.hoof) * 0.515
+            middle = _reach(top, foot, bone, bone, 1.0)
         else:
             top = (-half * 0.86 + far + swing * 0.22, kind.stifle - tilt * half)
             foot = (top[0] - 0.10 + swing * 0.9, kind.hoof + lift)
-            middle = _reach(top, foot, kind.stifle * 0.50, kind.stifle * 0.52, -1.0)
+            bone = (kind.stifle - kind.hoof) * 0.53
+            middle = _reach(top, foot, bone, bone, -1.0)
         bones.legs[leg] = (top, middle, foot)
     down = gait == "graze"
     angle = (kind.graze_to if down else kind.neck_angle) + rng.normal(0, 3 if down else 9)
@@ -92,11 +94,24 @@ def pose(rng: np.random.Generator, kind: Kind, calm: bool) -> Bones:
     return bones
 
 
+def _individual(rng: np.random.Generator, kind: Kind) -> Kind:
+    """One animal of its kind: proportions vary a little."""
+    long, neck, head, fat, tail = np.clip(rng.normal(1, 0.06, 5), 0.86, 1.14)
+    return replace(
+        kind,
+        length=kind.length * long,
+        neck=kind.neck * neck,
+        head=kind.head * head,
+        barrel=tuple(r * fat for r in kind.barrel),
+        tail=kind.tail * tail,
+    )
+
+
 def draw_creature(rng: np.random.Generator, name: str, saddle: bool, rider: bool, extras: dict[str, Any]) -> tuple[
     Sketch, dict[str, Point], Bones
 ]:  # fmt: skip
     """Shapes and keypoints of one creature; `extras` gains what was drawn by chance (gait ...)."""
-    kind = KINDS[name]
+    kind = _individual(rng, KINDS[name])
     bones = pose(rng, kind, calm=rider)
     extras["gait"] = bones.gait
     sketch, points = Sketch(), {}
@@ -110,13 +125,14 @@ def draw_creature(rng: np.random.Generator, name: str, saddle: bool, rider: bool
     if "big_ear" not in kind.extras:
         _ear(sketch, kind, bones, points, far=True)
     _body(rng, sketch, kind, bones, points)
+    _neck(rng, sketch, kind, bones)
     for leg in ("nh", "nf"):
         _leg(sketch, kind, bones, leg, points, bool(extras.get("wraps")))
     if saddle:
         from shiftless.mini.riders import draw_saddle
 
         draw_saddle(sketch, bones, kind)
-    _neck_and_head(rng, sketch, kind, bones, points, bool(extras.get("bridle")))
+    _head(rng, sketch, kind, bones, points, bool(extras.get("bridle")))
     if rider:
         from shiftless.mini.riders import draw_rider
 
@@ -266,14 +282,11 @@ def _ear(sketch: Sketch, kind: Kind, bones: Bones, points: dict[str, Point], far
         points["ear"] = middle
 
 
-def _neck_and_head(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: Bones, points: dict[str, Point],
-                   bridle: bool) -> None:  # fmt: skip
+def _neck(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: Bones) -> None:
     root, middle, poll = bones.neck
-    tip, turn = bones.at["tip"], bones.head_turn
     ra, rb = kind.neck_r
     back_in = (root[0] - ra * 0.6, root[1] - ra * 0.2)
     sketch.limb("neck", [back_in, root, middle, poll], [ra * 0.9, ra, (ra * 0.45 + rb * 0.55), rb])
-    r, rm = kind.head_r
     if "mane" in kind.extras or "crest" in kind.extras:
         lean = math.degrees(math.atan2(poll[1] - root[1], poll[0] - root[0])) + 90
         erect = "crest" in kind.extras
@@ -286,6 +299,13 @@ def _neck_and_head(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: 
             sketch.blob("mane", [spine[0], spine[1], spine[2], along(spine[2], poll, 1.0), (low[2][0], low[2][1] - 0.02),
                                  along(low[1], low[2], 0.4, -0.05), (low[1][0], low[1][1] - 0.02), along(low[0], low[1], 0.4, -0.06),
                                  (low[0][0], low[0][1] - 0.05)])  # fmt: skip
+
+
+def _head(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: Bones, points: dict[str, Point],
+          bridle: bool) -> None:  # fmt: skip
+    root, middle, poll = bones.neck
+    tip, turn = bones.at["tip"], bones.head_turn
+    r, rm = kind.head_r
     _horns(sketch, kind, bones, far=True)
     brow = along(poll, tip, 0.12)
     sketch.capsule("head", brow, r, along(poll, tip, 0.82), rm * 1.08)
@@ -325,7 +345,7 @@ def _neck_and_head(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: 
         sketch.limb("mouth", [m0, along(m0, m1, 0.5), m1], [rm * 0.06, rm * 0.09, rm * 0.05])
     points["mouth"] = ray(along(poll, tip, 0.86), turn - 70, rm * 0.6)
     points["poll"] = ray(poll, turn + 118, r * 0.55)
-    points["throat"] = along(middle, poll, 0.55, -rb * 0.5)
+    points["throat"] = along(middle, poll, 0.55, -kind.neck_r[1] * 0.5)
     if "trunk" in kind.extras:
         points["mouth"] = ray(along(poll, tip, 0.6), -100, 0.12)
     _ear(sketch, kind, bones, points, far=False)

@@ -12,7 +12,7 @@ LOOKS = ("photo", "pencil", "nightvision", "embroidery")
 
 _SOFTNESS = {"far": 1.6, "body": 5.0, "near": 1.8, "head": 2.6, "person": 2.0, "vehicle": 4.0, "thing": 2.0, "tack": 1.2}
 _RELIEF = {"far": 0.5, "body": 1.5, "near": 0.6, "head": 0.9, "person": 0.6, "vehicle": 1.0, "thing": 0.7, "tack": 0.28}
-_GRAIN = {"none": 0.0, "coat": 0.035, "ground": 0.05, "cloud": 0.02, "leaf": 0.05, "water": 0.06}
+_GRAIN = {"none": 0.0, "coat": 0.028, "ground": 0.05, "cloud": 0.02, "leaf": 0.05, "water": 0.06}
 _GRAIN_OF = np.array([_GRAIN[t] for t in TEXTURES], np.float32)[TEXTURE_OF]
 _FIELDS = ("coat", "ground", "cloud", "leaf", "water")
 _FLOOR = labels_of("grass", "sand", "dune", "snow", "road", "line", "kerb", "water", "foam", "flower", "flower2")
@@ -35,7 +35,7 @@ def shade(labels: np.ndarray, sun: float) -> np.ndarray:
         gy = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=0.125 * unit)
         lit = (gx * (-sun * 0.55) + gy * 0.85) * (_RELIEF[name] * _SOFTNESS[name] * 0.9)
         total += mask * (lit + 0.10 * (soft - 0.75) * _RELIEF[name])
-    return total
+    return cv2.GaussianBlur(total, (0, 0), 0.65 * unit)  # else its hard borders undo the anti-aliasing
 
 
 def _texture(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:

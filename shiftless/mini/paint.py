@@ -91,9 +91,9 @@ class Sketch:
         place, _ = _spline(len(points), True)
         self.poly(label, place @ np.asarray(points, np.float64))
 
-    def bounds(self) -> tuple[float, float, float, float]:
-        """x0, y0, x1, y1 over all shapes."""
-        points = np.concatenate(self.shapes)
+    def bounds(self, but: np.ndarray | None = None) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1 over all shapes, those whose label a 0/1 table marks left out."""
+        points = np.concatenate([s for s, n in zip(self.shapes, self.labels) if but is None or not but[n]])
         (x0, y0), (x1, y1) = points.min(0), points.max(0)
         return float(x0), float(y0), float(x1), float(y1)
 

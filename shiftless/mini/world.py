@@ -62,17 +62,17 @@ _HEAD = labels_of(
     "head", "muzzle", "trunk_nose", "nostril", "mouth", "ear", "ear_in", "eye", "pupil", "glint", "forelock", "mane",
     "horn", "tusk", "bridle", "neck",
 )  # fmt: skip
-_TRUNKLESS = labels_of(*COATED, "mane", "bridle")
 _VEHICLE = labels_of(
     "paint", "paint2", "trim", "glass", "shine", "tyre", "far_tyre", "rim", "hub", "lamp", "tail_lamp", "frame", "sail"
 )
 
 
+_PERSON = labels_of("far_shoe", "far_trousers", "shirt", "sleeve", "trousers", "shoe", "skin", "hair")
+
+
 def _allowed(name: str) -> np.ndarray:
     side, _, rest = name.partition("_")
     if side in ("near", "far") and rest:
-        leg = side[0] + rest[0]
-        leg = leg.replace("n", "n").replace("f", "f")
         table = _ON_LEG[("n" if side == "near" else "f") + ("f" if rest.startswith("fore") else "h")]
         if name in ("near_fore_elbow", "near_hind_stifle"):
             return table | labels_of("shoulder", "thigh")
@@ -96,8 +96,8 @@ def _choose(rng: np.random.Generator, values: tuple[str, ...], odds: tuple[float
 def _attributes(rng: np.random.Generator, kind: str, rider: bool | None, scene: str | None) -> dict[str, Any]:
     """Everything about the content that is drawn by chance before geometry."""
     a: dict[str, Any] = {}
-    a["scene"] = scene or _choose(rng, SCENES, (0.2, 0.14, 0.14, 0.13, 0.15, 0.14, 0.1))
-    time = _choose(rng, ("day", "morning", "dusk", "night"), (0.46, 0.22, 0.22, 0.10))
+    a["scene"] = scene or _choose(rng, SCENES, (0.21, 0.15, 0.14, 0.14, 0.15, 0.14, 0.07))
+    time = _choose(rng, ("day", "morning", "dusk", "night"), (0.50, 0.22, 0.21, 0.07))
     a["time"] = "night" if a["scene"] == "night" else time
     a["rider"] = a["saddle"] = a["bridle"] = a["wraps"] = a["mane"] = None
     if kind in _KINDS:
@@ -140,7 +140,8 @@ def draw(
 ) -> Picture:
     """Draw the picture of a seed; a look changes how the same scene is rendered, never what is in it.
 
-    The image is H W 3 uint8 RGB. Arguments other than the seed fix what would be drawn by chance.
+    The image is H W 3 uint8 RGB. Arguments other than the seed fix what would be drawn by chance;
+    a boat is always on the water, whatever `scene` says.
     Raises `BadInput` for an unknown look, kind, facing or scene.
 
     >>> picture = draw(3, kind="horse", rider=True)
@@ -162,7 +163,7 @@ def draw(
     a = _attributes(rng, kind, rider, scene)
     creature = kind in _KINDS
     if kind == "boat":
-        a["scene"], a["occluder"] = "beach" if scene is None else scene, None
+        a["scene"], a["occluder"] = "sea", None
     subject: Sketch
     if creature:
         subject, points, _ = draw_creature(rng, kind, bool(a["saddle"]), a["rider"], a)
@@ -171,18 +172,19 @@ def draw(
 
     # place it: the larger side of its box takes a chosen share of the frame
     x0, y0, x1, y1 = subject.bounds()
-    share = float(rng.uniform(0.58, 0.96))
-    scale = share / max(x1 - x0, y1 - y0)
-    flip = -1.0 if facing == "left" else 1.0
-    wide, tall = (x1 - x0) * scale, (y1 - y0) * scale
+    share = float(rng.uniform(0.64, 1.0))
+    turn = float(rng.uniform(0.86, 1.04))  # a subject turned a little away from the side view looks shorter
+    scale = share / max((x1 - x0) * turn, y1 - y0)
+    across = scale * turn * (-1.0 if facing == "left" else 1.0)
+    wide, tall = (x1 - x0) * abs(across), (y1 - y0) * scale
     low = min(max(0.97 - tall, 0.0), 0.25)
     feet = 0.97 - low * float(rng.uniform(0.0, 1.0))
     room = max(1 - wide, 0.0) / 2
     centre = 0.5 + float(rng.uniform(-1, 1)) * (room + 0.03)
-    middle = (x0 + x1) / 2 * scale * flip
+    middle = (x0 + x1) / 2 * across
     a["scale"] = round(share, 4)
     lift = y0 * scale if not creature else 0.0
-    place = (np.array([flip * scale, -scale]), np.array([centre - middle, feet + lift]))
+    place = (np.array([across, -scale]), np.array([centre - middle, feet + lift]))
 
     horizon = float(np.clip(feet - rng.uniform(0.16, 0.4), 0.3, 0.72))
     sea = kind == "boat"
@@ -193,7 +195,8 @@ def draw(
     back.raster(canvas, (big, big), (0.0, 0.0))
     before = canvas[SUPER // 2 :: SUPER, SUPER // 2 :: SUPER].copy()
     subject.raster(canvas, tuple(place[0] * big), tuple(place[1] * big))
-    corners = np.array([[x0, y0], [x1, y1]]) * place[0] + place[1]
+    own = subject.bounds(_PERSON) if a["rider"] else (x0, y0, x1, y1)
+    corners = np.array(own).reshape(2, 2) * place[0] + place[1]
     lo, hi = np.clip(corners.min(0), 0, 1), np.clip(corners.max(0), 0, 1)
     if a["occluder"]:
         occluder(rng, a["occluder"], (*lo, *hi)).raster(canvas, (big, big), (0.0, 0.0))
