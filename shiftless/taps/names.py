@@ -32,6 +32,7 @@ class Tap:
     stride    pixels of the image that the model sees, per cell
     module    path of the hooked module inside the denoiser ("" for a group)
     kind      "out" of a module, or derived from q and k: "map" (mean over heads), "heads" or "group"
+    grid      path of the module whose input has the B C H W grid, for taps that give B (H W) C tokens
     members   for a group: the maps that are averaged
     word      for a map: the prompt word whose tokens are averaged, or "" for every token
     """
@@ -41,6 +42,7 @@ class Tap:
     stride: int
     module: str
     kind: str = "out"
+    grid: str = ""
     members: tuple[str, ...] = ()
     word: str = ""
 
@@ -69,12 +71,12 @@ def from_alias(name: str) -> str:
     >>> from_alias("up-level1-repeat1-vit-block0-cross-q")
     'up1.attn1.block0.cross.q'
     >>> from_alias("up_ft_index=1"), from_alias("up_cross"), from_alias("mid-vit-out")
-    ('up1', 'up.cross.map.s*', 'mid.attn0')
+    ('up1', 'up.cross.map.s[13][26]', 'mid.attn0')
     """
     if found := re.fullmatch(r"up_ft(?:_index=)?(\d+)", name):
         return f"up{found[1]}"
     if found := re.fullmatch(r"(up|mid|down)_(self|cross)", name):
-        return f"{found[1]}.{found[2]}.map.s*"
+        return f"{found[1]}.{found[2]}.map.s[13][26]"  # strides 16 and 32, as GDF limits them
     if not re.match(r"(up|down)-level\d|mid-(vit|repeat)", name):
         return name
     for pattern, ours in _REFERENCE:

@@ -1,0 +1,43 @@
+"""shiftless: diffusion features without the content shift.
+
+Nothing is computed at import, and the parts that need torch are loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from shiftless.errors import BadInput
+from shiftless.presets import preset, presets
+from shiftless.recipe import Recipe
+
+if TYPE_CHECKING:
+    from shiftless.backbones.registry import load
+    from shiftless.extract import extract, stream
+    from shiftless.features import Bucket, FeatureMaps
+    from shiftless.tasks.correspondence import match
+
+__version__ = "0.1.0"
+__all__ = [
+    "BadInput", "Bucket", "FeatureMaps", "Recipe", "extract", "load", "match", "preset", "presets", "stream",
+]  # fmt: skip
+
+_LAZY = {
+    "load": "shiftless.backbones.registry",
+    "extract": "shiftless.extract",
+    "stream": "shiftless.extract",
+    "Bucket": "shiftless.features",
+    "FeatureMaps": "shiftless.features",
+    "match": "shiftless.tasks.correspondence",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'shiftless' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

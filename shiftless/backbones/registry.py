@@ -1,0 +1,170 @@
+"""The registry: model names -> loaded backbones, or their taps without loading anything."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shiftless.backbones.base import Backbone
+from shiftless.backbones.device import choose_device, choose_dtype
+from shiftless.errors import BadInput
+from shiftless.taps.names import Tap
+
+MINI = Path(__file__).parent.parent / "mini" / "weights"
+_DOWNLOAD = ("*.json", "*.txt", "unet/*model.safetensors", "vae/*model.safetensors", "text_encoder/model.safetensors")
+
+
+@cache
+def models() -> dict[str, dict[str, Any]]:
+    """Return the known models, as models.json lists them: name -> hub ids (first the one to fetch), size, shape.
+
+    >>> models()["sd15"]["size"]
+    512
+    """
+    rows: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "models.json").read_text(encoding="utf-8"))
+    return {name: {**rows.get(row.get("like", ""), {}), **row} for name, row in rows.items()}
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    size: int | None = None,
+) -> Backbone:
+    """Load a backbone, from disk only; nothing is ever fetched behind your back.
+
+    name    "mini" (embedded), an alias ("sd15", "sd21" ...), a hub id already fetched, a diffusers folder,
+            "twin:sd15" (tiny, random weights) or "twin-full:sd15" (real size, random weights)
+    device  "auto", "cpu", "cuda", "cuda:1", "mps"
+    dtype   "auto", "fp32", "bf16", "fp16" or a torch dtype
+    size    the longer side in pixels that images are read at; the model's own by default
+
+    Raises BadInput when the model is not on this machine (with the command that fetches it) or is incomplete.
+
+    >>> load("twin:sd15").spec.multiple
+    64
+    """
+    from shiftless.backbones.sd import StableDiffusion, load_parts
+
+    name = os.fspath(name)
+    where = choose_device(device)
+    kind = choose_dtype(dtype, where)
+    twin, full = _twin_row(name)
+    if twin is not None:
+        from shiftless.backbones.twins import twin_parts
+
+        native = size or (twin["size"] if full else None)
+        return StableDiffusion(name, twin_parts(twin, full=full), native, where, kind)
+    folder = find(name)
+    _check_family(folder)
+    native = size or models().get(name, {}).get("size")
+    return StableDiffusion(name, load_parts(folder), native, where, kind)
+
+
+def taps(name: str | os.PathLike[str]) -> tuple[Tap, ...]:
+    """List a model's taps without loading any weight; an alias needs nothing on disk at all.
+
+    >>> [tap.channels for tap in taps("sd15") if tap.name in ("up0", "up1", "up2")]
+    [1280, 1280, 640]
+    """
+    from shiftless.backbones.unet_taps import unet_taps
+
+    name = os.fspath(name)
+    twin, full = _twin_row(name)
+    if twin is not None and not full:
+        return load(name).taps
+    row = twin if twin is not None else models().get(name)
+    if row is not None:
+        return unet_taps(row["unet"], 2 ** (len(row["vae"]["block_out_channels"]) - 1))
+    folder = find(name)
+    _check_family(folder)
+    vae = _config(folder, "vae")
+    return unet_taps(_config(folder, "unet"), 2 ** (len(vae["block_out_channels"]) - 1))
+
+
+def untrained(model: Backbone, seed: int = 0) -> Backbone:
+    """Return the same network with random weights and the same image encoder: a benchmark's control.
+
+    Only the denoiser and the text encoder lose what they learned, so that the comparison is about them.
+    """
+    from shiftless.backbones.sd import StableDiffusion
+
+    if not isinstance(model, StableDiffusion):
+        raise BadInput(f"{model.spec.name}: no untrained control for the {model.spec.family} family")
+    from diffusers import DDIMScheduler
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        parts = {
+            "unet": type(model.unet).from_config(model.unet.config),
+            "text_encoder": type(model.text_encoder)(model.text_encoder.config),
+        }
+    parts |= {"vae": model.vae, "tokenizer": model.tokenizer}
+    parts["scheduler"] = DDIMScheduler(
+        trained_betas=_betas(model.schedule.alphas_cumprod), prediction_type=model.schedule.prediction
+    )
+    return StableDiffusion(f"untrained {model.spec.name}", parts, model.spec.size, model.device, model.dtype)
+
+
+def find(name: str) -> Path:
+    """Return the folder of a model that is on this machine; raises BadInput telling how to get it there."""
+    if name == "mini":
+        return MINI
+    if Path(name).is_dir():
+        return Path(name)
+    ids = models()[name]["hub"] if name in models() else [name]
+    if name not in models() and not _looks_like_hub_id(name):
+        raise BadInput(f"{name!r}: no such model; use {', '.join(['mini', *models()])}, a diffusers folder or a hub id")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    for hub_id in ids:
+        try:
+            return Path(snapshot_download(hub_id, local_files_only=True))
+        except (LocalEntryNotFoundError, HfHubHTTPError, FileNotFoundError, ValueError):
+            continue
+    wanted = " ".join(f"--include '{pattern}'" for pattern in _DOWNLOAD)
+    raise BadInput(f"{name}: not on this machine; fetch it once with: hf download {ids[0]} {wanted}")
+
+
+def _twin_row(name: str) -> tuple[dict[str, Any] | None, bool]:
+    kind, _, of = name.partition(":")
+    if kind not in ("twin", "twin-full") or not of:
+        return None, False
+    if of not in models():
+        raise BadInput(f"{name!r}: no such twin; there are {', '.join('twin:' + known for known in models())}")
+    return models()[of], kind == "twin-full"
+
+
+def _looks_like_hub_id(name: str) -> bool:
+    return name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~", "/"))
+
+
+def _config(folder: Path, part: str) -> dict[str, Any]:
+    path = folder / part / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise BadInput(f"{folder}: the model folder has no {part}/config.json; give a whole diffusers folder") from None
+    except ValueError:
+        raise BadInput(f"{path}: not valid JSON; fetch or save the model again") from None
+    return config
+
+
+def _check_family(folder: Path) -> None:
+    """Refuse what no adapter here can read, by name; one row a family as they come."""
+    config = _config(folder, "unet")
+    family = config.get("_class_name", "UNet2DConditionModel")
+    if family != "UNet2DConditionModel" or config.get("addition_embed_type"):
+        raise BadInput(f"{folder}: a {family} of another family than Stable Diffusion 1 or 2; give one of those")
+
+
+def _betas(alphas_cumprod: torch.Tensor) -> list[float]:
+    previous = torch.cat([torch.ones(1), alphas_cumprod[:-1]]).double()
+    return (1 - alphas_cumprod.double() / previous).tolist()

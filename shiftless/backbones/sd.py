@@ -1,0 +1,160 @@
+"""Stable Diffusion 1.x and 2.x: UNet2DConditionModel + AutoencoderKL + CLIP text, as diffusers ships them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shiftless.backbones.base import Reading, Spec
+from shiftless.backbones.unet_taps import unet_taps
+from shiftless.conditions.condition import Condition
+from shiftless.conditions.prompt import encode_with_clip
+from shiftless.errors import BadInput
+from shiftless.noise import Schedule
+from shiftless.taps.hooks import tapped
+from shiftless.taps.names import Tap
+
+_PROMPTS_KEPT = 256
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+class StableDiffusion:
+    """The adapter; see `shiftless.backbones.base.Backbone` for what each method promises.
+
+    >>> from shiftless.backbones.registry import load
+    >>> model = load("twin:sd15", dtype="fp32")
+    >>> latent = model.encode_image(torch.zeros(1, 3, 64, 128))
+    >>> condition = model.encode_prompt(["a photo of a horse"])
+    >>> reading = model.denoise(latent, 50, condition, [tap for tap in model.taps if tap.name == "up1"])
+    >>> latent.shape, reading.maps["up1"].shape, reading.prediction
+    (torch.Size([1, 4, 8, 16]), torch.Size([1, 64, 4, 8]), None)
+    """
+
+    def __init__(
+        self, name: str, parts: dict[str, Any], size: int | None, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.unet, self.vae, self.text_encoder = (
+            parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
+            for part in ("unet", "vae", "text_encoder")
+        )
+        if device.type in ("cpu", "cuda"):
+            self.unet.to(memory_format=torch.channels_last)
+            self.vae.to(memory_format=torch.channels_last)
+        self.tokenizer = parts["tokenizer"]
+        self.device, self.dtype = device, dtype
+        self.schedule = _schedule(parts["scheduler"])
+        self._stride = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.taps = unet_taps(self.unet.config, self._stride)
+        self._tap_by_name = {tap.name: tap for tap in self.taps}
+        multiple = self._stride * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        native = size or int(self.unet.config.sample_size) * self._stride
+        channels = int(self.vae.config.latent_channels)
+        self.spec = Spec(name, "sd", native, multiple, (channels, self._stride))
+        self._prompts: OrderedDict[str, Condition] = OrderedDict()
+
+    @torch.inference_mode()
+    def encode_image(
+        self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """B 3 H W in [-1, 1] -> B c h w, scaled as the denoiser was trained.
+
+        With latent="sample", `noise` of (B times m) c h w draws m posterior samples an image from one encoding.
+        """
+        pixels = pixels.to(self.device, self.dtype, memory_format=torch.channels_last)
+        posterior = self.vae.encode(pixels).latent_dist
+        clean = posterior.mean
+        if latent == "sample":
+            if noise is None:
+                raise ValueError("latent='sample' needs the posterior noise")
+            times = noise.shape[0] // clean.shape[0]
+            mean, std = (x.repeat_interleave(times, 0) for x in (clean, posterior.std))
+            clean = mean + std * noise.to(clean)
+        shift = self.vae.config.get("shift_factor") or 0.0
+        return (clean - shift) * self.vae.config.scaling_factor
+
+    @torch.inference_mode()
+    def encode_prompt(self, prompts: Sequence[str]) -> Condition:
+        """B texts -> embeds B T D; each text is encoded once and kept. Texts of one call need equal T."""
+        conditions = [self._encode_one(prompt) for prompt in prompts]
+        lengths = {c.embeds.shape[1] for c in conditions if c.embeds is not None}
+        if len(lengths) > 1:
+            raise ValueError(f"prompts of {sorted(lengths)} tokens cannot share a batch; encode them apart")
+        embeds = torch.cat([c.embeds for c in conditions if c.embeds is not None])
+        return Condition(embeds, tuple(c.words[0] for c in conditions))
+
+    def _encode_one(self, prompt: str) -> Condition:
+        if prompt not in self._prompts:
+            self._prompts[prompt] = encode_with_clip(self.tokenizer, self.text_encoder, prompt)
+            if len(self._prompts) > _PROMPTS_KEPT:
+                self._prompts.popitem(last=False)
+        self._prompts.move_to_end(prompt)
+        return self._prompts[prompt]
+
+    @torch.inference_mode()
+    def denoise(
+        self,
+        latent: torch.Tensor,
+        timestep: int,
+        condition: Condition,
+        taps: Sequence[Tap] = (),
+        *,
+        full: bool = False,
+    ) -> Reading:
+        """Run the UNet at `timestep` and read `taps` on the way, B C H W each; stop after the last one."""
+        latent = latent.to(self.device, self.dtype, memory_format=torch.channels_last)
+        stop = bool(taps) and not full
+        prediction: torch.Tensor | None = None
+        with tapped(self.unet, taps, words=condition.words, by_name=self._tap_by_name, stop=stop) as captured:
+            prediction = self.unet(latent, timestep, condition.embeds, return_dict=False, **condition.extra)[0]
+        return Reading(captured.maps(), None if captured.stopped else prediction)
+
+    def predict_clean(self, latent: torch.Tensor, prediction: torch.Tensor, timestep: int) -> torch.Tensor:
+        """The clean latent that a prediction at `timestep` stands for, float32 B c h w."""
+        return self.schedule.clean(latent.float(), prediction.float(), timestep)
+
+    @torch.inference_mode()
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        """Clean latent B c h w -> pixels B 3 H W in [-1, 1], float32."""
+        shift = self.vae.config.get("shift_factor") or 0.0
+        raw = (latent.float() / self.vae.config.scaling_factor + shift).to(self.device, self.dtype)
+        return self.vae.decode(raw.to(memory_format=torch.channels_last)).sample.float().clamp(-1, 1)
+
+
+def _schedule(scheduler: Any) -> Schedule:
+    return Schedule(scheduler.alphas_cumprod.float(), scheduler.config.prediction_type)
+
+
+def load_parts(folder: Path) -> dict[str, Any]:
+    """Load every part of a diffusers folder, safetensors only, nothing from the network.
+
+    Raises BadInput naming the part that is missing or broken.
+    """
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    classes = dict(zip(PARTS, (UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, DDIMScheduler)))
+    parts: dict[str, Any] = {}
+    for part, cls in classes.items():
+        if not (folder / part).is_dir():
+            raise BadInput(f"{folder}: the model folder has no {part}/; a complete one has {', '.join(PARTS)}")
+        weights = {"use_safetensors": True} if part in ("unet", "vae", "text_encoder") else {}
+        if weights and not any((folder / part).glob("*.safetensors")):
+            raise BadInput(f"{folder / part}: no .safetensors weights here; save the model again as safetensors")
+        if weights and (variants := _variant(folder / part)):
+            weights["variant"] = variants  # type: ignore[assignment]
+        try:
+            parts[part] = cls.from_pretrained(folder / part, local_files_only=True, **weights)
+        except Exception as error:  # the libraries raise many kinds; the user needs one line
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise BadInput(f"{folder / part}: cannot be loaded ({reason}); fetch or save the model again") from error
+    return parts
+
+
+def _variant(folder: Path) -> str | None:
+    """Return "fp16" where a download holds only half-precision files."""
+    names = [file.name for file in folder.glob("*.safetensors")]
+    return None if any(name.count(".") == 1 for name in names) else names[0].split(".")[1] if names else None

@@ -1,0 +1,56 @@
+"""Prompts: text of any length -> embeddings and the words behind each token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from shiftless.conditions.condition import Condition
+
+
+def token_windows(tokenizer: Any, prompt: str) -> list[list[int]]:
+    """Split a prompt into windows of the text encoder's length, each with its own start and end tokens.
+
+    A prompt that fits gives one window, exactly what the tokenizer's own padding gives. A longer one is cut
+    at word ends where possible, so that no word is split between windows.
+    """
+    room = tokenizer.model_max_length - 2
+    ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+    pieces = tokenizer.convert_ids_to_tokens(ids)
+    windows: list[list[int]] = []
+    while ids or not windows:
+        cut = min(room, len(ids))
+        if cut < len(ids):
+            ends = [i + 1 for i in range(cut) if pieces[i].endswith("</w>")]
+            cut = ends[-1] if ends else cut
+        body = ids[:cut]
+        ids, pieces = ids[cut:], pieces[cut:]
+        padding = [tokenizer.pad_token_id] * (room - len(body))
+        windows.append([tokenizer.bos_token_id, *body, tokenizer.eos_token_id, *padding])
+    return windows
+
+
+def token_words(tokenizer: Any, windows: Sequence[Sequence[int]]) -> tuple[str, ...]:
+    """Return the text of every token, "" for special ones; the last token of a word ends with a space."""
+    words: list[str] = []
+    for window in windows:
+        ended = False  # some tokenizers pad with an ordinary token, so padding is known by its place
+        for position, token in enumerate(tokenizer.convert_ids_to_tokens(list(window))):
+            special = position == 0 or ended or window[position] == tokenizer.eos_token_id
+            ended = ended or window[position] == tokenizer.eos_token_id
+            words.append("" if special else token.replace("</w>", " "))
+    return tuple(words)
+
+
+def encode_with_clip(tokenizer: Any, encoder: Any, prompt: str) -> Condition:
+    """Encode one prompt with a CLIP text encoder: embeds 1 T D with T = 77 for each window.
+
+    The last hidden state after the final layer norm, without classifier-free guidance, as DIFT, GDF and GATE do.
+    Windows of a long prompt are encoded apart and joined, so that nothing of the prompt is lost.
+    """
+    windows = token_windows(tokenizer, prompt)
+    ids = torch.tensor(windows, device=encoder.device)
+    hidden = encoder(input_ids=ids).last_hidden_state
+    return Condition(hidden.reshape(1, -1, hidden.shape[-1]), (token_words(tokenizer, windows),))

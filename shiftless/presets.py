@@ -1,0 +1,94 @@
+"""Published recipes, as data: the settings that papers report, ready to use and to vary."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from shiftless.errors import BadInput
+from shiftless.recipe import Recipe
+
+_GDF = {"fit": "squash", "latent": "sample", "scheduler": "pndm-reference"}
+_LEGACY = ("up0", "up1", "up2", "up3.attn2")
+_PRACTICAL = ("up1.attn1.block0.cross.q", "up1.res2", "up2.attn1.block0.cross.q", "up3.attn0.block0.self.k")
+_MAPS = ("up.cross.map.s32", "up.cross.map.s16")
+_SPAIR = (
+    "a photo of aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, dog, horse, motorbike, person, "
+    "potted plant, sheep, train, tv monitor, high quality, best quality, highly realistic, masterpiece, high resolution"
+)
+_HORSE = "a horse, high quality, best quality, highly realistic, masterpiece"
+_BEDROOM = "a photo of a tidy and well-designed bedroom"
+_CITYSCAPES = (
+    "An urban street scene with multiple lanes, various buildings, traffic lights, cars in the lanes, and "
+    "pedestrians, highly realistic."
+)
+_ADE20K = (
+    "a highly realistic photo of the real world. It can be an indoor scene, or an outdoor scene, or a photo of "
+    "nature. high quality."
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published way of reading: its recipes, the model it was published with, and where.
+
+    recipes  one, or the K readings of a bucket; {category} in a prompt is for the caller to fill
+    """
+
+    name: str
+    model: str
+    recipes: tuple[Recipe, ...]
+    source: str
+
+
+def _one(name: str, model: str, source: str, **fields: object) -> Preset:
+    return Preset(name, model, (Recipe.from_dict({"label": name, **fields}),), source)
+
+
+def _seeds(name: str, source: str, prompt: str, seeds: int, **fields: object) -> Preset:
+    readings = (Recipe.from_dict({"label": f"{name} {s}", "prompt": prompt, "seed": s, **fields}) for s in range(seeds))
+    return Preset(name, "sd15", tuple(readings), source)
+
+
+_GATE = "GATE, NeurIPS 2024"
+_TABLE = (
+    _one("dift-spair", "sd21", "DIFT, NeurIPS 2023, section 4: 768 px, mean of 8 noise draws", timestep=261,
+         taps=("up1",), prompt="a photo of a {category}", ensemble=8, fit="squash", latent="sample"),
+    _one("dift-geometric", "sd21", "DIFT, NeurIPS 2023, section 4: geometric matching", timestep=0,
+         taps=("up2",), ensemble=8, fit="squash", latent="sample"),
+    _one("gdf-legacy", "sd15", "Generic diffusion features, NeurIPS 2024: config_15_legacy", taps=_LEGACY, **_GDF),
+    _one("gdf-practical", "sd15", "Generic diffusion features, NeurIPS 2024: config_15_practical", taps=_PRACTICAL,
+         **_GDF),
+    _one("gate-spair-baseline", "sd15", f"{_GATE}: the baseline row of SPair-71k", prompt="a photo", taps=_LEGACY,
+         **_GDF),
+    _seeds("gate-spair-prompt", f"{_GATE}: SPair-71k's fine-grained prompt, 2 seeds", _SPAIR, 2, taps=_LEGACY, **_GDF),
+    _one("gate-spair-attention", "sd15", f"{_GATE}: attention features, with the prompt alone", prompt=_SPAIR,
+         taps=_MAPS, **_GDF),
+    _one("gate-horse21-prompt", "sd15", f"{_GATE}: Horse-21's prompt", prompt=_HORSE, taps=_LEGACY, **_GDF),
+    _one("gate-bedroom28-prompt", "sd15", f"{_GATE}: Bedroom-28's prompt", prompt=_BEDROOM, taps=_LEGACY, **_GDF),
+    _one("gate-ade20k-plain", "sd15", f"{_GATE}: ADE20K's plain reading", prompt=_ADE20K, taps=_LEGACY, **_GDF),
+    _one("gate-cityscapes-plain", "sd15", f"{_GATE}: Cityscapes' plain reading", prompt=_CITYSCAPES, taps=_LEGACY,
+         **_GDF),
+)  # fmt: skip
+_PRESETS = {row.name: row for row in _TABLE}
+
+
+def presets() -> dict[str, Preset]:
+    """Return every published preset by name.
+
+    >>> presets()["dift-spair"].recipes[0].timestep
+    261
+    """
+    return dict(_PRESETS)
+
+
+def preset(name: str) -> Preset:
+    """Return one preset; raises BadInput with the nearest right names.
+
+    >>> preset("gdf-legacy").recipes[0].taps
+    ('up0', 'up1', 'up2', 'up3.attn2')
+    """
+    if name not in _PRESETS:
+        near = difflib.get_close_matches(name, _PRESETS, n=3, cutoff=0.3) or list(_PRESETS)
+        raise BadInput(f"no preset {name!r}; nearest: {', '.join(near)}; `shiftless presets` lists them all")
+    return _PRESETS[name]

@@ -1,0 +1,73 @@
+"""Attention maps, derived from queries and keys; no attention processor is ever swapped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from shiftless.errors import BadInput
+
+_LARGEST_SCORES = 64_000_000  # scores held at once; larger maps are summed head by head
+
+
+def attention_map(attention: nn.Module, q: torch.Tensor, k: torch.Tensor, *, per_head: bool = False) -> torch.Tensor:
+    """softmax(q k^T scale) of one diffusers attention layer, as channels over the query grid.
+
+    q  B N (heads d)    k  B T (heads d)
+    Returns B T N (mean over heads), or B (heads T) N. Float32, whatever the model's dtype.
+
+    >>> layer = nn.Module()
+    >>> layer.heads, layer.scale = 2, 0.5
+    >>> maps = attention_map(layer, torch.randn(1, 6, 8), torch.randn(1, 3, 8))
+    >>> maps.shape, bool(torch.allclose(maps.sum(1), torch.ones(1, 6)))
+    (torch.Size([1, 3, 6]), True)
+    """
+    heads = int(attention.heads)  # type: ignore[arg-type]
+    query, key = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k))  # B heads N d
+    for name, x in (("norm_q", query), ("norm_k", key)):
+        if getattr(attention, name, None) is not None:
+            normed = getattr(attention, name)(x)
+            query, key = (normed, key) if name == "norm_q" else (query, normed)
+    scale = float(attention.scale)  # type: ignore[arg-type]
+    scores = query.shape[0] * heads * query.shape[2] * key.shape[2]
+    if per_head:
+        maps = _softmax(query, key, scale)
+        return maps.transpose(2, 3).flatten(1, 2)
+    if scores <= _LARGEST_SCORES:
+        return _softmax(query, key, scale).mean(1).transpose(1, 2)
+    total = _softmax(query[:, 0], key[:, 0], scale)
+    for head in range(1, heads):
+        total += _softmax(query[:, head], key[:, head], scale)
+    return (total / heads).transpose(1, 2)
+
+
+def _softmax(q: torch.Tensor, k: torch.Tensor, scale: float) -> torch.Tensor:
+    return torch.softmax((q @ k.transpose(-1, -2)).float() * scale, dim=-1)
+
+
+def word_columns(words: Sequence[str], word: str) -> list[int]:
+    """Which token columns spell `word`, wherever it stands in the prompt.
+
+    words  the prompt's tokens; one that ends a word ends with a space. Case is ignored.
+
+    Raises BadInput when the prompt does not hold the word.
+
+    >>> word_columns(["", "a ", "gir", "affe ", "and ", "a ", "horse ", ""], "giraffe")
+    [2, 3]
+    """
+    found: list[int] = []
+    start, spelled = 0, ""
+    for column, piece in enumerate(words):
+        if not spelled:
+            start = column
+        spelled += piece
+        if not piece or piece.endswith(" "):
+            if spelled.strip().lower() == word.lower():
+                found += range(start, column + 1)
+            spelled = ""
+    if not found:
+        prompt = "".join(words).strip()
+        raise BadInput(f"the prompt {prompt!r} does not hold the word {word!r}; use one of its words after ':'")
+    return found
