@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shiftless.errors import BadInput
@@ -31,6 +31,7 @@ recipes = st.builds(
 
 
 @given(recipes)
+@example(Recipe(prompt="\x7f\0\x1f \\ \"\"\" ''' \r\n\t \u2028 \ufeff \U0001f40e", label="\x7f"))
 def test_toml_gives_the_recipe_back(recipe):
     back = Recipe.from_toml(recipe.to_toml())
     assert back == recipe
