@@ -9,24 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from shiftless.errors import BadInput
-from shiftless.presets import preset, presets
+from shiftless.presets import preset
 from shiftless.recipe import Recipe
 
 if TYPE_CHECKING:
     from shiftless.backbones.registry import load
-    from shiftless.extract import extract, stream
+    from shiftless.reading import extract, stream
     from shiftless.features import Bucket, FeatureMaps
     from shiftless.tasks.correspondence import match
 
 __version__ = "0.1.0"
 __all__ = [
-    "BadInput", "Bucket", "FeatureMaps", "Recipe", "extract", "load", "match", "preset", "presets", "stream",
+    "BadInput", "Bucket", "FeatureMaps", "Recipe", "extract", "load", "match", "preset", "stream",
 ]  # fmt: skip
 
 _LAZY = {
     "load": "shiftless.backbones.registry",
-    "extract": "shiftless.extract",
-    "stream": "shiftless.extract",
+    "extract": "shiftless.reading",
+    "stream": "shiftless.reading",
     "Bucket": "shiftless.features",
     "FeatureMaps": "shiftless.features",
     "match": "shiftless.tasks.correspondence",
