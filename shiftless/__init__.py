@@ -14,8 +14,8 @@ from shiftless.recipe import Recipe
 
 if TYPE_CHECKING:
     from shiftless.backbones.registry import load
-    from shiftless.reading import extract, stream
     from shiftless.features import Bucket, FeatureMaps
+    from shiftless.reading import extract, stream
     from shiftless.tasks.correspondence import match
 
 __version__ = "0.1.0"
