@@ -1,0 +1,1 @@
+"""Data: one loader a benchmark, each in its published layout on disk."""

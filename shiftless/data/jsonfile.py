@@ -1,0 +1,41 @@
+"""Reading an annotation file: one clear line when it is not what it should be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from shiftless.errors import BadInput
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON file's object; raises BadInput naming the file if it is missing or something else.
+
+    >>> read_json(Path("nowhere.json"))
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: nowhere.json: no such file
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read ({error})") from None
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise BadInput(f"{path}: must hold one JSON object {{...}}, not a {type(found).__name__}")
+    return found
+
+
+def field(record: Any, name: str, where: str) -> Any:
+    """Return record[name]; raises BadInput naming `where` if there is none.
+
+    >>> field({"cls": "cat"}, "cls", "a.json")
+    'cat'
+    """
+    if not isinstance(record, dict) or name not in record:
+        raise BadInput(f"{where}: has no {name!r}")
+    return record[name]
