@@ -2,93 +2,120 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
-from shiftless.mini.labels import GROUP_OF, GROUPS, LABEL, TEXTURE_OF, TEXTURES, labels_of
+from shiftless.mini.labels import GROUP_OF, PART_OF, SCENE_OF, labels_of
+from shiftless.mini.light import NOMINAL, Stage, paint
 from shiftless.mini.paint import crop, field
 
-LOOKS = ("photo", "pencil", "nightvision", "embroidery")
-
-_SOFTNESS = {"far": 1.6, "body": 5.0, "near": 1.8, "head": 2.6, "person": 2.0, "vehicle": 4.0, "thing": 2.0, "tack": 1.2}
-_RELIEF = {"far": 0.5, "body": 1.5, "near": 0.6, "head": 0.9, "person": 0.6, "vehicle": 1.0, "thing": 0.7, "tack": 0.28}
-_GRAIN = {"none": 0.0, "coat": 0.028, "ground": 0.05, "cloud": 0.02, "leaf": 0.05, "water": 0.06}
-_GRAIN_OF = np.array([_GRAIN[t] for t in TEXTURES], np.float32)[TEXTURE_OF]
-_FIELDS = ("coat", "ground", "cloud", "leaf", "water")
-_FLOOR = labels_of("grass", "sand", "dune", "snow", "road", "line", "kerb", "water", "foam", "flower", "flower2")
-_SKY = labels_of("sky")
+_GRAY = np.array([0.30, 0.59, 0.11], np.float32)
+_FABRIC = labels_of("sky", "grass", "sand", "snow", "water", "road", "kerb", "dune")
 
 
-def shade(labels: np.ndarray, sun: float) -> np.ndarray:
-    """Relief of every group of shapes under a light from above and one side: H W float32 around 0."""
-    groups = GROUP_OF[labels]
-    unit = labels.shape[0] / 128
-    total = np.zeros(labels.shape, np.float32)
-    for g, name in enumerate(GROUPS):
-        if name == "flat":
-            continue
-        mask = (groups == g).astype(np.float32)
-        if not mask.any():
-            continue
-        soft = cv2.GaussianBlur(mask, (0, 0), _SOFTNESS[name] * unit)
-        gx = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=0.125 * unit)
-        gy = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=0.125 * unit)
-        lit = (gx * (-sun * 0.55) + gy * 0.85) * (_RELIEF[name] * _SOFTNESS[name] * 0.9)
-        total += mask * (lit + 0.10 * (soft - 0.75) * _RELIEF[name])
-    return cv2.GaussianBlur(total, (0, 0), 0.65 * unit)  # else its hard borders undo the anti-aliasing
-
-
-def _texture(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """Grain of fur, ground, leaves and water, by what each pixel is: H W float32 around 0."""
-    size = labels.shape[0]
-    kinds = TEXTURE_OF[labels]
-    out = np.zeros(labels.shape, np.float32)
-    offsets = rng.integers(0, 512, (len(_FIELDS), 2))
-    for name, (x, y) in zip(_FIELDS, offsets):
-        out += (kinds == TEXTURES.index(name)) * crop(field(name), int(x), int(y), size) * _GRAIN[name]
-    return out
-
-
-def paint(canvas, labels, before, colours, lights, horizon, stance, sun_side, rng):  # type: ignore[no-untyped-def]
-    """The scene as clean light: H W 3 float32 in [0, 1], before any camera."""
-    size = labels.shape[0]
-    table = np.ascontiguousarray(np.rint(colours * 255).astype(np.uint8))
-    full = cv2.merge([cv2.LUT(canvas, np.ascontiguousarray(table[:, c])) for c in range(3)])
-    image = cv2.resize(full, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) * np.float32(1 / 255)
-    rows = (np.arange(size, dtype=np.float32) + 0.5) / size
-    high = np.clip(1 - rows / max(horizon, 0.05), 0, 1)[:, None, None]
-    sky = _SKY[labels][..., None].astype(np.float32)
-    image += sky * (high * (lights[0] - lights[1]))
-    sun = -1.0 if sun_side == "left" else 1.0
-    tone = 1 + shade(labels, sun) + _texture(rng, labels)
-    floor = _FLOOR[labels].astype(np.float32)
-    near = np.clip((rows - horizon) / max(1 - horizon, 0.05), 0, 1)[:, None]
-    tone -= floor * (0.16 * near - 0.05)
-    tone *= 1 - 0.30 * _cast(labels.shape[0], stance, sun) * floor
-    image *= tone[..., None]
-    return np.clip(image, 0, 1, out=image)
-
-
-def _cast(size: int, stance, sun: float) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """A soft shadow on the ground under the subject, H W float32 in [0, 1]."""
-    (xa, xb), feet, scale, sea = stance
-    shadow = np.zeros((size, size), np.uint8)
-    centre = (round(((xa + xb) / 2 - sun * 0.05) * size * 16), round((feet + (0.012 if not sea else 0.03)) * size * 16))
-    axes = (max(1, round(abs(xb - xa) * 0.98 * size * 16)), max(1, round(0.05 * size * 16)))
-    cv2.ellipse(shadow, centre, axes, 0, 0, 360, 255, -1, cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(shadow, (0, 0), 2.2 * size / 128).astype(np.float32) * np.float32(1 / 255)
-
-
-def photo(rng: np.random.Generator, clean: np.ndarray) -> np.ndarray:
-    """A camera: slight blur, sensor noise, eight bits."""
-    image = cv2.GaussianBlur(clean, (0, 0), float(rng.uniform(0.35, 0.6)))
+def photo(stage: Stage, rng: np.random.Generator) -> np.ndarray:
+    """A camera: slight blur, sensor noise."""
+    image = cv2.GaussianBlur(paint(stage), (0, 0), float(rng.uniform(0.35, 0.6)))
     noise = rng.standard_normal(image.shape, dtype=np.float32)
-    image += noise * np.float32(rng.uniform(0.008, 0.016))
+    return image + noise * np.float32(rng.uniform(0.008, 0.016))
+
+
+def _noise(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
+    x, y = rng.integers(0, 512, 2)
+    return cv2.resize(crop(field(name), int(x), int(y), NOMINAL), (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def _borders(labels: np.ndarray) -> np.ndarray:
+    """1 where two different things meet, H W float32, a pixel wide on either side."""
+    codes = cv2.merge([SCENE_OF[labels], PART_OF[labels], GROUP_OF[labels]])
+    spread = cv2.dilate(codes, np.ones((2, 2), np.uint8)) != cv2.erode(codes, np.ones((2, 2), np.uint8))
+    return spread.any(2).astype(np.float32)
+
+
+def pencil(stage: Stage, rng: np.random.Generator) -> np.ndarray:
+    """Graphite on paper: outlines, and hatching that thickens and crosses where the scene is dark."""
+    clean = paint(stage)
+    size = clean.shape[0]
+    unit = size / NOMINAL
+    gray = clean @ _GRAY
+    dark = 1 - np.sqrt(cv2.GaussianBlur(gray, (0, 0), 0.8 * unit))
+    wobble = _noise("cloud", size, rng)
+    y, x = np.mgrid[:size, :size].astype(np.float32) / np.float32(unit)
+    ink = 0.3 * dark * dark
+    base = float(rng.uniform(0.5, 1.0))
+    for turn, start in ((base, 0.12), (base + 0.25, 0.34), (base + 1.5, 0.52)):
+        wave = np.sin((x * np.cos(turn) + y * np.sin(turn)) * np.float32(2 * np.pi / 3.6) + 1.6 * wobble)
+        ink += np.clip(wave * 0.9 + 0.25, 0, 1) * np.clip((dark - start) * 3.2, 0, 1) * 0.42
+    gx, gy = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
+    line = np.clip(np.hypot(gx, gy) * 0.5 - 0.12, 0, 0.6) + 0.75 * _borders(stage.labels)
+    ink += cv2.GaussianBlur(line, (0, 0), 0.55 * unit) * (1 + 0.25 * _noise("leaf", size, rng))
+    paper = 0.95 + 0.02 * _noise("coat", size, rng) + 0.015 * rng.standard_normal(gray.shape, dtype=np.float32)
+    tone = paper * (1 - 0.85 * np.clip(ink, 0, 1))
+    return tone[..., None] * np.array([1.0, 0.985, 0.95], np.float32) + np.array([0.02, 0.02, 0.03], np.float32)
+
+
+def nightvision(stage: Stage, rng: np.random.Generator) -> np.ndarray:
+    """An image intensifier: one green channel, blooming lights, coarse grain, scan lines, a round vignette."""
+    gray = paint(stage) @ _GRAY
+    size = gray.shape[0]
+    unit = size / NOMINAL
+    gain = 0.62 / max(float(np.percentile(gray, 85)), 0.1)
+    amplified = np.clip(gray * gain, 0, 1.4) ** 1.25
+    glow = cv2.GaussianBlur(np.clip(amplified - 0.5, 0, 1), (0, 0), 5 * unit)
+    grain = cv2.GaussianBlur(rng.standard_normal(gray.shape, dtype=np.float32), (0, 0), 0.7)
+    tone = amplified * 1.05 + 0.8 * glow + (0.05 + 0.09 * np.sqrt(amplified)) * grain
+    side = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
+    radius = np.hypot(side[:, None], side[None])
+    tone *= np.clip(1.25 - 2.2 * radius**2, 0.05, 1) * (1 - 0.08 * (np.arange(size) % 3 == 0))[:, None]
+    tone = np.clip(tone, 0, 1)
+    return np.stack([tone**2.2 * 0.55 + 0.02, tone * 0.95 + 0.04, tone**1.8 * 0.5 + 0.03], 2).astype(np.float32)
+
+
+def embroidery(stage: Stage, rng: np.random.Generator) -> np.ndarray:
+    """Thread on linen: every region in satin stitch of its own direction, sky and ground in plain weave."""
+    labels = stage.labels
+    size = labels.shape[0]
+    unit = np.float32(size / NOMINAL)
+    smooth = cv2.GaussianBlur(paint(stage), (0, 0), 1.1 * float(unit))
+    y, x = np.mgrid[:size, :size].astype(np.float32) / unit
+    angles = np.tile(rng.uniform(0, np.pi, 128).astype(np.float32), 2)[labels]
+    c, s = np.cos(angles), np.sin(angles)
+    along, across = x * c + y * s, y * c - x * s
+    row = np.floor(across / 3.0).astype(np.int32)
+    shifts = rng.uniform(0, 9, 256).astype(np.float32)
+    place = (along + shifts[row & 255]) / np.float32(9.0)
+    stitch = np.floor(place).astype(np.int32)
+    profile = np.abs(np.sin(across * np.float32(np.pi / 3.0))) ** 0.5 * np.clip(
+        np.abs(np.sin(place * np.pi)) * 3.2, 0.55, 1
+    )
+    tints = rng.normal(1, 0.07, 1024).astype(np.float32)
+    thread = (0.55 + 0.5 * profile) * tints[(row * 37 + stitch * 101 + labels.astype(np.int32) * 17) & 1023]
+    weave = 0.86 + 0.13 * np.where(
+        (x.astype(int) // 2 + y.astype(int) // 2) % 2 == 0, np.abs(np.sin(x * 1.571)), np.abs(np.sin(y * 1.571))
+    )
+    fabric = _FABRIC[labels].astype(np.float32)
+    linen = np.array([0.90, 0.86, 0.78], np.float32)
+    plain = 0.45 * smooth + 0.55 * linen * (0.55 + 0.45 * (smooth @ _GRAY))[..., None]
+    rich = np.clip((smooth - 0.5) * 1.1 + 0.5, 0, 1)
+    image = np.where(fabric[..., None] > 0, plain * weave[..., None], rich * thread[..., None])
+    groove = cv2.GaussianBlur(_borders(labels), (0, 0), 0.6 * float(unit))
+    image *= (1 - 0.4 * groove)[..., None]
+    return image.astype(np.float32)
+
+
+_RENDER: dict[str, Callable[[Stage, np.random.Generator], np.ndarray]] = {
+    "photo": photo,
+    "pencil": pencil,
+    "nightvision": nightvision,
+    "embroidery": embroidery,
+}
+LOOKS: tuple[str, ...] = tuple(_RENDER)
+
+
+def render(look: str, stage: Stage, rng: np.random.Generator) -> np.ndarray:
+    """The scene in a look: H W 3 uint8 RGB."""
+    image = _RENDER[look](stage, rng)
     image *= 255
     return np.clip(np.rint(image, out=image), 0, 255).astype(np.uint8)
-
-
-def render(look, look_rng, canvas, labels, before, colours, lights, horizon, stance, sun_side, rng):  # type: ignore[no-untyped-def]
-    """Paint the scene and finish it in a look: H W 3 uint8."""
-    clean = paint(canvas, labels, before, colours, lights, horizon, stance, sun_side, rng)
-    return photo(look_rng, clean)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ _TURN = np.linspace(0.0, 2 * np.pi, 22, endpoint=False)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _spline(n: int, closed: bool, steps: int = 6) -> tuple[np.ndarray, np.ndarray]:
     """Catmull-Rom basis through n points: matrices M n for positions and for tangents."""
     spans = n if closed else n - 1
@@ -97,13 +97,12 @@ class Sketch:
         (x0, y0), (x1, y1) = points.min(0), points.max(0)
         return float(x0), float(y0), float(x1), float(y1)
 
-    def raster(self, canvas: np.ndarray, scale: tuple[float, float], offset: tuple[float, float]) -> None:
+    def raster(self, canvas: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> None:
         """Fill the shapes into a label image; pixel = units * scale + offset, pixel centres at +0.5."""
         if not self.shapes:
             return
         k = float(1 << _SHIFT)
-        points = np.concatenate(self.shapes) * (scale[0] * k, scale[1] * k)
-        points += ((offset[0] - 0.5) * k, (offset[1] - 0.5) * k)
+        points = np.concatenate(self.shapes) * (scale * k) + (offset - 0.5) * k
         fixed = np.rint(points).astype(np.int32)
         at = 0
         for shape, label in zip(self.shapes, self.labels):
@@ -115,7 +114,7 @@ class Sketch:
 FIELD = 512
 
 
-@lru_cache(maxsize=None)
+@cache
 def field(name: str) -> np.ndarray:
     """A tileable noise field, FIELD x FIELD float32 of mean 0 and deviation 1: coat, ground, cloud, leaf or water."""
     # wavelength band in pixels, and how much longer the waves are across than down
@@ -136,7 +135,7 @@ def field(name: str) -> np.ndarray:
     return np.clip(noise, -2.5, 2.5).astype(np.float32)
 
 
-@lru_cache(maxsize=None)
+@cache
 def pattern(name: str) -> np.ndarray:
     """A tileable coat pattern, FIELD x FIELD of 0 and 1, drawn for a subject 256 pixels long."""
     rng = np.random.default_rng(sum(map(ord, name)) + 7)

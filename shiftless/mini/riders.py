@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from shiftless.mini.kinds import Kind
 from shiftless.mini.paint import Sketch
-
-if TYPE_CHECKING:
-    from shiftless.mini.creatures import Bones
+from shiftless.mini.poses import Bones
 
 
 def seat(bones: Bones, kind: Kind) -> tuple[float, float]:
@@ -46,7 +42,8 @@ def draw_rider(rng: np.random.Generator, sketch: Sketch, bones: Bones, kind: Kin
     sketch.capsule("skin", neck, 0.04, head, 0.06)
     sketch.ellipse("skin", *head, 0.078, 0.09)
     hair = [(head[0] - 0.09, head[1] - 0.03), (head[0] - 0.085, head[1] + 0.06), (head[0], head[1] + 0.115),
-            (head[0] + 0.085, head[1] + 0.06), (head[0] + 0.06, head[1] + 0.035), (head[0] - 0.03, head[1] + 0.02)]  # fmt: skip
+            (head[0] + 0.085, head[1] + 0.06), (head[0] + 0.06, head[1] + 0.035),
+            (head[0] - 0.03, head[1] + 0.02)]  # fmt: skip
     sketch.blob("hair", hair)
     knee = (x + 0.19 + rng.normal(0, 0.015), y - 0.08)
     foot = (x + 0.1 + rng.normal(0, 0.02), y - 0.38)

@@ -9,7 +9,15 @@ import numpy as np
 from shiftless.mini.paint import Sketch
 
 SCENES = ("meadow", "desert", "snow", "beach", "town", "forest", "night")
-GROUND = {"meadow": "grass", "desert": "sand", "snow": "snow", "beach": "sand", "town": "road", "forest": "grass", "night": "grass"}
+GROUND = {
+    "meadow": "grass",
+    "desert": "sand",
+    "snow": "snow",
+    "beach": "sand",
+    "town": "road",
+    "forest": "grass",
+    "night": "grass",
+}
 
 
 def _rolling(rng: np.random.Generator, s: Sketch, label: str, y: float, tall: float, waves: float) -> None:
@@ -28,7 +36,10 @@ def _peaks(rng: np.random.Generator, s: Sketch, label: str, y: float, tall: floa
         if cap:
             k = 0.32
             l_, r_ = (top[0] + (x - top[0]) * k, top[1] + h * k), (top[0] + (x + w - top[0]) * k, top[1] + h * k)
-            s.poly(cap, [l_, top, r_, (top[0] + w * 0.06, top[1] + h * k * 0.7), (top[0] - w * 0.03, top[1] + h * k * 1.05)])
+            s.poly(
+                cap,
+                [l_, top, r_, (top[0] + w * 0.06, top[1] + h * k * 0.7), (top[0] - w * 0.03, top[1] + h * k * 1.05)],
+            )
         x += w * rng.uniform(0.5, 0.8)
 
 
@@ -82,7 +93,15 @@ def _house(rng: np.random.Generator, s: Sketch, x: float, y: float, w: float) ->
     s.poly("wall", [(x, y), (x + w, y), (x + w, y - h), (x, y - h)])
     s.poly("roof", [(x - w * 0.1, y - h), (x + w * 1.1, y - h), (x + w * 0.8, y - h * 1.7), (x + w * 0.2, y - h * 1.7)])
     for k in (0.15, 0.62):
-        s.poly("pane", [(x + w * k, y - h * 0.75), (x + w * (k + 0.22), y - h * 0.75), (x + w * (k + 0.22), y - h * 0.35), (x + w * k, y - h * 0.35)])
+        s.poly(
+            "pane",
+            [
+                (x + w * k, y - h * 0.75),
+                (x + w * (k + 0.22), y - h * 0.75),
+                (x + w * (k + 0.22), y - h * 0.35),
+                (x + w * k, y - h * 0.35),
+            ],
+        )
 
 
 def _street(rng: np.random.Generator, s: Sketch, y: float) -> None:
@@ -134,6 +153,20 @@ def background(rng: np.random.Generator, scene: str, time: str, horizon: float, 
     return s
 
 
+def _shore(rng: np.random.Generator, s: Sketch, y: float, feet: float) -> None:
+    shore = y + max(feet - y, 0.05) * rng.uniform(0.4, 0.7)
+    across = np.linspace(-0.05, 1.05, 20)
+    edge = np.stack([across, shore + 0.012 * np.sin(across * 9 + rng.uniform(0, 6))], 1)
+    s.poly("foam", np.concatenate([edge + (0, 0.014), [(1.05, y), (-0.05, y)]]))
+    s.poly("water", np.concatenate([edge, [(1.05, y), (-0.05, y)]]))
+    for _ in range(4):
+        x, wave, w = rng.uniform(0, 0.9), rng.uniform(y + 0.02, shore - 0.01), rng.uniform(0.06, 0.2)
+        s.limb("foam", [(x, wave), (x + w / 2, wave - 0.006), (x + w, wave)], [0.001, 0.005, 0.001])
+    if rng.random() < 0.6:
+        x = float(rng.choice([rng.uniform(0.03, 0.25), rng.uniform(0.75, 0.97)]))
+        _palm(rng, s, x, shore + 0.05, rng.uniform(0.4, 0.6))
+
+
 def _middle(rng: np.random.Generator, s: Sketch, scene: str, y: float, feet: float) -> None:
     def spot() -> tuple[float, float]:
         return float(rng.uniform(0.0, 1.0)), float(y + rng.uniform(0.01, 0.4) * max(feet - y, 0.02))
@@ -144,7 +177,9 @@ def _middle(rng: np.random.Generator, s: Sketch, scene: str, y: float, feet: flo
         if rng.random() < 0.35:
             _house(rng, s, rng.uniform(0, 0.8), spot()[1], rng.uniform(0.14, 0.24))
         if scene == "meadow":
-            for fx, fy, r, c in zip(rng.random(16), rng.uniform(y + 0.04, 1.0, 16), rng.uniform(0.5, 1.0, 16), rng.random(16)):
+            for fx, fy, r, c in zip(
+                rng.random(16), rng.uniform(y + 0.04, 1.0, 16), rng.uniform(0.5, 1.0, 16), rng.random(16)
+            ):
                 q = 0.011 * r * (0.5 + fy)
                 s.ellipse("flower" if c < 0.5 else "flower2", fx, fy, q * 1.2, q)
     elif scene == "desert":
@@ -154,17 +189,7 @@ def _middle(rng: np.random.Generator, s: Sketch, scene: str, y: float, feet: flo
         for _ in range(int(rng.integers(1, 5))):
             _pine(rng, s, *spot(), rng.uniform(0.2, 0.42))
     elif scene == "beach":
-        shore = y + max(feet - y, 0.05) * rng.uniform(0.4, 0.7)
-        x = np.linspace(-0.05, 1.05, 20)
-        line = shore + 0.012 * np.sin(x * 9 + rng.uniform(0, 6))
-        edge = np.stack([x, line], 1)
-        s.poly("foam", np.concatenate([edge + (0, 0.014), [(1.05, y), (-0.05, y)]]))
-        s.poly("water", np.concatenate([edge, [(1.05, y), (-0.05, y)]]))
-        for _ in range(4):
-            wx, wy, w = rng.uniform(0, 0.9), rng.uniform(y + 0.02, shore - 0.01), rng.uniform(0.06, 0.2)
-            s.limb("foam", [(wx, wy), (wx + w / 2, wy - 0.006), (wx + w, wy)], [0.001, 0.005, 0.001])
-        if rng.random() < 0.6:
-            _palm(rng, s, float(rng.choice([rng.uniform(0.03, 0.25), rng.uniform(0.75, 0.97)])), shore + 0.05, rng.uniform(0.4, 0.6))
+        _shore(rng, s, y, feet)
     elif scene == "town":
         s.poly("kerb", [(-0.1, y), (1.1, y), (1.1, y + 0.3 * (feet - y)), (-0.1, y + 0.3 * (feet - y))])
         ly, x = min(feet + 0.06, 0.97), rng.uniform(-0.2, 0.0)
@@ -203,25 +228,28 @@ def water_scene(rng: np.random.Generator, time: str, horizon: float) -> Sketch:
 def occluder(rng: np.random.Generator, name: str, box: tuple[float, float, float, float]) -> Sketch:
     """Something in front of the subject, whose box is given."""
     s = Sketch()
-    x0, y0, x1, y1 = box
+    x0, _, x1, y1 = box
     if name == "fence":
         base, tall = min(y1 + 0.05, 1.0), rng.uniform(0.16, 0.24)
         for k in (0.35, 0.8):
             s.capsule("near_fence", (-0.1, base - tall * k), 0.013, (1.1, base - tall * k + 0.01), 0.013)
         x = rng.uniform(-0.1, 0.1)
         while x < 1.05:
-            s.poly("near_fence", [(x - 0.016, base + 0.03), (x + 0.016, base + 0.03), (x + 0.016, base - tall), (x, base - tall - 0.02),
+            s.poly("near_fence", [(x - 0.016, base + 0.03), (x + 0.016, base + 0.03), (x + 0.016, base - tall),
+                                  (x, base - tall - 0.02),
                                   (x - 0.016, base - tall)])  # fmt: skip
             x += rng.uniform(0.2, 0.3)
     elif name == "tree":
         x = x0 + (x1 - x0) * rng.uniform(0.15, 0.85)
         w = rng.uniform(0.028, 0.045)
-        s.limb("near_trunk", [(x, 1.08), (x + rng.normal(0, 0.01), 0.6), (x + rng.normal(0, 0.02), 0.25), (x + rng.normal(0, 0.03), -0.08)],
+        s.limb("near_trunk", [(x, 1.08), (x + rng.normal(0, 0.01), 0.6), (x + rng.normal(0, 0.02), 0.25),
+                              (x + rng.normal(0, 0.03), -0.08)],
                [w * 1.35, w, w * 0.9, w * 0.8])  # fmt: skip
     else:
-        for gx in np.linspace(x0 - 0.12, x1 + 0.12, int(rng.integers(26, 40))):
+        for gx in np.linspace(x0 - 0.12, x1 + 0.12, int(rng.integers(26, 40))).tolist():
             base, tall = min(y1 + rng.uniform(0.03, 0.09), 1.05), rng.uniform(0.09, 0.2)
             lean = rng.normal(0, 0.035)
-            s.poly("near_grass", [(gx - 0.011, base), (gx + 0.011, base), (gx + lean * 0.4 + 0.006, base - tall * 0.6), (gx + lean, base - tall),
+            s.poly("near_grass", [(gx - 0.011, base), (gx + 0.011, base),
+                                  (gx + lean * 0.4 + 0.006, base - tall * 0.6), (gx + lean, base - tall),
                                   (gx + lean * 0.4 - 0.006, base - tall * 0.6)])  # fmt: skip
     return s

@@ -43,8 +43,10 @@ def _car(rng: np.random.Generator, s: Sketch) -> dict[str, Point]:
     wf0, rw0 = rf + rng.uniform(0.26, 0.34), rr - rng.uniform(0.12, 0.3)
     for x in (wf, wr):
         _wheel(s, x, r, 0.05)
-    s.poly("paint", [(-1, 0.16), (-1.03, 0.3), (-0.98, hood + 0.02), (rw0, hood + 0.05), (rr, roof - 0.03), (rr + 0.08, roof),
-                     (rf - 0.08, roof), (rf, roof - 0.03), (wf0, hood + 0.03), (0.9, hood - 0.06), (1.0, 0.32), (1.02, 0.16)])  # fmt: skip
+    s.poly("paint", [(-1, 0.16), (-1.03, 0.3), (-0.98, hood + 0.02), (rw0, hood + 0.05), (rr, roof - 0.03),
+                     (rr + 0.08, roof),
+                     (rf - 0.08, roof), (rf, roof - 0.03), (wf0, hood + 0.03), (0.9, hood - 0.06), (1.0, 0.32),
+                     (1.02, 0.16)])  # fmt: skip
     y0, y1 = hood + 0.04, roof - 0.06
     split = (rf + rr) / 2
     s.poly("glass", [(split + 0.03, y0), (wf0 - 0.08, y0), (rf - 0.03, y1), (split + 0.03, y1)])
@@ -69,7 +71,8 @@ def _bus(rng: np.random.Generator, s: Sketch) -> dict[str, Point]:
     wf, wr = rng.uniform(0.55, 0.66), rng.uniform(-0.68, -0.55)
     for x in (wf, wr):
         _wheel(s, x, r, 0.05)
-    s.blob("paint", [(-1.08, 0.13), (-1.1, 0.5), (-1.08, top - 0.03), (-0.6, top), (0.6, top), (1.04, top - 0.04), (1.1, 0.5),
+    s.blob("paint", [(-1.08, 0.13), (-1.1, 0.5), (-1.08, top - 0.03), (-0.6, top), (0.6, top), (1.04, top - 0.04),
+                     (1.1, 0.5),
                      (1.1, 0.14), (0.5, 0.12), (-0.5, 0.12)])  # fmt: skip
     s.poly("paint2", _box(-1.08, 0.36, 1.09, 0.45))
     n = int(rng.integers(4, 6))
@@ -78,7 +81,15 @@ def _bus(rng: np.random.Generator, s: Sketch) -> dict[str, Point]:
     y0, y1 = 0.54, top - 0.13
     for i in range(n):
         s.poly("glass", _box(left + i * w + 0.03, y0, left + (i + 1) * w - 0.03, y1))
-        s.poly("shine", [(left + (i + 0.25) * w, y0), (left + (i + 0.45) * w, y0), (left + (i + 0.7) * w, y1), (left + (i + 0.5) * w, y1)])
+        s.poly(
+            "shine",
+            [
+                (left + (i + 0.25) * w, y0),
+                (left + (i + 0.45) * w, y0),
+                (left + (i + 0.7) * w, y1),
+                (left + (i + 0.5) * w, y1),
+            ],
+        )
     s.poly("glass", _box(0.68, 0.2, 0.86, y1))
     s.capsule("paint", (0.77, 0.2), 0.008, (0.77, y1), 0.008)
     s.poly("glass", [(0.94, 0.5), (1.09, 0.5), (1.06, y1 + 0.02), (0.94, y1 + 0.02)])
@@ -89,8 +100,10 @@ def _bus(rng: np.random.Generator, s: Sketch) -> dict[str, Point]:
         s.ellipse("trim", x, r + 0.01, r * 1.2, r * 1.2)
         _wheel(s, x, r)
     return {"front_wheel": (wf, r), "rear_wheel": (wr, r), "headlight": (1.05, 0.28), "tail_light": (-1.06, 0.285),
-            "front_bumper": (1.06, 0.14), "rear_bumper": (-1.06, 0.14), "roof_front": (1.0, top - 0.06), "roof_rear": (-1.04, top - 0.06),
-            "first_window": (right - w / 2, (y0 + y1) / 2), "last_window": (left + w / 2, (y0 + y1) / 2), "door": (0.77, 0.4)}  # fmt: skip
+            "front_bumper": (1.06, 0.14), "rear_bumper": (-1.06, 0.14), "roof_front": (1.0, top - 0.06),
+            "roof_rear": (-1.04, top - 0.06),
+            "first_window": (right - w / 2, (y0 + y1) / 2), "last_window": (left + w / 2, (y0 + y1) / 2),
+            "door": (0.77, 0.4)}  # fmt: skip
 
 
 def _truck(rng: np.random.Generator, s: Sketch) -> dict[str, Point]:
@@ -115,8 +128,10 @@ def _truck(rng: np.random.Generator, s: Sketch) -> dict[str, Point]:
         s.ellipse("trim", x, r + 0.01, r * 1.2, r * 1.2)
         _wheel(s, x, r)
     return {"front_wheel": (wf, r), "rear_wheel": (wr, r), "headlight": (1.03, 0.33), "tail_light": (-1.04, 0.26),
-            "front_bumper": (1.06, 0.17), "rear_bumper": (-1.02, 0.25), "cab_roof": (0.72, cab - 0.03), "cargo_front": (back - 0.05, top - 0.05),
-            "cargo_rear": (-1.03, top - 0.05), "cab_window": ((back + 0.96) / 2, 0.58), "door_handle": (back + 0.21, 0.42)}  # fmt: skip
+            "front_bumper": (1.06, 0.17), "rear_bumper": (-1.02, 0.25), "cab_roof": (0.72, cab - 0.03),
+            "cargo_front": (back - 0.05, top - 0.05),
+            "cargo_rear": (-1.03, top - 0.05), "cab_window": ((back + 0.96) / 2, 0.58),
+            "door_handle": (back + 0.21, 0.42)}  # fmt: skip
 
 
 def _bicycle(rng: np.random.Generator, s: Sketch) -> dict[str, Point]:
@@ -133,13 +148,14 @@ def _bicycle(rng: np.random.Generator, s: Sketch) -> dict[str, Point]:
     turn = rng.uniform(0, 6.28)
     for x, y in (f, b):
         for k in range(4):
-            a = k * np.pi / 4 + turn
-            dx, dy = 0.86 * r * float(np.cos(a)), 0.86 * r * float(np.sin(a))
+            lean = k * np.pi / 4 + turn
+            dx, dy = 0.86 * r * float(np.cos(lean)), 0.86 * r * float(np.sin(lean))
             s.capsule("rim", (x - dx, y - dy), 0.009, (x + dx, y + dy), 0.009)
         s.ellipse("hub", x, y, 0.05, 0.05)
     t = 0.03
     fork = (0.48, head[1] - 0.16)
-    for a, c in ((crank, seat_top), (crank, fork), (seat_top, head), (b, crank), (b, (seat_top[0] + 0.03, seat_top[1] - 0.1)),
+    for a, c in ((crank, seat_top), (crank, fork), (seat_top, head), (b, crank),
+                 (b, (seat_top[0] + 0.03, seat_top[1] - 0.1)),
                  (head, f)):  # fmt: skip
         s.capsule("frame", a, t, c, t)
     grip = (head[0] - 0.02, head[1] + 0.16)
@@ -159,15 +175,41 @@ def _boat(rng: np.random.Generator, s: Sketch) -> dict[str, Point]:
     tall, mast = rng.uniform(1.3, 1.6), rng.uniform(0.05, 0.2)
     s.capsule("trim", (mast, 0.3), 0.022, (mast, tall), 0.016)
     boom = -rng.uniform(0.6, 0.78)
-    s.blob("sail", [(mast - 0.04, 0.5), (boom * 0.5, 0.45), (boom, 0.5), (boom * 0.55, 0.8), (mast - 0.12, tall * 0.85), (mast - 0.04, tall - 0.03)])
+    s.blob(
+        "sail",
+        [
+            (mast - 0.04, 0.5),
+            (boom * 0.5, 0.45),
+            (boom, 0.5),
+            (boom * 0.55, 0.8),
+            (mast - 0.12, tall * 0.85),
+            (mast - 0.04, tall - 0.03),
+        ],
+    )
     jib = rng.uniform(0.72, 0.84)
-    s.blob("paint2", [(mast + 0.05, tall * 0.84), (mast + 0.12, tall * 0.72), (jib, 0.45), (mast + 0.4, 0.42), (mast + 0.06, 0.46)])
+    s.blob(
+        "paint2",
+        [(mast + 0.05, tall * 0.84), (mast + 0.12, tall * 0.72), (jib, 0.45), (mast + 0.4, 0.42), (mast + 0.06, 0.46)],
+    )
     s.poly("sail", _box(-0.45, 0.3, -0.02, 0.44))
     s.poly("glass", _box(-0.36, 0.34, -0.12, 0.41))
-    s.blob("paint", [(-0.92, 0.34), (-0.4, 0.29), (0.3, 0.3), (1.05, 0.42), (0.75, 0.08), (0.2, -0.02), (-0.6, -0.02), (-0.85, 0.1)])
+    s.blob(
+        "paint",
+        [
+            (-0.92, 0.34),
+            (-0.4, 0.29),
+            (0.3, 0.3),
+            (1.05, 0.42),
+            (0.75, 0.08),
+            (0.2, -0.02),
+            (-0.6, -0.02),
+            (-0.85, 0.1),
+        ],
+    )
     s.limb("trim", [(-0.9, 0.31), (-0.3, 0.27), (0.3, 0.275), (1.0, 0.39)], [0.022, 0.022, 0.022, 0.02])
     return {"bow": (0.99, 0.385), "stern": (-0.87, 0.3), "mast_top": (mast, tall - 0.02), "mast_foot": (mast, 0.36),
-            "main_sail_corner": (boom + 0.06, 0.52), "jib_corner": (jib - 0.05, 0.47), "keel": (0.0, 0.04), "cabin": (-0.24, 0.375)}  # fmt: skip
+            "main_sail_corner": (boom + 0.06, 0.52), "jib_corner": (jib - 0.05, 0.47), "keel": (0.0, 0.04),
+            "cabin": (-0.24, 0.375)}  # fmt: skip
 
 
 _DRAW = {"car": _car, "bus": _bus, "truck": _truck, "bicycle": _bicycle, "boat": _boat}
