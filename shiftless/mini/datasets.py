@@ -1,25 +1,121 @@
-"""Pairs and streams of pictures."""
+"""Pairs, streams and contact sheets of the embedded world's pictures, from seeds that no model is trained on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shiftless.errors import BadInput
+from shiftless.mini.world import KINDS, VEHICLES, Picture, draw, keypoint_names
+
 if TYPE_CHECKING:
     from PIL import Image
 
-    from shiftless.mini.world import Picture
+TRAINING_SEEDS = range(2**30)  #: the generative model's own
+#: seeds of the pairs: disjoint from each other and from the generative model's
+SPLIT_SEEDS = {
+    "train": range(2**30, 2**30 + 2**28),
+    "val": range(2**30 + 2**28, 2**30 + 2**29),
+    "test": range(2**30 + 2**29, 2**31),
+}
+HELD_OUT = 2**31  #: first of the seeds that neither training nor pairs use: for single pictures
+SPLIT_SIZES = {"train": 720, "val": 180, "test": 360}
+_SEEDS_A_PAIR = 64
+_LEAST_POINTS = 4
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures of one kind and the N 2 points, in pixels, that both show; `names` says what each point is."""
+
+    source: Picture
+    target: Picture
+    source_points: np.ndarray
+    target_points: np.ndarray
+    names: tuple[str, ...]
+
+
+def _differs(a: Picture, b: Picture) -> bool:
+    """Whether two pictures show a different place (or time, at sea) and, where a kind has several, another colour."""
+    keys = ("time", "colour") if a.kind == "boat" else ("scene",) if a.kind == "zebra" else ("scene", "colour")
+    return all(a.attributes[k] != b.attributes[k] for k in keys)
+
+
+def pair(split: str, index: int, look: str = "photo") -> Pair:
+    """The pair of a split at an index, the same whatever else is asked for.
+
+    Kinds take turns, and within a kind every second pair faces opposite ways. Near and far limbs are the viewer's, so
+    a near knee matches a near knee in a flipped pair too. Raises `BadInput` for an unknown split or a negative index.
+
+    >>> p = pair("val", 0)
+    >>> p.source.kind == p.target.kind, len(p.names) == len(p.source_points) >= 4
+    (True, True)
+    """
+    if split not in SPLIT_SEEDS:
+        raise BadInput(f"split {split!r} is unknown: use one of {', '.join(SPLIT_SEEDS)}")
+    seeds = SPLIT_SEEDS[split]
+    if not 0 <= index < len(seeds) // _SEEDS_A_PAIR:
+        raise BadInput(f"pair {index} of split {split!r}: use 0 to {len(seeds) // _SEEDS_A_PAIR - 1}")
+    kinds = KINDS + VEHICLES
+    turn, which = divmod(index, len(kinds))
+    kind = kinds[which]
+    facing = ("left", "right")[turn // 2 % 2]
+    other = facing if (turn + which) % 2 else {"left": "right", "right": "left"}[facing]
+    first = seeds.start + index * _SEEDS_A_PAIR
+    source = draw(first, kind=kind, facing=facing, look=look)
+    for seed in range(first + 1, first + _SEEDS_A_PAIR):
+        target = draw(seed, kind=kind, facing=other, look=look)
+        common = np.flatnonzero(source.visible & target.visible)
+        if len(common) >= _LEAST_POINTS and _differs(source, target):
+            names = keypoint_names(kind)
+            return Pair(
+                source, target, source.keypoints[common], target.keypoints[common], tuple(names[i] for i in common)
+            )
+    raise RuntimeError(f"no partner for seed {first}: too few of its points are visible")
+
+
+def pairs(split: str, n: int | None = None, look: str = "photo") -> list[Pair]:
+    """The first n pairs of a split (all SPLIT_SIZES[split] when n is None); raises `BadInput` as `pair` does.
+
+    >>> [p.source.kind for p in pairs("test", 2)]
+    ['horse', 'cow']
+    """
+    if split not in SPLIT_SIZES:
+        raise BadInput(f"split {split!r} is unknown: use one of {', '.join(SPLIT_SIZES)}")
+    if n is not None and n < 1:
+        raise BadInput(f"{n} pairs: ask for 1 or more")
+    return [pair(split, i, look) for i in range(SPLIT_SIZES[split] if n is None else n)]
+
+
+def photos(start: int, n: int, look: str = "photo") -> Iterator[Picture]:
+    """The pictures of n seeds from a start; seeds from HELD_OUT on are in no training set and no pair.
+
+    >>> [p.kind in KINDS + VEHICLES for p in photos(HELD_OUT, 2)]
+    [True, True]
+    """
+    for seed in range(start, start + n):
+        yield draw(seed, look=look)
 
 
 def contact_sheet(pictures: list[Picture], columns: int) -> Image.Image:
-    """The pictures in a grid."""
+    """Pictures of one size in a grid with thin gaps, row by row; raises `BadInput` without pictures or columns.
+
+    >>> contact_sheet(list(photos(0, 3)), columns=2).size
+    (258, 258)
+    """
     from PIL import Image
 
+    if not pictures or columns < 1:
+        raise BadInput(f"a sheet of {len(pictures)} pictures in {columns} columns: give at least one of each")
+    gap = 2
     rows = -(-len(pictures) // columns)
     h, w = pictures[0].image.shape[:2]
-    sheet = np.full((rows * h, columns * w, 3), 255, np.uint8)
-    for i, p in enumerate(pictures):
-        r, c = divmod(i, columns)
-        sheet[r * h : r * h + h, c * w : c * w + w] = p.image
+    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, columns)
+        y, x = row * (h + gap), column * (w + gap)
+        sheet[y : y + h, x : x + w] = picture.image
     return Image.fromarray(sheet)

@@ -1,0 +1,101 @@
+"""Pairs and streams of pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shiftless.errors import BadInput
+from shiftless.mini.datasets import (
+    HELD_OUT,
+    SPLIT_SEEDS,
+    SPLIT_SIZES,
+    TRAINING_SEEDS,
+    Pair,
+    contact_sheet,
+    pair,
+    pairs,
+    photos,
+)
+from shiftless.mini.world import KINDS, VEHICLES, draw, keypoint_names
+
+ALL = KINDS + VEHICLES
+
+
+@pytest.fixture(scope="module")
+def some() -> list[Pair]:
+    return pairs("test", 4 * len(ALL))
+
+
+def test_splits_share_no_seed() -> None:
+    ranges = [TRAINING_SEEDS, *SPLIT_SEEDS.values()]
+    for i, a in enumerate(ranges):
+        assert a.stop <= HELD_OUT
+        for b in ranges[i + 1 :]:
+            assert a.stop <= b.start or b.stop <= a.start
+
+
+def test_pairs_are_of_one_kind_and_differ_otherwise(some: list[Pair]) -> None:
+    for p in some:
+        assert p.source.kind == p.target.kind
+        assert not np.array_equal(p.source.image, p.target.image)
+        key = "colour" if p.source.kind == "boat" else "scene"
+        assert p.source.attributes[key] != p.target.attributes[key]
+
+
+def test_points_are_visible_in_both(some: list[Pair]) -> None:
+    for p in some:
+        names = keypoint_names(p.source.kind)
+        assert len(p.names) == len(p.source_points) == len(p.target_points) >= 4
+        for name, a, b in zip(p.names, p.source_points, p.target_points):
+            k = names.index(name)
+            assert p.source.visible[k]
+            assert p.target.visible[k]
+            assert np.array_equal(a, p.source.keypoints[k])
+            assert np.array_equal(b, p.target.keypoints[k])
+
+
+def test_kinds_are_balanced_and_half_the_pairs_are_flipped(some: list[Pair]) -> None:
+    kinds = [p.source.kind for p in some]
+    assert {kinds.count(kind) for kind in ALL} == {4}
+    flipped = np.mean([p.source.facing != p.target.facing for p in some])
+    assert 0.4 < flipped < 0.6
+    assert SPLIT_SIZES["test"] == 360
+    assert SPLIT_SIZES["test"] % len(ALL) == 0
+
+
+def test_a_pair_does_not_depend_on_its_list(some: list[Pair]) -> None:
+    again = pair("test", 7)
+    assert np.array_equal(again.source.image, some[7].source.image)
+    assert np.array_equal(again.target.image, some[7].target.image)
+
+
+def test_a_look_keeps_the_points() -> None:
+    plain, drawn = pair("val", 3), pair("val", 3, look="pencil")
+    assert plain.names == drawn.names
+    assert np.array_equal(plain.target_points, drawn.target_points)
+    assert not np.array_equal(plain.target.image, drawn.target.image)
+
+
+def test_photos_follow_the_seeds() -> None:
+    got = list(photos(HELD_OUT, 3, look="nightvision"))
+    assert len(got) == 3
+    assert np.array_equal(got[2].image, draw(HELD_OUT + 2, look="nightvision").image)
+
+
+def test_contact_sheet_holds_the_pictures() -> None:
+    two = list(photos(0, 2))
+    sheet = np.asarray(contact_sheet(two, columns=2))
+    assert np.array_equal(sheet[:, :128], two[0].image)
+    assert np.array_equal(sheet[:, -128:], two[1].image)
+
+
+def test_bad_requests() -> None:
+    with pytest.raises(BadInput, match="train, val, test"):
+        pairs("dev")
+    with pytest.raises(BadInput, match="1 or more"):
+        pairs("val", 0)
+    with pytest.raises(BadInput, match="use 0 to"):
+        pair("val", -1)
+    with pytest.raises(BadInput, match="at least one"):
+        contact_sheet([], columns=3)
