@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -58,6 +61,58 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
         """Return one line: each tap's channels, grid and stride."""
         shapes = ((tap, *self.maps[tap].shape[1:]) for tap in self.maps)
         return " · ".join(f"{tap} {c}x{h}x{w} stride {self.taps[tap].stride}" for tap, c, h, w in shapes)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the maps to one safetensors file, with recipe and frame in its header; whole or not at all.
+
+        Raises BadInput if the place cannot be written.
+        """
+        from safetensors.torch import save
+
+        header = {
+            "recipe": self.recipe.to_toml(),
+            "frame": json.dumps([self.frame.original, self.frame.fed]),
+            "taps": json.dumps([asdict(self.taps[tap]) for tap in self]),
+            "name": self.name,
+            "words": json.dumps(self.words),
+        }
+        path = Path(path)
+        content = save({tap: value.contiguous().cpu() for tap, value in self.maps.items()}, metadata=header)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+            partial.write_bytes(content)
+            os.replace(partial, path)
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
+        return path
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> FeatureMaps:
+        """Read what `save` wrote; raises BadInput for a file that is missing or something else.
+
+        >>> import tempfile
+        >>> from shiftless.image import Frame
+        >>> up1, frame = Tap("up1", 8, 16, ""), Frame((64, 128), (64, 128))
+        >>> maps = FeatureMaps({"up1": torch.ones(1, 8, 4, 8)}, {"up1": up1}, frame)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     FeatureMaps.open(maps.save(folder + "/a.safetensors"))
+        FeatureMaps(image, 128x64 pixels read as 128x64: up1 8x4x8 stride 16)
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "pt") as file:
+                header = file.metadata()
+                taps = {
+                    row["name"]: Tap(**{**row, "members": tuple(row["members"])}) for row in json.loads(header["taps"])
+                }
+                original, fed = (tuple(hw) for hw in json.loads(header["frame"]))
+                maps = {tap: file.get_tensor(tap) for tap in taps}
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"{path}: not a whole file of features ({error}); extract it again") from None
+        words = tuple(json.loads(header["words"]))
+        return cls(maps, taps, Frame(original, fed), Recipe.from_toml(header["recipe"]), header["name"], words)
 
     def dense(
         self, taps: Sequence[str] | None = None, grid: tuple[int, int] | None = None, normalise: bool = True

@@ -72,6 +72,23 @@ _TABLE = (
 )  # fmt: skip
 _PRESETS = {row.name: row for row in _TABLE}
 
+_DEFAULTS = {  # how each model is read when nobody says how; mini's was picked on validation pairs
+    "mini": Recipe(timestep=100, taps=("up0", "up1")),
+    "sd15": Recipe(timestep=50, taps=("up1", "up2")),
+    "sd14": Recipe(timestep=50, taps=("up1", "up2")),
+    "sd21": Recipe(timestep=261, taps=("up1",)),
+    "sd21-base": Recipe(timestep=261, taps=("up1",)),
+}
+
+
+def default_recipe(model: str) -> Recipe:
+    """Return the recipe that a model is read with when nobody says how.
+
+    >>> default_recipe("sd21").timestep
+    261
+    """
+    return _DEFAULTS.get(model.partition(":")[2] or model, Recipe())
+
 
 def presets() -> dict[str, Preset]:
     """Return every published preset by name.

@@ -15,6 +15,18 @@ from shiftless.errors import BadInput
 LATENTS = ("mean", "sample")
 FITS = ("aspect", "squash")
 SCHEDULERS = ("plain", "pndm-reference")
+HELP = {  # one line a field: what the command line says of its flag
+    "timestep": "How much noise is added before reading, 0 to 999; larger is noisier.",
+    "taps": "Where to read: names or globs, comma-separated; `shiftless taps MODEL` lists them.",
+    "prompt": "The text that conditions the model; any length.",
+    "seed": "Seed of the noise.",
+    "ensemble": "How many noise draws are averaged; the image is encoded once.",
+    "size": "Longer side in pixels that the model sees; by default the model's own.",
+    "fit": f"How an image is fitted: {' or '.join(FITS)} (squash makes it square, as the papers do).",
+    "latent": f"Which latent of the image: its posterior's {' or a '.join(LATENTS)}.",
+    "scheduler": f"{' or '.join(SCHEDULERS)} (t runs at t + 1, as the GDF and GATE codes do).",
+    "label": "A name for tables.",
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,125 @@
+"""`shiftless bench`: measure on the embedded world, on your own pairs, or on published datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shiftless.cli import app
+from shiftless.cli.flags import Device, Dtype, Json, Model, takes_recipe
+from shiftless.recipe import Recipe
+
+bench = typer.Typer(
+    help="Measure: every table has 95% bootstrap intervals and two controls (no model; the same network untrained).",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+app.add_typer(bench, name="bench", rich_help_panel="Measure")
+
+Data = Annotated[Path, typer.Option(help="The dataset's folder.")]
+Count = Annotated[int | None, typer.Option("--pairs", min=1, help="Only so many pairs, shared out over the kinds.")]
+Refine = Annotated[str, typer.Option(help="upsample (as published), cell, or soft.")]
+Batch = Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")]
+
+
+@bench.command("mini-pairs")
+@takes_recipe
+def mini_pairs(
+    recipe: Recipe,
+    model: Model = "mini",
+    quick: Annotated[bool, typer.Option("--quick", help="60 pairs in place of 360.")] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Timesteps x taps on validation pairs, drawn as curves.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="With --sweep: the picture.")] = Path("sweep.png"),
+    split: Annotated[str, typer.Option(help="test, or val to choose settings by.")] = "test",
+    look: Annotated[
+        str, typer.Option(help="photo, or one the model never saw: pencil, nightvision, embroidery.")
+    ] = "photo",
+    pairs: Count = None,
+    refine: Refine = "upsample",
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Match 360 fixed pairs of the embedded world: same kind, different everything, exact truth."""
+    from shiftless.backbones.registry import load
+
+    backbone = load(model, device=device, dtype=dtype)
+    if sweep:
+        from rich.console import Console
+
+        from shiftless.bench.sweep import run as run_sweep
+
+        chosen: dict[str, Any] = {"n": pairs or 120, "look": look, "batch": batch}
+        found = run_sweep(backbone, recipe, **chosen)
+        show(found.table, json)
+        found.draw(out)
+        best = found.best
+        Console().print(f"picture: {out}   best on validation: t={best.timestep}, taps {'+'.join(best.taps)}")
+        return
+    from shiftless.bench.mini_pairs import run
+
+    options: dict[str, Any] = {"quick": quick, "n": pairs, "look": look, "refine": refine, "batch": batch}
+    show(run(backbone, recipe, split=split, **options), json)
+
+
+@bench.command("pairs")
+@takes_recipe
+def pairs_of_yours(
+    data: Data,
+    recipe: Recipe,
+    model: Model = "mini",
+    pairs: Count = None,
+    refine: Refine = "upsample",
+    batch: Batch = 8,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Match your own annotated pairs; docs/pairs.md describes the folder's layout."""
+    from shiftless.backbones.registry import load
+    from shiftless.bench.folder import run
+
+    backbone = load(model, device=device, dtype=dtype)
+    show(run(backbone, data, recipe, n=pairs, refine=refine, batch=batch), json)
+
+
+@bench.command("spair")
+@takes_recipe
+def spair(
+    data: Data,
+    recipe: Recipe,
+    model: Model = "sd15",
+    split: Annotated[str, typer.Option(help="trn, val or test.")] = "test",
+    category: Annotated[str | None, typer.Option(help="Only this category.")] = None,
+    per_category: Annotated[
+        int | None, typer.Option(min=1, help="So many pairs of each; 20 of val are the papers' 360.")
+    ] = None,
+    pairs: Count = None,
+    refine: Refine = "upsample",
+    batch: Batch = 4,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """SPair-71k in its published layout: PCK at image and box thresholds."""
+    from shiftless.backbones.registry import load
+    from shiftless.bench.spair import run
+
+    backbone = load(model, device=device, dtype=dtype)
+    chosen: dict[str, Any] = {"split": split, "category": category, "per_category": per_category, "n": pairs}
+    show(run(backbone, data, recipe, refine=refine, batch=batch, **chosen), json)
+
+
+def show(table: Any, json: Path | None) -> None:
+    """Print a table, and write it as JSON if asked to."""
+    from rich.console import Console
+
+    Console(width=None if Console().is_terminal else 140).print(table)
+    if json is not None:
+        table.write(json)
+        typer.echo(f"written: {json}")

@@ -1,0 +1,82 @@
+"""Flags that several commands share; those of a recipe are made from the Recipe itself."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shiftless.errors import BadInput
+from shiftless.presets import default_recipe, preset, presets
+from shiftless.recipe import HELP, Recipe
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="mini, sd15, sd21 ..., a hub id, a diffusers folder, or twin:NAME.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the table here as JSON.")]
+
+
+def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command every flag of a Recipe, and hand it one recipe made from them.
+
+    --recipe names a preset or a TOML file to begin with; without it the model's own default is taken.
+    """
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> Any:
+        changes = {f.name: given.pop(f.name) for f in _fields()}
+        start = given.pop("recipe")
+        chosen = _start(start, str(given.get("model", "")))
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if isinstance(changes.get("taps"), str):
+            changes["taps"] = tuple(tap.strip() for tap in changes["taps"].split(",") if tap.strip())
+        return command(recipe=chosen.but(**changes), **given)
+
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "recipe"]
+    flags = [_flag(f.name, f.default) for f in _fields()]
+    preset_help = "A preset (`shiftless presets`) or a TOML file to begin with."
+    start = inspect.Parameter(
+        "recipe",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[str | None, typer.Option(help=preset_help, rich_help_panel="Recipe")],
+    )
+    kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    wrapped.__signature__ = inspect.Signature([*kept, start, *flags])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in [*kept, start, *flags]}
+    return wrapped
+
+
+def _fields() -> list[Any]:
+    return [f for f in fields(Recipe) if f.name != "label"]
+
+
+def _flag(name: str, default: object) -> inspect.Parameter:
+    kind = int if name in ("timestep", "seed", "ensemble", "size") else str
+    option = typer.Option(f"--{name}", help=HELP[name], rich_help_panel="Recipe", show_default=False)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _start(name: str | None, model: str) -> Recipe:
+    if name is None:
+        return default_recipe(model)
+    if name.endswith(".toml") or Path(name).is_file():
+        return Recipe.read(name)
+    found = preset(name)
+    if len(found.recipes) > 1:
+        raise BadInput(f"preset {name!r} is a bucket of {len(found.recipes)} readings; this command takes one recipe")
+    return found.recipes[0]
+
+
+def preset_names() -> list[str]:
+    """Return the presets of one reading, for help texts."""
+    return [name for name, row in presets().items() if len(row.recipes) == 1]

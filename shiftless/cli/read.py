@@ -1,0 +1,127 @@
+"""Commands that read photos: extract, match."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shiftless.cli import app, say_error
+from shiftless.cli.flags import Device, Dtype, Model, takes_recipe
+from shiftless.cli.pictures import save_picture
+from shiftless.errors import BadInput
+from shiftless.recipe import Recipe
+
+
+@app.command(rich_help_panel="Read photos")
+@takes_recipe
+def extract(
+    photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    recipe: Recipe,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for one .safetensors a photo.")] = Path("features"),
+    model: Model = "mini",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")] = 8,
+) -> None:
+    """Read features of photos into a folder; run again, and it continues where it stopped.
+
+    A photo that cannot be read is listed at the end, and the exit code is then 2.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from shiftless.backbones.registry import load
+    from shiftless.image import list_photos, open_photo
+    from shiftless.reading import stream
+
+    paths = [path for place in photos for path in list_photos(place)]
+    backbone = load(model, device=device, dtype=dtype)
+    console, failed, done = Console(stderr=True), [], 0
+    targets: dict[str, Path] = {}
+
+    def waiting():  # type: ignore[no-untyped-def]  # a generator of photos not read yet
+        for path in paths:
+            try:
+                photo = open_photo(path)
+            except BadInput as error:
+                failed.append(str(error))
+                continue
+            targets[photo.name] = out / f"{path.stem}-{photo.digest[:8]}-{recipe.key()[:8]}.safetensors"
+            if not targets[photo.name].exists():
+                yield photo
+
+    reading = stream(backbone, waiting(), recipe, batch=batch)
+    for maps in track(reading, f"reading {len(paths)} photos", len(paths), console=console, transient=True):
+        maps.save(targets[maps.name])
+        done += 1
+        if done == 1:
+            console.print(maps.describe(), highlight=False)
+    already = len(paths) - done - len(failed)
+    console.print(f"{done} read into {out}" + (f", {already} were there already" if already else ""))
+    for message in failed:
+        say_error(message)
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command(rich_help_panel="Read photos")
+@takes_recipe
+def match(
+    a: Annotated[Path, typer.Argument(help="The photo where you point.")],
+    b: Annotated[Path, typer.Argument(help="The photo to search.")],
+    recipe: Recipe,
+    at: Annotated[list[str], typer.Option(help="A point of A as X,Y in its own pixels; repeat for more.")] = [],  # noqa: B006
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture of the matches.")] = Path("match.png"),
+    model: Model = "mini",
+    mutual: Annotated[bool, typer.Option(help="Also say which points find their way back.")] = False,
+    refine: Annotated[
+        str, typer.Option(help="upsample (as published), cell, or soft (sub-pixel soft-argmax).")
+    ] = "upsample",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Find where points of photo A are in photo B; original pixels in, original pixels out.
+
+    Without --at, a grid of points is tried and the surest that find their way back are kept.
+    Example: shiftless match a.jpg b.jpg --at 120,80 --at 60,40
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from shiftless.backbones.registry import load
+    from shiftless.image import open_photo
+    from shiftless.reading import extract as read
+    from shiftless.tasks.correspondence import heat
+    from shiftless.tasks.correspondence import match as find
+    from shiftless.tasks.surest import surest
+    from shiftless.view import match_sheet
+
+    points = [_point(text) for text in at]
+    first, second = open_photo(a), open_photo(b)
+    maps_a, maps_b = read(load(model, device=device, dtype=dtype), [first, second], recipe)
+    if points:
+        found = find(maps_a, maps_b, points, refine=refine, mutual=mutual)
+    else:
+        found = surest(maps_a, maps_b, refine=refine)
+    console = Console(width=None if Console().is_terminal else 100)
+    table = Table(title=f"{a.name} -> {b.name}", caption=f"{model} · {maps_a.describe()}")
+    for column in ("x", "y", "-> x", "y", "cosine", *(["finds its way back"] if found.mutual is not None else [])):
+        table.add_column(column, justify="right")
+    for i, (here, there) in enumerate(zip(found.source, found.points)):
+        back = [] if found.mutual is None else ["yes" if found.mutual[i] else "no"]
+        numbers = [f"{value:.1f}" for value in (*here, *there)]
+        table.add_row(*numbers, f"{found.scores[i]:.3f}", *back)
+    console.print(table)
+    sheet = match_sheet(first, second, found, heat(maps_a, maps_b, found.source[0]))
+    save_picture(sheet, out)
+    console.print(f"picture: {out}   (heat: where in {b.name} looks like the first point)")
+
+
+def _point(text: str) -> tuple[float, float]:
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        raise BadInput(f"--at {text!r}: give a point as X,Y in pixels of the first photo, such as 120,80") from None
+    return x, y

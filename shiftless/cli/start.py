@@ -1,0 +1,24 @@
+"""The first command: demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shiftless.cli import app
+from shiftless.cli.flags import Model
+
+
+@app.command(rich_help_panel="Start here")
+def demo(
+    photos: Annotated[list[Path], typer.Argument(help="Two photos of yours, in place of drawn ones.")] = [],  # noqa: B006
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and index.html.")] = Path("demo"),
+    prompt: Annotated[str, typer.Option(help="What is in your photos, to see what a prompt saves.")] = "",
+    model: Model = "mini",
+) -> None:
+    """Tell the whole story on the embedded model: features, matches, content shift; minutes on a CPU."""
+    from shiftless.demo import run
+
+    run(out, [str(photo) for photo in photos], model=model, prompt=prompt)

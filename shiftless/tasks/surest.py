@@ -1,0 +1,40 @@
+"""The surest matches of two images, when nobody points: mutual ones, best first, spread out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shiftless.errors import BadInput
+from shiftless.features import FeatureMaps
+from shiftless.tasks.correspondence import Matches, match
+
+
+def surest(a: FeatureMaps, b: FeatureMaps, count: int = 12, side: int = 16, refine: str = "upsample") -> Matches:
+    """Try a side x side grid of points of a, keep those that find their way back, best cosine first.
+
+    No two of the `count` kept are closer than two steps of the grid, so that they show the whole picture.
+
+    Raises BadInput when no point finds its way back.
+
+    >>> import torch
+    >>> from shiftless.image import Frame
+    >>> from shiftless.taps.names import Tap
+    >>> maps = FeatureMaps({"up1": torch.randn(1, 8, 8, 8)}, {"up1": Tap("up1", 8, 8, "")}, Frame((64, 64), (64, 64)))
+    >>> len(surest(maps, maps, count=5))
+    5
+    """
+    h, w = a.frame.original
+    steps = (np.arange(side) + 0.5) / side
+    points = np.stack(np.meshgrid(steps * w, steps * h), axis=-1).reshape(-1, 2)
+    found = match(a, b, points, refine=refine, mutual=True)
+    assert found.mutual is not None
+    kept: list[int] = []
+    apart = 2 / side
+    for i in np.argsort(-found.scores, kind="stable"):
+        if found.mutual[i] and all(np.abs((points[i] - points[k]) / (w, h)).max() >= apart * 0.99 for k in kept):
+            kept.append(int(i))
+        if len(kept) == count:
+            break
+    if not kept:
+        raise BadInput(f"{a.name}: no point finds its way back from {b.name}; point at one with --at X,Y")
+    return Matches(found.points[kept], found.scores[kept], found.mutual[kept], found.source[kept])
