@@ -162,11 +162,14 @@ def pattern(name: str) -> np.ndarray:
     points = np.stack([gx.ravel(), gy.ravel()], 1) + rng.uniform(-8, 8, (gx.size, 2))
     tiled = np.concatenate([points + (i * FIELD, j * FIELD) for i in (-1, 0, 1) for j in (-1, 0, 1)])
     near = np.full((2, FIELD, FIELD), 1e9, np.float32)
+    reach = 72  # further away no point is among a pixel's nearest two
     for px, py in tiled:
-        if -60 < px < FIELD + 60 and -60 < py < FIELD + 60:
-            d = np.hypot(x - px, y - py)
-            near[1] = np.minimum(near[1], np.maximum(d, near[0]))
-            near[0] = np.minimum(near[0], d)
+        rows = slice(max(int(py) - reach, 0), max(int(py) + reach, 0))
+        columns = slice(max(int(px) - reach, 0), max(int(px) + reach, 0))
+        first, second = near[0, rows, columns], near[1, rows, columns]
+        d = np.hypot(x[rows, columns] - px, y[rows, columns] - py)
+        second[:] = np.minimum(second, np.maximum(d, first))
+        first[:] = np.minimum(first, d)
     return (near[1] - near[0] < 5.5).astype(np.uint8)
 
 
