@@ -1,0 +1,1 @@
+"""Bench: one file a published table; every number with its interval."""

@@ -1,0 +1,193 @@
+"""Scoring matches on pairs of photos: the part that every matching benchmark shares."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shiftless.backbones.base import Backbone
+from shiftless.bench.table import Row, Table, machine
+from shiftless.data.photopair import PhotoPair, photo_key, photo_name
+from shiftless.errors import BadInput
+from shiftless.features import Bucket, FeatureMaps
+from shiftless.metrics.bootstrap import difference, interval
+from shiftless.metrics.pck import hits, per_image, pooled
+from shiftless.recipe import Recipe
+from shiftless.tasks.correspondence import match
+
+Reader = Callable[[list[Any]], Iterator[Bucket]]  # photos -> their K readings, in order
+Choice = tuple[int, Sequence[str] | None]  # which of the K readings, and which of its taps (None: all)
+TRIVIAL = "trivial: same relative position"
+ONE: dict[str, Choice] = {"one": (0, None)}
+UNTRAINED = "untrained: same network, random weights"
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Hits of each of K pairs, by the image's and by the box's threshold.
+
+    img, bbox  K, points that are hits
+    totals     K, points in all
+    alpha      the threshold's share of the longer side
+    """
+
+    img: np.ndarray
+    bbox: np.ndarray
+    totals: np.ndarray
+    alpha: float = 0.1
+
+    def rows(self, method: str) -> list[Row]:
+        """Return the four rows of a method: both thresholds, pooled and per image, each with its interval."""
+        rows = []
+        for rule, counts in (("img", self.img), ("bbox", self.bbox)):
+            name = f"PCK@{self.alpha:g} {rule}"
+            rows.append(Row(method, name, pooled(counts, self.totals), interval(counts, self.totals)))
+            shares = counts / self.totals
+            rows.append(Row(method, f"{name} per image", per_image(counts, self.totals), interval(shares)))
+        return sorted(rows, key=lambda row: row.metric.endswith("per image"))
+
+
+def score(pairs: Sequence[PhotoPair], predicted: Sequence[Any], alpha: float = 0.1) -> Scores:
+    """Score one prediction a pair, N 2 in original pixels of its target."""
+    img = [hits(p, pair.target_points, pair.target_size, alpha).sum() for p, pair in zip(predicted, pairs, strict=True)]
+    box = [hits(p, pair.target_points, pair.target_box, alpha).sum() for p, pair in zip(predicted, pairs, strict=True)]
+    return Scores(np.array(img), np.array(box), np.array([len(pair.target_points) for pair in pairs]), alpha)
+
+
+def same_place(pair: PhotoPair) -> np.ndarray:
+    """Guess without looking: each point's relative position in the source, taken over to the target."""
+    (h, w), (th, tw) = pair.source_size, pair.target_size
+    return np.asarray(pair.source_points * [tw / w, th / h])
+
+
+def evaluate(
+    pairs: Sequence[PhotoPair],
+    read: Reader,
+    choices: Mapping[str, Choice],
+    *,
+    alpha: float = 0.1,
+    refine: str = "upsample",
+    title: str = "",
+    progress: bool = False,
+) -> dict[str, Scores]:
+    """Match every pair and score it, for each choice of reading and taps: name -> Scores.
+
+    Each distinct photo is read once, in the order of first use, and let go after its last pair.
+
+    Raises BadInput if a photo is not of the size that its annotation says.
+    """
+    found: dict[str, list[Any]] = {name: [None] * len(pairs) for name in choices}
+    for index, a, b in _visits(pairs, read, title, progress):
+        for name, (k, taps) in choices.items():
+            found[name][index] = match(a[k], b[k], pairs[index].source_points, taps=taps, refine=refine).points
+    return {name: score(pairs, predicted, alpha) for name, predicted in found.items()}
+
+
+def run_pairs(
+    bench: str,
+    model: Backbone,
+    pairs: Sequence[PhotoPair],
+    recipe: Recipe,
+    *,
+    alpha: float = 0.1,
+    refine: str = "upsample",
+    controls: bool = True,
+    batch: int = 8,
+    progress: bool = True,
+) -> Table:
+    """Score a model's features on pairs, beside the trivial baseline and the same network untrained."""
+    options: dict[str, Any] = {"alpha": alpha, "refine": refine, "progress": progress}
+    ours = evaluate(pairs, reader(model, [recipe], batch), ONE, title=model.spec.name, **options)["one"]
+    trivial = score(pairs, [same_place(pair) for pair in pairs], alpha)
+    rows = [*trivial.rows(TRIVIAL)]
+    notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; 95% bootstrap intervals over pairs"]
+    notes.append(_gain("baseline - trivial", ours, trivial))
+    if controls:
+        from shiftless.backbones.registry import untrained
+
+        blank = evaluate(pairs, reader(untrained(model), [recipe], batch), ONE, title="untrained", **options)["one"]
+        rows += blank.rows(UNTRAINED)
+        notes.append(_gain("baseline - untrained", ours, blank))
+    rows += ours.rows(f"baseline: {describe(recipe)}")
+    return Table(bench, model.spec.name, rows, machine(), notes)
+
+
+def reader(model: Backbone, recipes: Sequence[Recipe], batch: int = 8) -> Reader:
+    """Return what reads photos with a model by K recipes, a batch at a time."""
+
+    def read(photos: list[Any]) -> Iterator[Bucket]:
+        from shiftless.reading import stream
+
+        return stream(model, photos, recipes, batch=batch)
+
+    return read
+
+
+def describe(recipe: Recipe) -> str:
+    """Name a recipe in a table: its label, or where and at what noise it reads.
+
+    >>> describe(Recipe(timestep=100, taps=("up1", "up2"), ensemble=8))
+    't=100 up1+up2 x8'
+    """
+    if recipe.label:
+        return recipe.label
+    extra = (f" x{recipe.ensemble}" if recipe.ensemble > 1 else "") + (f" {recipe.prompt!r}" if recipe.prompt else "")
+    return f"t={recipe.timestep} {'+'.join(recipe.taps)}{extra}"
+
+
+def _gain(name: str, ours: Scores, theirs: Scores) -> str:
+    gain = difference(ours.bbox, theirs.bbox, ours.totals)
+    return f"{name}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] PCK@{ours.alpha:g} bbox, paired"
+
+
+def _visits(
+    pairs: Sequence[PhotoPair], read: Reader, title: str, progress: bool
+) -> Iterator[tuple[int, Bucket, Bucket]]:
+    """Yield (pair's index, source's readings, target's readings) as soon as both photos are read."""
+    keys = [(photo_key(pair.source), photo_key(pair.target)) for pair in pairs]
+    photos = {key: photo for pair, two in zip(pairs, keys) for key, photo in zip(two, (pair.source, pair.target))}
+    place = {key: i for i, key in enumerate(photos)}
+    left = Counter(key for two in keys for key in two)
+    waiting: dict[str, list[int]] = {}
+    for index, two in enumerate(keys):
+        waiting.setdefault(max(two, key=place.__getitem__), []).append(index)
+    held: dict[str, Bucket] = {}
+    for key, bucket in zip(photos, _shown(read(list(photos.values())), len(photos), title, progress), strict=True):
+        held[key] = bucket
+        for index in waiting.get(key, ()):
+            source, target = keys[index]
+            _check_size(pairs[index].source, pairs[index].source_size, held[source][0])
+            _check_size(pairs[index].target, pairs[index].target_size, held[target][0])
+            yield index, held[source], held[target]
+            for used in keys[index]:
+                left[used] -= 1
+                if not left[used]:
+                    held.pop(used, None)
+
+
+def _check_size(photo: Any, size: tuple[int, int], maps: FeatureMaps) -> None:
+    if tuple(maps.frame.original) != tuple(size):
+        (h, w), (fh, fw) = size, maps.frame.original
+        raise BadInput(f"{photo_name(photo)}: the annotation says {w}x{h} pixels, the picture has {fw}x{fh}")
+
+
+def _shown(items: Iterator[Bucket], total: int, title: str, progress: bool) -> Iterator[Bucket]:
+    if not progress:
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(
+        items,
+        f"reading photos: {title}" if title else "reading photos",
+        total,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

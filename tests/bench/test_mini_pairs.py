@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shiftless.backbones.registry import load
+from shiftless.bench.mini_pairs import mini_pairs, run
+from shiftless.bench.pairs import TRIVIAL, UNTRAINED
+from shiftless.errors import BadInput
+from shiftless.recipe import Recipe
+
+
+def test_pairs_are_fixed_and_their_points_lie_in_the_pictures():
+    pairs, again = mini_pairs("val", 6), mini_pairs("val", 6)
+    assert [p.source.digest for p in pairs] == [p.source.digest for p in again]
+    assert len({p.category for p in pairs}) == 6
+    for pair in pairs:
+        assert len(pair.source_points) == len(pair.target_points) >= 4
+        for points, size in ((pair.source_points, pair.source_size), (pair.target_points, pair.target_size)):
+            assert points.dtype == np.float64
+            assert ((points >= 0) & (points <= size[::-1])).all()
+        x0, y0, x1, y1 = pair.target_box
+        assert 0 <= x0 < x1 <= 128
+        assert 0 <= y0 < y1 <= 128
+
+
+def test_splits_share_no_picture():
+    seen = [
+        {p.digest for pair in mini_pairs(split, 3) for p in (pair.source, pair.target)} for split in ("val", "test")
+    ]
+    assert not seen[0] & seen[1]
+
+
+def test_a_look_changes_the_pictures_and_no_point():
+    plain, drawn = mini_pairs("val", 2), mini_pairs("val", 2, "pencil")
+    assert (plain[0].source_points == drawn[0].source_points).all()
+    assert plain[0].source.digest != drawn[0].source.digest
+
+
+def test_runs_with_both_controls_and_twice_the_same():
+    model = load("twin:sd15", size=64)
+    options = {"recipe": Recipe(timestep=1, taps=("up2",)), "n": 2, "progress": False}
+    table = run(model, **options)
+    assert table.bench == "mini-pairs"
+    assert list(dict.fromkeys(row.method for row in table.rows)) == [TRIVIAL, UNTRAINED, "baseline: t=1 up2"]
+    assert run(model, batch=1, **options).rows == table.rows
+    assert run(model, controls=False, split="val", **options).bench == "mini-pairs val"
+
+
+def test_bad_input():
+    with pytest.raises(BadInput, match="split 'best' is unknown"):
+        mini_pairs("best", 2)
+    with pytest.raises(BadInput, match="look"):
+        mini_pairs("val", 2, "oil")

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from shiftless.backbones.registry import load
+from shiftless.bench import folder
+from shiftless.bench.pairs import ONE, TRIVIAL, UNTRAINED, Scores, describe, evaluate, same_place, score
+from shiftless.data.photopair import PhotoPair
+from shiftless.errors import BadInput
+from shiftless.features import Bucket, FeatureMaps
+from shiftless.image import Frame
+from shiftless.metrics.bootstrap import interval
+from shiftless.recipe import Recipe
+from shiftless.taps.names import Tap
+
+SIZE = (64, 96)
+
+
+def pair(source: str, target: str, points: list[tuple[float, float]], shift: float = 0) -> PhotoPair:
+    source_points = np.array(points, float)
+    box = (0.0, 0.0, 48.0, 32.0)
+    return PhotoPair(
+        source, target, source_points, source_points + [shift, 0], SIZE, SIZE, box, "cat", f"{source}{target}"
+    )
+
+
+def smooth(seed: int) -> torch.Tensor:
+    return F.interpolate(torch.randn(1, 16, 4, 6, generator=torch.manual_seed(seed)), (8, 16), mode="bicubic")
+
+
+class Reader:
+    """Features by name: photo "s<n>" is photo "0" moved n cells of 8 pixels to the right. Counts what it reads."""
+
+    def __init__(self, size: tuple[int, int] = SIZE) -> None:
+        self.read: list[str] = []
+        self.frame = Frame(size, SIZE)
+
+    def __call__(self, photos):
+        for photo in photos:
+            self.read.append(photo)
+            cells = smooth(0)[..., 3 - int(photo[1:]) :][..., :12]
+            maps = {"good": cells, "bad": torch.randn(1, 4, 2, 3, generator=torch.manual_seed(int(photo[1:])))}
+            taps = {name: Tap(name, m.shape[1], 8, "") for name, m in maps.items()}
+            yield Bucket((FeatureMaps(maps, taps, self.frame, name=photo),))
+
+
+POINTS = [(30.0, 20.0), (50.0, 40.0), (61.0, 33.0)]
+PAIRS = [
+    pair("s0", "s1", POINTS, 8),
+    pair("s1", "s2", POINTS, 8),
+    pair("s0", "s2", POINTS, 16),
+    pair("s2", "s2", POINTS),
+]
+
+
+def test_true_features_find_every_point_and_random_ones_do_not():
+    found = evaluate(PAIRS, Reader(), {"good": (0, ["good"]), "bad": (0, ["bad"])})
+    assert found["good"].img.tolist() == found["good"].totals.tolist() == [3, 3, 3, 3]
+    assert found["good"].bbox.sum() >= 11
+    assert found["bad"].img[:3].sum() < 5
+
+
+def test_each_photo_is_read_once_and_no_order_of_pairs_matters():
+    reader = Reader()
+    forward = evaluate(PAIRS, reader, {"good": (0, ["good"])})["good"]
+    assert reader.read == ["s0", "s1", "s2"]
+    backward = evaluate(PAIRS[::-1], Reader(), {"good": (0, ["good"])})["good"]
+    assert forward.bbox.tolist() == backward.bbox.tolist()[::-1]
+
+
+def test_a_photo_of_another_size_than_annotated_is_named():
+    with pytest.raises(BadInput, match="s0: the annotation says 96x64 pixels, the picture has 50x40"):
+        evaluate(PAIRS, Reader((40, 50)), ONE)
+
+
+def test_same_place_scales_to_the_target():
+    one = PhotoPair(
+        "a", "b", np.array([[10.0, 20.0]]), np.array([[1.0, 1.0]]), (40, 20), (80, 100), (0, 0, 9, 9), "c", "i"
+    )
+    assert same_place(one).tolist() == [[50, 40]]
+
+
+def test_rows_are_four_with_the_intervals_of_their_own_counts():
+    # Thresholds by hand: image 96 wide, 9.6 pixels; box 48 wide, 4.8 pixels.
+    predicted = [p.target_points + [[0, 0], [4.8, 0], [9.6, 0]] for p in PAIRS[:2]]
+    predicted[1] = predicted[1] + [100, 0]
+    found = score(PAIRS[:2], predicted)
+    assert (found.img.tolist(), found.bbox.tolist()) == ([3, 0], [2, 0])
+    rows = {row.metric: row for row in found.rows("baseline: x")}
+    assert list(rows) == ["PCK@0.1 img", "PCK@0.1 bbox", "PCK@0.1 img per image", "PCK@0.1 bbox per image"]
+    assert rows["PCK@0.1 bbox"].value == pytest.approx(1 / 3)
+    assert rows["PCK@0.1 img"].ci95 == interval([3, 0], [3, 3]) == (0, 1)
+
+
+def test_pooled_and_per_image_differ_where_pairs_differ_in_points():
+    rows = {r.metric: r.value for r in Scores(np.array([1, 8]), np.array([0, 8]), np.array([2, 8])).rows("m")}
+    assert rows == {
+        **{"PCK@0.1 img": 0.9, "PCK@0.1 bbox": 0.8, "PCK@0.1 img per image": 0.75, "PCK@0.1 bbox per image": 0.5}
+    }
+
+
+def test_describe_says_how_a_recipe_reads():
+    assert describe(Recipe(timestep=9, taps=("up1",), prompt="a cat")) == "t=9 up1 'a cat'"
+    assert describe(Recipe(label="mine")) == "mine"
+
+
+def test_bench_pairs_from_a_folder_to_the_table_with_a_twin(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    images = {}
+    for name, (w, h) in {"a": (70, 50), "b": (50, 70), "c": (64, 64)}.items():
+        Image.fromarray(rng.integers(0, 255, (h, w, 3), dtype=np.uint8)).save(tmp_path / "images" / f"{name}.png")
+        points = (rng.random((4, 2)) * [w - 1, h - 1]).round(1).tolist()
+        images[name] = {"file": f"images/{name}.png", "cls": "x", "width": w, "height": h, "keypoints": points}
+    notes = {"images": images, "pairs": [["a", "b"], ["b", "c"], ["a", "a"]]}
+    (tmp_path / "annotations.json").write_text(json.dumps(notes))
+    table = folder.run(load("twin:sd15", size=64), tmp_path, Recipe(timestep=1, taps=("up2",)), progress=False)
+    assert [row.method for row in table.rows[::4]] == [TRIVIAL, UNTRAINED, "baseline: t=1 up2"]
+    assert len(table.rows) == 12
+    assert all(0 <= row.ci95[0] <= row.value <= row.ci95[1] <= 1 for row in table.rows)
+    assert table.model == "twin:sd15"
+    # Even random weights find the points of a photo in itself; "same place" always does.
+    itself = {**notes, "pairs": [["a", "a"], ["b", "b"]]}
+    (tmp_path / "annotations.json").write_text(json.dumps(itself))
+    table = folder.run(
+        load("twin:sd15", size=64), tmp_path, Recipe(timestep=1, taps=("up2",)), controls=False, progress=False
+    )
+    assert table.value("trivial", "PCK@0.1 img") == 1
+    assert table.value("baseline", "PCK@0.1 img") > 0.8

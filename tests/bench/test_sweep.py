@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+import shiftless
+from shiftless.backbones.registry import load
+from shiftless.bench.curves import draw_curves
+from shiftless.bench.sweep import default_taps, sweep_pairs
+from shiftless.data.photopair import PhotoPair
+from shiftless.errors import BadInput
+from shiftless.image import open_photo
+from shiftless.metrics.pck import pooled
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load("twin:sd15", size=64)
+
+
+@pytest.fixture(scope="module")
+def swept(model):
+    rng = np.random.default_rng(0)
+    photos = [open_photo(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8), name=f"p{i}") for i in range(3)]
+    points = [8 + 48 * rng.random((4, 2)) for _ in photos]
+    # Each photo against itself, and one against another: fine taps find points again that a 1 x 1 map cannot.
+    pairs = [PhotoPair(p, p, at, at, p.hw, p.hw, (8, 8, 56, 56), "x", p.name) for p, at in zip(photos, points)]
+    pairs.append(PhotoPair(photos[0], photos[1], points[0], points[1], (64, 64), (64, 64), (8, 8, 56, 56), "x", "01"))
+    return sweep_pairs(
+        "sweep", model, pairs, timesteps=(1, 900), taps=[["mid"], ["up3"], ["up2", "up3"]], progress=False
+    )
+
+
+def test_scores_every_timestep_and_choice_and_picks_the_highest(swept):
+    assert list(swept.scores) == [(t, name) for t in (1, 900) for name in ("mid", "up3", "up2+up3")]
+    values = {key: pooled(s.bbox, s.totals) for key, s in swept.scores.items()}
+    best = (swept.best.timestep, "+".join(swept.best.taps))
+    assert values[best] == max(values.values()) > values[1, "mid"]
+    assert swept.best.taps != ("mid",)
+    assert swept.table.value(f"baseline: t={best[0]} {best[1]}", "PCK@0.1 bbox") == pytest.approx(values[best])
+    assert len(swept.table.rows) == 2 * (1 + 6)
+
+
+def test_best_is_a_recipe_that_reads_what_was_scored(swept, model):
+    maps = shiftless.extract(model, np.zeros((64, 64, 3), np.uint8), swept.best)
+    assert list(maps) == list(swept.best.taps)
+
+
+def test_writes_prints_and_draws(swept, tmp_path):
+    rows = json.loads(swept.write(tmp_path / "sweep.json").read_text())["rows"]
+    assert {row["metric"] for row in rows} == {"PCK@0.1 img", "PCK@0.1 bbox"}
+    console = Console(record=True, width=80, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(swept)
+    assert "900" in console.export_text()
+    pytest.importorskip("matplotlib")
+    with Image.open(swept.draw(tmp_path / "sweep.png")) as picture:
+        picture.load()
+        assert min(picture.size) > 400
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 100
+    with pytest.raises(BadInput, match=r"\.png, \.pdf, \.svg"):
+        swept.draw(tmp_path / "sweep.bmp")
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    with pytest.raises(BadInput, match=r"pip install shiftless\[view\]"):
+        draw_curves(tmp_path / "a.png", {"x": [(0.5, 0.4, 0.6)]}, [1], title="", metric="")
+
+
+def test_by_default_mid_each_up_block_neighbours_and_all(model):
+    names = ["+".join(taps) for taps in default_taps(model)]
+    assert names == ["mid", "up0", "up1", "up2", "up3", "up0+up1", "up1+up2", "up2+up3", "up0+up1+up2+up3"]
+
+
+def test_bad_input(model):
+    with pytest.raises(BadInput, match="metric"):
+        sweep_pairs("s", model, [], metric="mIoU")
+    with pytest.raises(BadInput, match="timestep"):
+        sweep_pairs("s", model, [], timesteps=())
+    with pytest.raises(BadInput, match="up7"):
+        sweep_pairs("s", model, [], taps=[["up7"]])
