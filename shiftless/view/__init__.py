@@ -1,0 +1,9 @@
+"""Pictures of features and matches: PCA in colour, heat maps, matches, contact sheets."""
+
+from __future__ import annotations
+
+from shiftless.view.matches import heat_overlay, matches_picture
+from shiftless.view.pca import pca_rgb
+from shiftless.view.sheet import contact_sheet, enlarge, save_picture
+
+__all__ = ["contact_sheet", "enlarge", "heat_overlay", "matches_picture", "pca_rgb", "save_picture"]
