@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from shiftless.errors import BadInput
-from shiftless.view import contact_sheet, enlarge, heat_overlay, matches_picture, pca_rgb, save_picture
+from shiftless.view import contact_sheet, enlarge, heat_overlay, match_sheet, matches_picture, pca_rgb, save_picture
 from shiftless.view.matches import RIGHT, WRONG, mark_point
 from shiftless.view.pca import principal_axes
 from shiftless.view.sheet import THEMES, wrap
@@ -205,3 +205,17 @@ def test_pictures_are_written_whole_or_refused(tmp_path):
         with pytest.raises(BadInput, match=message):
             save_picture(picture, path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "new"]
+
+
+def test_a_match_sheet_holds_the_matches_above_and_the_heat_below():
+    from shiftless.tasks.correspondence import Matches
+
+    a, b = np.full((100, 100, 3), 60, np.uint8), np.full((100, 200, 3), 60, np.uint8)
+    found = Matches(np.array([[150.0, 50.0]]), np.array([0.8]), np.array([True]), np.array([[20.0, 30.0]]))
+    heat = np.zeros((100, 200))
+    heat[45:55, 145:155] = 1
+    sheet = np.array(match_sheet(a, b, found, heat, height=200)).astype(int)
+    assert sheet.shape == (428, 200 + 28 + 400, 3)
+    below = sheet[228:, 228:].sum(2)
+    assert below[88:112, 288:312].mean() > 2 * below[:, :150].mean()
+    assert sheet[228 + 59, 39].tolist() == [255, 196, 0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shiftless.view.matches import heat_overlay, matches_picture
+from shiftless.view.matches import heat_overlay, match_sheet, matches_picture
 from shiftless.view.pca import pca_rgb
 from shiftless.view.sheet import contact_sheet, enlarge, save_picture
 
-__all__ = ["contact_sheet", "enlarge", "heat_overlay", "matches_picture", "pca_rgb", "save_picture"]
+__all__ = ["contact_sheet", "enlarge", "heat_overlay", "match_sheet", "matches_picture", "pca_rgb", "save_picture"]

@@ -76,6 +76,41 @@ def matches_picture(
     return picture
 
 
+def match_sheet(
+    photo_a: Any,
+    photo_b: Any,
+    matches: Any,
+    heat: ArrayLike,
+    *,
+    truth: ArrayLike | None = None,
+    correct: ArrayLike | None = None,
+    height: int = 448,
+    theme: str = "light",
+) -> Image.Image:
+    """Draw `shiftless.match`'s answer, and below it where the first point's heat lies in b.
+
+    matches  a Matches: source, points, scores, mutual      heat  h w, what `heat` gives for the first point
+    other arguments and errors as in `matches_picture`
+
+    >>> from types import SimpleNamespace
+    >>> found = SimpleNamespace(source=[(9, 9)], points=[(5, 5)], scores=[0.9], mutual=None)
+    >>> photo = np.zeros((40, 40, 3), np.uint8)
+    >>> match_sheet(photo, photo, found, np.eye(4), height=120).size
+    (268, 268)
+    """
+    judged = {"correct": correct, "truth": truth, "mutual": matches.mutual}
+    scores = None if correct is not None else matches.scores
+    options: dict[str, Any] = {"height": height, "theme": theme}
+    above = matches_picture(photo_a, photo_b, matches.source, matches.points, scores=scores, **judged, **options)
+    left, right = np.array(enlarge(photo_a, height)), np.array(enlarge(photo_b, height))
+    point = np.asarray(matches.source[0], float) * height / rgb(photo_a).shape[0]
+    sheet = Image.new("RGB", (above.width, 2 * height + _GAP), theme_named(theme).paper)
+    sheet.paste(above, (0, 0))
+    sheet.paste(Image.fromarray(mark_point(left, point)), (0, height + _GAP))
+    sheet.paste(Image.fromarray(heat_overlay(right, heat)), (left.shape[1] + _GAP, height + _GAP))
+    return sheet
+
+
 def heat_overlay(image: Any, heat: ArrayLike, *, mark: bool = True, strength: float = 0.72) -> np.ndarray:
     """Lay a heat map over an image, dark where it is low, glowing where it is high: H W 3 uint8 of the image's size.
 
