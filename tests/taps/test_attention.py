@@ -1,0 +1,66 @@
+"""Attention maps from q and k: equal to what diffusers' own processor computes, per head, mean and per word."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor
+
+import shiftless
+from shiftless import BadInput
+from shiftless.taps import attention as room
+from shiftless.taps.attention import attention_map, word_columns
+from shiftless.taps.names import select
+
+
+@pytest.mark.parametrize("tokens", [5, 77])
+def test_equal_to_diffusers_own_scores(tokens):
+    torch.manual_seed(0)
+    layer = Attention(query_dim=24, cross_attention_dim=16, heads=3, dim_head=8, processor=AttnProcessor()).eval()
+    hidden, words = torch.randn(2, 12, 24), torch.randn(2, tokens, 16)
+    q, k = layer.to_q(hidden), layer.to_k(words)
+    theirs = layer.get_attention_scores(layer.head_to_batch_dim(q), layer.head_to_batch_dim(k))
+    theirs = theirs.unflatten(0, (2, 3))  # B heads N T
+    torch.testing.assert_close(attention_map(layer, q, k), theirs.mean(1).transpose(1, 2))
+    heads = attention_map(layer, q, k, per_head=True)
+    torch.testing.assert_close(heads, theirs.transpose(2, 3).flatten(1, 2))
+
+
+def test_large_maps_summed_head_by_head_are_the_same(monkeypatch):
+    torch.manual_seed(0)
+    layer = Attention(query_dim=16, heads=4, dim_head=4).eval()
+    q, k = torch.randn(2, 1, 9, 16)
+    whole = attention_map(layer, q, k)
+    monkeypatch.setattr(room, "_LARGEST_SCORES", 0)
+    torch.testing.assert_close(attention_map(layer, q, k), whole)
+
+
+def test_maps_are_a_distribution_over_tokens_and_groups_are_means_of_layers():
+    model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    torch.manual_seed(0)
+    latent, condition = torch.randn(1, 4, 16, 16), model.encode_prompt(["a red horse"])
+    (group,) = select(["up.cross.map.s16"], model.taps)
+    maps = model.denoise(latent, 50, condition, select([group.name, *group.members], model.taps)).maps
+    assert len(group.members) == 3
+    for value in maps.values():
+        torch.testing.assert_close(value.sum(1), torch.ones_like(value[:, 0]))
+    torch.testing.assert_close(maps[group.name], torch.stack([maps[m] for m in group.members]).mean(0))
+
+
+def test_one_word_is_the_mean_of_its_tokens():
+    model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    torch.manual_seed(0)
+    latent, condition = torch.randn(2, 4, 8, 8), model.encode_prompt(["a red horse", "horse on the grass"])
+    name = "up1.attn0.block0.cross.map"
+    maps = model.denoise(latent, 50, condition, select([name, f"{name}:horse"], model.taps)).maps
+    # the twin's tokenizer takes one token a letter: a(1) r e d (3) h o r s e
+    torch.testing.assert_close(maps[f"{name}:horse"][0, 0], maps[name][0, 5:10].mean(0))
+    torch.testing.assert_close(maps[f"{name}:horse"][1, 0], maps[name][1, 1:6].mean(0))
+    with pytest.raises(BadInput, match="'zebra'"):
+        model.denoise(latent, 50, condition, select([f"{name}:zebra"], model.taps))
+
+
+def test_word_columns_finds_every_occurrence_and_no_part_of_a_word():
+    words = ["", "horse ", "and ", "sea", "horse ", "and ", "Horse ", "", ""]
+    assert word_columns(words, "horse") == [1, 6]
+    assert word_columns(words, "seahorse") == [3, 4]
