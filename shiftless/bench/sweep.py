@@ -154,7 +154,7 @@ def sweep_pairs(
     trivial = score(pairs, [same_place(pair) for pair in pairs])
     # The first of equals: fewer taps before more, as they are listed.
     step, name = max(scores, key=lambda key: _value(scores[key], metric)[0])
-    best = base.but(timestep=step, taps=named[name])
+    best = base.but(timestep=step, taps=named[name], label="")  # the label told of the recipe that was given
     rows = _rows(TRIVIAL, trivial)
     rows += [row for (t, taps_), s in scores.items() for row in _rows(f"baseline: t={t} {taps_}", s)]
     notes = [f"{len(pairs)} pairs; best by {metric}: t={step} {name}", *_doubts(scores, (step, name), metric)]
