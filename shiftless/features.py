@@ -47,6 +47,9 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
             raise BadInput(f"these features hold no tap {tap!r}; they hold {', '.join(self.maps)}")
         return self.maps[tap]
 
+    def __contains__(self, tap: object) -> bool:
+        return tap in self.maps
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.maps)
 

@@ -56,10 +56,12 @@ def mini_pairs(
 
         chosen: dict[str, Any] = {"n": pairs or 120, "look": look, "batch": batch}
         found = run_sweep(backbone, recipe, **chosen)
-        show(found.table, json)
+        show(found, json)
         found.draw(out)
         best = found.best
-        Console().print(f"picture: {out}   best on validation: t={best.timestep}, taps {'+'.join(best.taps)}")
+        Console().print(
+            f"picture: {out}   best on validation: t={best.timestep}, taps {'+'.join(best.taps)}", soft_wrap=True
+        )
         return
     from shiftless.bench.mini_pairs import run
 

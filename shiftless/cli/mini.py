@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from shiftless.cli import app
-from shiftless.cli.pictures import save_picture
 from shiftless.errors import BadInput
 
 mini = typer.Typer(
@@ -31,6 +30,7 @@ def draw(
     """Draw pictures of the world as one contact sheet; the same seed draws the same picture."""
     from shiftless.mini.datasets import contact_sheet
     from shiftless.mini.world import draw as draw_one
+    from shiftless.view import save_picture
 
     pictures = [draw_one(seed + i, look=look, kind=kind) for i in range(n)]
     save_picture(contact_sheet(pictures, columns), out)

@@ -9,7 +9,6 @@ import typer
 
 from shiftless.cli import app, say_error
 from shiftless.cli.flags import Device, Dtype, Model, takes_recipe
-from shiftless.cli.pictures import save_picture
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
 
@@ -57,9 +56,9 @@ def extract(
         maps.save(targets[maps.name])
         done += 1
         if done == 1:
-            console.print(maps.describe(), highlight=False)
+            console.print(maps.describe(), highlight=False, soft_wrap=True)
     already = len(paths) - done - len(failed)
-    console.print(f"{done} read into {out}" + (f", {already} were there already" if already else ""))
+    console.print(f"{done} read into {out}" + (f", {already} were there already" if already else ""), soft_wrap=True)
     for message in failed:
         say_error(message)
     if failed:
@@ -96,7 +95,7 @@ def match(
     from shiftless.tasks.correspondence import heat
     from shiftless.tasks.correspondence import match as find
     from shiftless.tasks.surest import surest
-    from shiftless.view import match_sheet
+    from shiftless.view import match_sheet, save_picture
 
     points = [_point(text) for text in at]
     first, second = open_photo(a), open_photo(b)
@@ -116,7 +115,7 @@ def match(
     console.print(table)
     sheet = match_sheet(first, second, found, heat(maps_a, maps_b, found.source[0]))
     save_picture(sheet, out)
-    console.print(f"picture: {out}   (heat: where in {b.name} looks like the first point)")
+    console.print(f"picture: {out}   (heat: where in {b.name} looks like the first point)", soft_wrap=True)
 
 
 def _point(text: str) -> tuple[float, float]:

@@ -1,0 +1,170 @@
+"""Every command, end to end, as a new user would run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import shiftless
+from shiftless.cli import app, main
+
+
+def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["shiftless", *map(str, arguments)])
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    return lambda *arguments: run(monkeypatch, capsys, *arguments)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, hw in enumerate(((48, 64), (64, 64))):
+        pixels = np.random.default_rng(i).integers(0, 256, (*hw, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((hw[1] * 2, hw[0] * 2)).save(folder / f"{i}.png")
+    return folder
+
+
+def test_help_teaches_every_command(command):
+    code, out, _ = command("--help")
+    assert code == 0
+    for word in ("demo", "extract", "match", "taps", "models", "presets", "bench", "mini"):
+        assert word in out
+    for words in (
+        ["match"],
+        ["extract"],
+        ["bench", "mini-pairs"],
+        ["bench", "pairs"],
+        ["bench", "spair"],
+        ["mini", "train"],
+    ):
+        code, out, _ = command(*words, "--help")
+        assert code == 0
+        assert "Usage" in out
+
+
+def test_every_recipe_field_is_a_flag(command):
+    _, out, _ = command("extract", "--help")
+    for name in ("timestep", "taps", "prompt", "seed", "ensemble", "size", "fit", "latent", "scheduler", "recipe"):
+        assert f"--{name}" in out
+
+
+def test_help_needs_no_torch():
+    code = "import sys; sys.argv = ['shiftless', '--help']\nfrom shiftless.cli import main\n"
+    code += "try: main()\nexcept SystemExit: pass\nassert not {'torch', 'numpy', 'diffusers', 'cv2'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_taps_models_presets(command):
+    _, out, _ = command("taps", "sd15", "up1.attn0*")
+    assert "up1.attn0.block0.cross.q" in out
+    assert "1280" in out
+    code, out, _ = command("taps", "twin:sd21")
+    assert code == 0
+    _, out, _ = command("models")
+    assert "sd21" in out
+    _, out, _ = command("presets")
+    assert "dift-spair" in out
+    _, out, _ = command("presets", "dift-spair")
+    recipe = shiftless.Recipe.from_toml(out)
+    assert recipe.timestep == 261
+
+
+def test_extract_writes_one_file_a_photo_and_continues(command, photos, tmp_path):
+    out = tmp_path / "features"
+    arguments = ("extract", photos, "-m", "twin:sd15", "--out", out, "--taps", "up1,up2", "--timestep", 20)
+    code, _, err = command(*arguments)
+    assert code == 0, err
+    files = sorted(out.iterdir())
+    assert len(files) == 2
+    maps = shiftless.FeatureMaps.open(files[0])
+    assert list(maps) == ["up1", "up2"]
+    assert maps.recipe.timestep == 20
+    assert maps.frame.original == (96, 128)
+    before = files[0].stat().st_mtime_ns
+    files[1].unlink()
+    code, _, err = command(*arguments)
+    assert code == 0
+    assert "1 were there already" in err
+    assert sorted(out.iterdir()) == files
+    assert files[0].stat().st_mtime_ns == before
+
+
+def test_extract_lists_what_it_could_not_read(command, photos, tmp_path):
+    (photos / "broken.jpg").write_bytes(b"not a picture")
+    code, _, err = command("extract", photos, "-m", "twin:sd15", "--out", tmp_path / "f")
+    assert code == 2
+    assert "broken.jpg" in err
+    assert len(list((tmp_path / "f").iterdir())) == 2
+
+
+@pytest.mark.parametrize("points", [("--at", "10,20", "--at", "60.5,40"), ()])
+def test_match_prints_points_and_draws_them(command, photos, tmp_path, points):
+    picture = tmp_path / "match.png"
+    code, out, err = command("match", photos / "0.png", photos / "0.png", "-m", "twin:sd15", "--out", picture, *points)
+    assert code == 0, err
+    assert Image.open(picture).width > 128
+    if points:
+        assert "60.5" in out
+
+
+def test_bench_pairs_end_to_end(command, tmp_path):
+    images = {}
+    for name in "ab":
+        pixels = np.random.default_rng(len(images)).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        images[name] = {
+            "file": f"{name}.png",
+            "cls": "thing",
+            "width": 80,
+            "height": 64,
+            "keypoints": [[10, 10], [40, 30], [70, 50]],
+        }
+    (tmp_path / "annotations.json").write_text(json.dumps({"images": images, "pairs": [["a", "b"], ["b", "a"]]}))
+    answer = tmp_path / "out.json"
+    code, out, err = command("bench", "pairs", "--data", tmp_path, "-m", "twin:sd15", "--json", answer)
+    assert code == 0, err
+    assert "trivial" in out
+    rows = json.loads(answer.read_text())["rows"]
+    trivial = next(r for r in rows if r["method"].startswith("trivial") and r["metric"] == "PCK@0.1 img")
+    assert trivial["value"] == 1.0  # the same positions in both
+    assert {row["method"].split(":")[0] for row in rows} == {"trivial", "untrained", "baseline"}
+
+
+def test_bench_mini_pairs_and_its_sweep(command, tmp_path):
+    answer, picture = tmp_path / "out.json", tmp_path / "sweep.png"
+    code, _, err = command("bench", "mini-pairs", "-m", "twin:sd15", "--pairs", 3, "--taps", "up1", "--json", answer)
+    assert code == 0, err
+    assert json.loads(answer.read_text())["bench"].startswith("mini-pairs")
+    code, out, err = command("bench", "mini-pairs", "-m", "twin:sd15", "--pairs", 2, "--sweep", "--out", picture)
+    assert code == 0, err
+    assert Image.open(picture).width > 400
+    assert "best on validation" in out
+
+
+def test_mini_draw(command, tmp_path):
+    code, out, _ = command("mini", "draw", "-n", 4, "--kind", "horse", "--out", tmp_path / "w.png")
+    assert code == 0
+    assert "horse" in out
+    assert Image.open(tmp_path / "w.png").width > 128
+
+
+def test_the_app_itself_is_importable_without_running():
+    assert CliRunner().invoke(app, ["--version"]).exit_code != 1
