@@ -1,0 +1,1 @@
+"""How the embedded model is made: pictures are drawn, an autoencoder learns them, then a captioned denoiser."""

@@ -1,0 +1,113 @@
+"""Pictures as the denoiser sees them: encoded once, with their captions as tokens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from shiftless.errors import BadInput
+from shiftless.mini.training.pictures import PictureFolder
+from shiftless.mini.training.vae import to_tensor
+
+GRAINS = ("empty", "a photo", "class", "fine")
+"""What a training caption says, from nothing to everything."""
+SHARES = (0.15, 0.15, 0.20, 0.50)
+"""How often each grain is shown: the first is the 15% of captions that are dropped."""
+
+
+@torch.no_grad()
+def encode_pictures(
+    vae: AutoencoderKL,
+    tokenizer: Any,
+    pictures: PictureFolder,
+    folder: str | Path,
+    *,
+    batch: int = 25,
+    report: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the latents (the posterior's mean, times the scaling factor) and tokens of every shard of a picture folder.
+
+    A shard is `latents` N 4 H/4 W/4 float16 and `tokens` N 3 77 int16 (the three grains). Shards that are there stay.
+    """
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    vae = vae.eval().to(torch.bfloat16, memory_format=torch.channels_last)
+    done = 0
+    for name, (images, about) in zip(pictures.names, pictures.shards):
+        done += len(images)
+        path = root / f"{name}.npz"
+        if path.exists():
+            continue
+        latents = [encode(vae, images[i : i + batch]) for i in range(0, len(images), batch)]
+        tokens = tokenize(tokenizer, [text for one in about for text in one["captions"]]).reshape(len(images), 3, -1)
+        part = path.with_suffix(f".{os.getpid()}.tmp")
+        with part.open("wb") as handle:
+            np.savez(handle, latents=torch.cat(latents).half().numpy(), tokens=tokens)
+        os.replace(part, path)
+        if report is not None:
+            report(done, len(pictures))
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, images: np.ndarray) -> Tensor:
+    """Encode B H W 3 uint8 to scaled latents B 4 H/4 W/4, float32."""
+    x = to_tensor(np.ascontiguousarray(images), vae.dtype).contiguous(memory_format=torch.channels_last)
+    return vae.encode(x).latent_dist.mean.float() * vae.config.scaling_factor
+
+
+def tokenize(tokenizer: Any, texts: list[str]) -> np.ndarray:
+    """Turn texts into N 77 int16 tokens, padded and cut as the pipelines do."""
+    ids = tokenizer(texts, padding="max_length", truncation=True, max_length=77).input_ids
+    return np.asarray(ids, np.int16)
+
+
+class Latents:
+    """A folder of encoded shards, in memory (9 KB a picture)."""
+
+    def __init__(self, folder: str | Path) -> None:
+        paths = sorted(Path(folder).glob("*.npz"))
+        if not paths:
+            raise BadInput(f"{folder}: no encoded pictures here; run the stage that encodes them first")
+        shards = [np.load(path) for path in paths]
+        self.latents = torch.from_numpy(np.concatenate([s["latents"] for s in shards]))
+        self.tokens = torch.from_numpy(np.concatenate([s["tokens"] for s in shards]))
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def batch(self, size: int, seed: int, step: int, empty: Tensor) -> dict[str, Tensor]:
+        """Draw the batch of one step, the same for the same seed and step.
+
+        Gives `latents` and `noise` B 4 H W, `timesteps` B (stratified over 0 .. 999, so that every batch sees all noise
+        levels) and `tokens` B 77 of captions whose grain is drawn with `SHARES`. Pictures come in shuffled epochs.
+        """
+        rng = np.random.default_rng([seed, 1, step])
+        rows = [self._order(seed, (step * size + i) // len(self))[(step * size + i) % len(self)] for i in range(size)]
+        index = torch.from_numpy(np.asarray(rows))
+        grain = rng.choice(4, size, p=SHARES)
+        tokens = torch.where(
+            torch.from_numpy(grain == 0)[:, None],
+            empty.long().expand(size, -1),
+            self.tokens[index, torch.from_numpy(np.maximum(grain - 1, 0))].long(),
+        )
+        slots = (rng.permutation(size) + rng.random(size)) / size * 1000
+        noise = torch.randn(size, *self.latents.shape[1:], generator=torch.Generator().manual_seed(seed * 10**7 + step))
+        return {
+            "latents": self.latents[index].float(),
+            "noise": noise,
+            "timesteps": torch.from_numpy(slots.astype(np.int64)),
+            "tokens": tokens,
+        }
+
+    def _order(self, seed: int, epoch: int) -> np.ndarray:
+        if getattr(self, "_epoch", None) != (seed, epoch):
+            self._epoch = (seed, epoch)
+            self._shuffled = np.random.default_rng([seed, 2, epoch]).permutation(len(self))
+        return self._shuffled

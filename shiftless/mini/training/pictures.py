@@ -1,0 +1,157 @@
+"""A folder of drawn pictures, in shards, so that an epoch costs no drawing."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shiftless.errors import BadInput
+
+TRAINING_SEEDS = 2**30
+"""Pictures of seeds 0 .. 2**30 - 1 may train the model; every seed from here on is unseen."""
+UNSEEN_SEED = 2**30 + 2**29
+"""The first of the seeds with which this folder measures what was learned."""
+SHARD = 500
+
+
+def draw_shard(folder: str, first: int, count: int, size: int) -> str:
+    """Draw `count` pictures from seed `first` on into one shard of the folder, and give the shard's name."""
+    from shiftless.mini.world import draw
+
+    name = f"{first:010d}"
+    images = np.empty((count, size, size, 3), np.uint8)
+    about = []
+    for i in range(count):
+        picture = draw(first + i, size=size)
+        images[i] = picture.image
+        about.append({"captions": picture.captions, "kind": picture.kind, "facing": picture.facing})
+    root = Path(folder)
+    _write(root / f"{name}.json", json.dumps(about).encode())
+    part = root / f"{name}.{os.getpid()}.tmp"
+    with part.open("wb") as handle:
+        np.save(handle, images)
+    os.replace(part, root / f"{name}.npy")  # last: a shard whose pixels are there is whole
+    return name
+
+
+def draw_pictures(
+    folder: str | Path,
+    n: int,
+    *,
+    first: int = 0,
+    size: int = 128,
+    workers: int = 2,
+    report: Callable[[int, int], None] | None = None,
+) -> None:
+    """Draw the pictures of seeds `first .. first + n - 1` into a folder, keeping the shards that are there already.
+
+    A shard is an array of N H W 3 uint8 with its captions beside it. Raises `BadInput` when the seeds leave the
+    range that is set aside for training.
+
+    >>> draw_pictures("/tmp/never-made", 10, first=2**30)
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: first=1073741824, n=10: training pictures have seeds 0 .. 1073741823
+    """
+    if first < 0 or first + n > TRAINING_SEEDS:
+        raise BadInput(f"first={first}, n={n}: training pictures have seeds 0 .. {TRAINING_SEEDS - 1}")
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    jobs = [(first + s, min(SHARD, n - s)) for s in range(0, n, SHARD)]
+    jobs = [job for job in jobs if not (root / f"{job[0]:010d}.npy").exists()]
+    done = n - sum(count for _, count in jobs)
+    with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        for (_, count), _name in zip(jobs, pool.map(_draw, [(str(root), *job, size) for job in jobs])):
+            done += count
+            if report is not None:
+                report(done, n)
+
+
+class PictureFolder:
+    """The shards of a folder as one long array, memory-mapped; shards that arrive later are seen by `refresh`."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.shards: list[tuple[np.ndarray, list[dict[str, Any]]]] = []
+        self.names: list[str] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in the shards that have arrived since."""
+        for path in sorted(self.folder.glob("*.npy")):
+            if path.stem in self.names:
+                continue
+            about = json.loads(path.with_suffix(".json").read_text())
+            self.shards.append((np.load(path, mmap_mode="r"), about))
+            self.names.append(path.stem)
+        self.ends = np.cumsum([len(images) for images, _ in self.shards]) if self.shards else np.zeros(0, int)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """One picture: H W 3 uint8, and what is known of it (captions, kind, facing)."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        shard = int(np.searchsorted(self.ends, index, side="right"))
+        images, about = self.shards[shard]
+        at = index - (int(self.ends[shard - 1]) if shard else 0)
+        return images[at], about[at]
+
+
+def crops(pictures: PictureFolder, batch: int, size: int, seed: int, step: int) -> np.ndarray:
+    """Draw the batch of one training step: B H W 3 uint8 crops, the same for the same seed and step."""
+    rng = np.random.default_rng([seed, step])
+    out = np.empty((batch, size, size, 3), np.uint8)
+    for row, index in enumerate(rng.integers(0, len(pictures), batch)):
+        image = pictures[int(index)][0]
+        y = int(rng.integers(0, (image.shape[0] - size) // 4 + 1)) * 4
+        x = int(rng.integers(0, (image.shape[1] - size) // 4 + 1)) * 4
+        crop = image[y : y + size, x : x + size]
+        out[row] = crop[:, ::-1] if rng.random() < 0.5 else crop
+    return out
+
+
+def wait_for_pictures(folder: str | Path, n: int, *, seconds: float = 600.0) -> PictureFolder:
+    """Give the folder once it holds `n` pictures; raises `BadInput` when they do not come."""
+    pictures = PictureFolder(folder)
+    end = time.monotonic() + seconds
+    while len(pictures) < n:
+        if time.monotonic() > end:
+            raise BadInput(f"{folder}: holds {len(pictures)} pictures, {n} are needed; run `shiftless mini draw` first")
+        time.sleep(2.0)
+        pictures.refresh()
+    return pictures
+
+
+def unseen(n: int, *, size: int = 128, first: int = UNSEEN_SEED) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Draw `n` pictures that no training has seen, one by one."""
+    from shiftless.mini.world import draw
+
+    for seed in range(first, first + n):
+        picture = draw(seed, size=size)
+        yield picture.image, {"captions": picture.captions, "kind": picture.kind, "facing": picture.facing}
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    part.write_bytes(data)
+    os.replace(part, path)
+
+
+def _draw(job: tuple[str, int, int, int]) -> str:
+    return draw_shard(*job)
+
+
+def _one_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)

@@ -1,0 +1,199 @@
+"""Stage 2: the denoiser and its text encoder learn the world's latents and captions, together."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel, __version__
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from shiftless.errors import BadInput
+from shiftless.mini.training.architecture import new_scheduler, new_text_encoder, new_unet
+from shiftless.mini.training.budget import Budget, Log, learning_rate
+from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
+from shiftless.mini.training.latents import Latents, encode_pictures, tokenize
+from shiftless.mini.training.master import MasterAdamW
+from shiftless.mini.training.norm import use_kernel
+from shiftless.mini.training.pictures import PictureFolder, draw_pictures
+from shiftless.mini.training.tokenizer import new_tokenizer, save_tokenizer
+
+
+class PlainAttention:
+    """Attention as two batched matrix products: on a processor its backward is three times as fast as the fused one."""
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any
+    ) -> Tensor:
+        """Attend from hidden states B N C to themselves, or to the prompt B M D."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        q, k, v = (
+            self._split(x, attn.heads) for x in (attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context))
+        )
+        weights = torch.bmm(q * attn.scale, k.transpose(1, 2)).softmax(-1)
+        out = torch.bmm(weights, v)
+        b, n, d = hidden_states.shape[0], out.shape[1], out.shape[2]
+        out = out.view(b, attn.heads, n, d).transpose(1, 2).reshape(b, n, attn.heads * d)
+        return attn.to_out[0](out)
+
+    @staticmethod
+    def _split(x: Tensor, heads: int) -> Tensor:
+        b, n, c = x.shape
+        return x.view(b, n, heads, c // heads).transpose(1, 2).reshape(b * heads, n, c // heads)
+
+
+class NoiseLoss(nn.Module):
+    """A denoiser and its text encoder with their training loss, in one graph that compiles.
+
+    The loss is the squared error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al. 2023, min-SNR-5):
+    the easy, almost clean timesteps count less, so that a short run learns shapes first.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, gamma: float = 5.0) -> None:
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+        alphas = new_scheduler().alphas_cumprod.float()
+        snr = alphas / (1 - alphas)
+        self.register_buffer("alphas", alphas, persistent=False)
+        self.register_buffer("weights", snr.clamp(max=gamma) / snr, persistent=False)
+
+    def forward(self, latents: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Give (weighted loss, plain mean squared error) of a batch of `Latents.batch`."""
+        alpha = self.alphas[timesteps][:, None, None, None]
+        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+        prompt = self.text_encoder(tokens)[0]
+        dtype = self.unet.conv_in.weight.dtype
+        noisy = noisy.to(dtype).contiguous(memory_format=torch.channels_last)
+        error = (self.unet(noisy, timesteps, prompt.to(dtype)).sample.float() - noise).square().mean((1, 2, 3))
+        return (error * self.weights[timesteps]).mean(), error.mean().detach()
+
+
+def train_unet(
+    out: str | Path,
+    *,
+    minutes: float | None = None,
+    images: int | None = None,
+    seed: int = 0,
+    resume: bool = True,
+    vae: str | Path | None = None,
+    pictures: str | Path | None = None,
+    n_pictures: int = 30_000,
+    draw: bool = True,
+    start_from: str | Path | None = None,
+    batch: int = 32,
+    lr: float = 6e-4,
+    compile: bool = True,
+    checkpoint_minutes: float = 5.0,
+    latest: str | Path | None = None,
+    changes: dict[str, Any] | None = None,
+) -> Path:
+    """Train denoiser and text encoder and write the whole pipeline to `out/mini`; continues from `out/unet.pt`.
+
+    It needs an autoencoder (`vae`, or `out/vae` of stage 1). `start_from` is a pipeline's folder whose denoiser and
+    text encoder are trained further; `latest` a folder that gets the moving average at every checkpoint. Raises
+    `BadInput` without a length or an autoencoder.
+    """
+    out = Path(out)
+    budget, log = Budget(minutes=minutes, images=images), Log("unet")
+    vae_folder = Path(vae) if vae is not None else out / "vae"
+    if not (vae_folder / "config.json").exists():
+        raise BadInput(f"{vae_folder}: no autoencoder here; train one first (--stage vae)")
+    coder = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32)
+    folder = Path(pictures) if pictures is not None else out / "pictures"
+    if draw:
+        draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
+    if start_from is not None:
+        tokenizer = CLIPTokenizer.from_pretrained(start_from, subfolder="tokenizer")
+        text_encoder = CLIPTextModel.from_pretrained(start_from, subfolder="text_encoder", torch_dtype=torch.float32)
+        unet = UNet2DConditionModel.from_pretrained(start_from, subfolder="unet", torch_dtype=torch.float32)
+    else:
+        tokenizer = new_tokenizer()
+        text_encoder = new_text_encoder(tokenizer, seed)
+        unet = new_unet(seed, **(changes or {}))
+    encode_pictures(
+        coder, tokenizer, PictureFolder(folder), out / "latents", report=lambda a, b: log.say(f"{a} of {b} encoded")
+    )
+    data = Latents(out / "latents")
+    empty = torch.from_numpy(tokenize(tokenizer, [""]))
+    network = NoiseLoss(unet, text_encoder).train()
+    unet.to(memory_format=torch.channels_last)
+    unet.set_attn_processor(PlainAttention())
+    if compile and not use_kernel(unet):
+        log.say("no C++ compiler for the fast norm; going on without")
+    optimiser = MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.9995)
+    state = load_checkpoint(out / "unet.pt") if resume else None
+    if state is not None:
+        optimiser.load_state_dict(state["optimiser"])
+        budget.spent_images, budget.spent_seconds = state["images"], state["seconds"]
+        log.say(f"continues at step {optimiser.steps}, {budget.spent_images} images")
+    loss_of = torch.compile(network, dynamic=False) if compile else network
+
+    def save(final: bool = False) -> None:
+        save_checkpoint(
+            out / "unet.pt",
+            {"optimiser": optimiser.state_dict(), "images": budget.spent_images, "seconds": budget.spent_seconds},
+        )
+        with optimiser.averaged():
+            for target in [out / "mini"] if final else [Path(latest)] if latest is not None else []:
+                swap_folder(target, lambda path: save_pipeline(path, coder, unet, text_encoder, tokenizer))
+
+    loss_of(**data.batch(batch, seed, 0, empty))[0].backward()  # compile before the clock runs
+    for p in network.parameters():
+        p.grad = None
+    log.say(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training")
+    saved, mean = time.monotonic(), 1.0
+    budget.start()
+    while budget.progress() < 1:
+        loss, plain = loss_of(**data.batch(batch, seed, optimiser.steps, empty))
+        loss.backward()
+        norm = optimiser.step(learning_rate(lr, budget.progress(), optimiser.steps))
+        budget.spend(batch)
+        mean += max(0.01, 1 / optimiser.steps) * (float(plain) - mean)
+        log.step(budget, loss=float(loss.detach()), mse=mean, norm=norm)
+        if time.monotonic() - saved > 60 * checkpoint_minutes:
+            save()
+            saved = time.monotonic()
+    save(final=True)
+    log.say(f"written to {out / 'mini'}")
+    return out / "mini"
+
+
+def save_pipeline(
+    folder: str | Path, vae: AutoencoderKL, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: Any
+) -> None:
+    """Write a folder that plain `StableDiffusionPipeline.from_pretrained` loads, in float16 safetensors."""
+    folder = Path(folder)
+    for name, model in (("vae", vae), ("unet", unet), ("text_encoder", text_encoder)):
+        _plain(model).half().save_pretrained(folder / name)
+    config = folder / "text_encoder" / "config.json"  # loaded without a dtype, all parts must come in the same one
+    config.write_text(re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text()))
+    save_tokenizer(tokenizer, folder / "tokenizer")
+    new_scheduler().save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": __version__,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _plain(model: Any) -> Any:
+    if isinstance(model, CLIPTextModel):
+        return deepcopy(model)
+    copy = type(model).from_config(model.config)
+    copy.load_state_dict(model.state_dict())
+    return copy

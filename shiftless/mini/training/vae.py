@@ -1,0 +1,190 @@
+"""Stage 1: the autoencoder learns the world's pictures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from shiftless.mini.training.architecture import new_vae
+from shiftless.mini.training.budget import Budget, Log, learning_rate
+from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
+from shiftless.mini.training.master import MasterAdamW
+from shiftless.mini.training.pictures import PictureFolder, crops, draw_pictures, unseen, wait_for_pictures
+
+
+class VaeLoss(nn.Module):
+    """An autoencoder with its training loss, in one graph that compiles.
+
+    The loss is the absolute error of pixels, of their differences to the right and below (edges), and of 4 x 4 means
+    (colour), a little squared error for what is far off, and a Kullback-Leibler term that keeps latents near a
+    standard normal (Kingma and Welling 2014; its weight is small as in Rombach et al. 2022).
+    """
+
+    def __init__(self, vae: AutoencoderKL, kl: float = 3e-5) -> None:
+        super().__init__()
+        self.vae, self.kl = vae, kl
+
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Give (loss, mean squared error) of pictures B 3 H W in [-1, 1] with noise B 4 H/4 W/4."""
+        mean, logvar = self.vae.quant_conv(self.vae.encoder(x)).chunk(2, dim=1)
+        mean, logvar = mean.float(), logvar.float().clamp(-30, 20)
+        z = mean + noise * (0.5 * logvar).exp()
+        y = self.vae.decoder(self.vae.post_quant_conv(z.to(x.dtype))).float()
+        d = y - x.float()
+        right, down = d[..., :, 1:] - d[..., :, :-1], d[..., 1:, :] - d[..., :-1, :]
+        edges = right.abs().mean() + down.abs().mean()
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        square = d.square().mean()
+        loss = d.abs().mean() + 0.25 * edges + 0.5 * F.avg_pool2d(d, 4).abs().mean() + square + self.kl * kl
+        return loss, square.detach()
+
+
+def to_tensor(images: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Turn B H W 3 uint8 into B 3 H W in [-1, 1], channels last in memory."""
+    return (torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1).to(dtype)
+
+
+def train_vae(
+    out: str | Path,
+    *,
+    minutes: float | None = None,
+    images: int | None = None,
+    seed: int = 0,
+    resume: bool = True,
+    pictures: str | Path | None = None,
+    n_pictures: int = 8000,
+    draw: bool = True,
+    start_from: str | Path | None = None,
+    batch: int = 16,
+    crop: int = 64,
+    whole: float = 0.35,
+    lr: float = 1.5e-3,
+    compile: bool = True,
+    checkpoint_minutes: float = 3.0,
+    changes: dict[str, Any] | None = None,
+) -> Path:
+    """Train the autoencoder and write it to `out/vae`; the run continues from `out/vae.pt` when that is there.
+
+    It learns from random crops of `crop` pixels, and for the last `whole` part of the run from whole pictures (a
+    quarter as many in a batch), so that group norms meet the statistics they will work with. A run of `images` is a
+    function of its seed; one of `minutes` also of the machine. Raises `BadInput` without a length.
+    """
+    out = Path(out)
+    budget, log = Budget(minutes=minutes, images=images), Log("vae")
+    folder = Path(pictures) if pictures is not None else out / "pictures"
+    if draw:
+        draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
+    data = wait_for_pictures(folder, min(n_pictures, 2000) if not draw else n_pictures)
+    vae = AutoencoderKL.from_pretrained(start_from) if start_from is not None else new_vae(seed, **(changes or {}))
+    vae.train()
+    vae.to(memory_format=torch.channels_last)
+    optimiser = MasterAdamW(vae.parameters(), weight_decay=0.0, betas=(0.9, 0.99), ema_max=0.998)
+    state = load_checkpoint(out / "vae.pt") if resume else None
+    if state is not None:
+        optimiser.load_state_dict(state["optimiser"])
+        budget.spent_images, budget.spent_seconds = state["images"], state["seconds"]
+        log.say(f"continues at step {optimiser.steps}, {budget.spent_images} images")
+    network = VaeLoss(vae)
+    loss_of = torch.compile(network, dynamic=False) if compile else network
+
+    def batch_of(step: int, rows: int, size: int) -> tuple[Tensor, Tensor]:
+        x = to_tensor(crops(data, rows, size, seed, step), torch.bfloat16).contiguous(memory_format=torch.channels_last)
+        noise = torch.randn(rows, 4, size // 4, size // 4, generator=torch.Generator().manual_seed(seed * 10**7 + step))
+        return x, noise
+
+    def save() -> None:
+        save_checkpoint(
+            out / "vae.pt",
+            {"optimiser": optimiser.state_dict(), "images": budget.spent_images, "seconds": budget.spent_seconds},
+        )
+
+    for rows, size in ((batch, crop), (max(1, batch // 4), data[0][0].shape[0])):  # compile both before the clock runs
+        loss_of(*batch_of(0, rows, size))[0].backward()
+        for p in vae.parameters():
+            p.grad = None
+    log.say(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training")
+    saved, refreshed, error = time.monotonic(), time.monotonic(), 0.1
+    budget.start()
+    while budget.progress() < 1:
+        progress = budget.progress()
+        last = progress >= 1 - whole
+        rows, size = (max(1, batch // 4), data[0][0].shape[0]) if last else (batch, crop)
+        loss, square = loss_of(*batch_of(optimiser.steps, rows, size))
+        loss.backward()
+        norm = optimiser.step(learning_rate(lr, progress, optimiser.steps))
+        # images are counted in whole pictures, whatever the crop
+        budget.spend(rows if last else max(1, round(rows * (crop / data[0][0].shape[0]) ** 2)))
+        error = 0.98 * error + 0.02 * float(square)
+        log.step(budget, loss=float(loss.detach()), psnr=psnr(error), norm=norm)
+        if time.monotonic() - refreshed > 30 and images is None:
+            data.refresh()
+            refreshed = time.monotonic()
+        if time.monotonic() - saved > 60 * checkpoint_minutes:
+            save()
+            saved = time.monotonic()
+    save()
+    optimiser.load_average()
+    standardise(vae, data)
+    swap_folder(out / "vae", lambda path: vae.half().save_pretrained(path))
+    log.say(f"written to {out / 'vae'}")
+    return out / "vae"
+
+
+@torch.no_grad()
+def standardise(vae: AutoencoderKL, data: PictureFolder, n: int = 256) -> None:
+    """Fold each latent channel's mean and deviation into the 1 x 1 convolutions on both sides of the latent.
+
+    Pipelines scale latents by one factor and cannot shift them, so a denoiser would have to learn the channels'
+    means; folded, every channel has mean 0 and deviation 1, the scaling factor is 1, and pictures stay the same.
+    """
+    vae.float().eval()
+    rng = np.random.default_rng(0)
+    images = np.stack([data[int(i)][0] for i in rng.integers(0, len(data), n)])
+    latents = torch.cat([vae.encode(to_tensor(images[i : i + 32])).latent_dist.mean for i in range(0, n, 32)])
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    c = len(mean)
+    before, after = vae.quant_conv, vae.post_quant_conv
+    after.bias += (after.weight[:, :, 0, 0] @ mean[:, None])[:, 0]
+    after.weight *= std[None, :, None, None]
+    before.weight[:c] /= std[:, None, None, None]
+    before.bias[:c] = (before.bias[:c] - mean) / std
+    before.bias[c:] -= 2 * std.log()
+    vae.register_to_config(scaling_factor=1.0)
+
+
+def psnr(square: float) -> float:
+    """Peak signal-to-noise ratio in dB, from the mean squared error of pictures in [-1, 1].
+
+    >>> round(psnr(0.01), 2)
+    26.02
+    """
+    return 10 * float(np.log10(4 / max(square, 1e-12)))
+
+
+@torch.no_grad()
+def measure_psnr(vae: AutoencoderKL, n: int = 256) -> float:
+    """Reconstruct `n` unseen pictures through the latent's mean and average their PSNR in dB, at 8 bits."""
+    vae.eval()
+    dtype, values, rows = next(vae.parameters()).dtype, [], []
+
+    def flush() -> None:
+        x = to_tensor(np.stack(rows), dtype)
+        y = vae.decode(vae.encode(x).latent_dist.mean).sample.float()
+        y = ((y.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+        values.extend(psnr(float(e)) for e in (y - x.float()).square().mean((1, 2, 3)))
+        rows.clear()
+
+    for image, _ in unseen(n):
+        rows.append(image)
+        if len(rows) == 16:
+            flush()
+    if rows:
+        flush()
+    return float(np.mean(values))
