@@ -58,7 +58,7 @@ def encode_pictures(
 @torch.no_grad()
 def encode(vae: AutoencoderKL, images: np.ndarray) -> Tensor:
     """Encode B H W 3 uint8 to scaled latents B 4 H/4 W/4, float32."""
-    x = to_tensor(np.ascontiguousarray(images), vae.dtype).contiguous(memory_format=torch.channels_last)
+    x = to_tensor(images, vae.dtype).contiguous(memory_format=torch.channels_last)
     return vae.encode(x).latent_dist.mean.float() * vae.config.scaling_factor
 
 

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def learn_merges(words: Iterable[str]) -> list[Pair]:
     spelt = [[*word[:-1], word[-1] + "</w>"] for word in sorted(set(words))]
     merges: list[Pair] = []
     while True:
-        counts: Counter[Pair] = Counter(pair for word in spelt for pair in zip(word, word[1:]))
+        counts: Counter[Pair] = Counter(pair for word in spelt for pair in pairwise(word))
         if not counts:
             return merges
         best = min(counts, key=lambda pair: (-counts[pair], pair))

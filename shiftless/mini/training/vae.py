@@ -48,7 +48,7 @@ class VaeLoss(nn.Module):
 
 def to_tensor(images: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
     """Turn B H W 3 uint8 into B 3 H W in [-1, 1], channels last in memory."""
-    return (torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1).to(dtype)
+    return (torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1).to(dtype)
 
 
 def train_vae(
@@ -82,7 +82,7 @@ def train_vae(
     if draw:
         draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
     data = wait_for_pictures(folder, min(n_pictures, 2000) if not draw else n_pictures)
-    vae = AutoencoderKL.from_pretrained(start_from) if start_from is not None else new_vae(seed, **(changes or {}))
+    vae = new_vae(seed, **(changes or {})) if start_from is None else _existing(Path(start_from))
     vae.train()
     vae.to(memory_format=torch.channels_last)
     optimiser = MasterAdamW(vae.parameters(), weight_decay=0.0, betas=(0.9, 0.99), ema_max=0.998)
@@ -135,6 +135,13 @@ def train_vae(
     swap_folder(out / "vae", lambda path: vae.half().save_pretrained(path))
     log.say(f"written to {out / 'vae'}")
     return out / "vae"
+
+
+def _existing(folder: Path) -> AutoencoderKL:
+    vae: AutoencoderKL = AutoencoderKL.from_pretrained(
+        folder / "vae" if (folder / "vae").exists() else folder, torch_dtype=torch.float32
+    )
+    return vae
 
 
 @torch.no_grad()

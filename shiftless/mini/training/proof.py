@@ -1,0 +1,171 @@
+"""Did it learn? Reconstruction, samples, the captions' effect, and what a linear probe reads from the features."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from torch import Tensor
+
+from shiftless.errors import BadInput
+from shiftless.metrics.bootstrap import difference
+from shiftless.mini.training.latents import encode, tokenize
+from shiftless.mini.training.pictures import UNSEEN_SEED, unseen
+from shiftless.mini.training.probe import probe_accuracy
+from shiftless.mini.training.vae import measure_psnr
+
+TIMESTEPS = (100, 200, 300, 400, 500, 600, 700)
+PROBE_TIMESTEP = 100
+
+
+def prove(
+    model: str | Path,
+    out: str | Path,
+    *,
+    pictures: int = 256,
+    samples: int = 32,
+    probes: tuple[int, int] = (1200, 600),
+    steps: int = 30,
+    guidance: float = 3.0,
+) -> dict[str, Any]:
+    """Measure a trained pipeline on pictures it has never seen, and write `proof.json` and `samples.png` to `out`.
+
+    The numbers: the autoencoder's PSNR in dB; the noise-prediction error with the fine, the class and the empty
+    caption, with paired tests over pictures; the accuracy of linear probes for kind and facing. Raises `BadInput`
+    when the folder is no pipeline.
+    """
+    out = Path(out)
+    if not (Path(model) / "model_index.json").exists():
+        raise BadInput(f"{model}: no model_index.json here; give the folder of a trained pipeline")
+    pipe = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    out.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {"psnr_db": round(measure_psnr(pipe.vae, pictures), 2), "pictures": pictures}
+    report["captions"] = caption_effect(pipe, pictures)
+    if probes[0] and probes[1]:
+        report["probes"] = probe(pipe, *probes)
+    (out / "proof.json").write_text(json.dumps(report, indent=2) + "\n")
+    if samples:
+        sample_sheet(pipe, samples, steps, guidance).save(out / "samples.png")
+    return report
+
+
+@torch.no_grad()
+def caption_effect(pipe: Any, n: int, *, seed: int = 0) -> dict[str, Any]:
+    """Compare the noise-prediction error under three captions, on the same pictures, noise and timesteps.
+
+    For each picture the squared error is averaged over `TIMESTEPS`; two captions are compared by the paired t-test
+    (its p-value by the normal law, fit for `n` of a hundred and more) and by a bootstrap over pictures.
+    """
+    latents, about = _unseen_latents(pipe.vae, n, UNSEEN_SEED)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    texts = {
+        "fine": [one["captions"][2] for one in about],
+        "class": [one["captions"][1] for one in about],
+        "empty": [""] * n,
+    }
+    errors = {name: np.zeros((n, len(TIMESTEPS))) for name in texts}
+    for name, captions in texts.items():
+        prompt = prompt_embeds(pipe, captions)
+        for column, t in enumerate(TIMESTEPS):
+            for i in range(0, n, 32):
+                rows = slice(i, i + 32)
+                noisy = pipe.scheduler.add_noise(latents[rows], noise[rows], torch.tensor([t]))
+                predicted = pipe.unet(noisy, t, prompt[rows]).sample
+                errors[name][rows, column] = (predicted - noise[rows]).square().mean((1, 2, 3)).numpy()
+    means = {
+        name: {"mean": float(e.mean()), **{f"t{t}": float(v) for t, v in zip(TIMESTEPS, e.mean(0))}}
+        for name, e in errors.items()
+    }
+    tests = {
+        f"{a} < {b}": paired_test(errors[a].mean(1), errors[b].mean(1))
+        for a, b in (("fine", "class"), ("class", "empty"), ("fine", "empty"))
+    }
+    return {"noise_error": means, "tests": tests}
+
+
+def paired_test(smaller: np.ndarray, larger: np.ndarray) -> dict[str, float]:
+    """Test that one set of errors is smaller than another on the same pictures.
+
+    >>> test = paired_test(np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 3.1, 4.0, 4.9]))
+    >>> round(test["difference"], 2), test["p"] < 1e-6
+    (-1.0, True)
+    """
+    gap = smaller - larger
+    t = float(gap.mean() / (gap.std(ddof=1) / math.sqrt(len(gap)) + 1e-12))
+    found = difference(smaller, larger)
+    p = 0.5 * math.erfc(-t / math.sqrt(2))  # one-sided: small when the difference is well below 0
+    return {"difference": found.value, "low": found.low, "high": found.high, "t": t, "p": p}
+
+
+def prompt_embeds(pipe: Any, texts: list[str]) -> Tensor:
+    """Encode captions: B 77 C."""
+    tokens = torch.from_numpy(tokenize(pipe.tokenizer, texts)).long()
+    return torch.cat([pipe.text_encoder(tokens[i : i + 64])[0] for i in range(0, len(tokens), 64)])
+
+
+@torch.no_grad()
+def probe(pipe: Any, train: int, test: int) -> dict[str, Any]:
+    """Fit linear probes for kind and facing on features of up block 1 at t = 100, prompt empty, pooled to 4 x 4.
+
+    The control is the same probe on the clean latents, pooled alike: what a linear reader sees without the network.
+    """
+    kept: list[Tensor] = []
+    handle = pipe.unet.up_blocks[1].register_forward_hook(lambda _m, _i, output: kept.append(output))
+    latents, about = _unseen_latents(pipe.vae, train + test, UNSEEN_SEED + 100_000)
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(1))
+    empty = prompt_embeds(pipe, [""])
+    features = []
+    try:
+        for i in range(0, len(latents), 32):
+            noisy = pipe.scheduler.add_noise(latents[i : i + 32], noise[i : i + 32], torch.tensor([PROBE_TIMESTEP]))
+            pipe.unet(noisy, PROBE_TIMESTEP, empty.expand(len(noisy), -1, -1))
+            features.append(torch.nn.functional.adaptive_avg_pool2d(kept.pop(), 4).flatten(1))
+    finally:
+        handle.remove()
+    inputs = {
+        "features": torch.cat(features),
+        "latents": torch.nn.functional.adaptive_avg_pool2d(latents, 4).flatten(1),
+    }
+    result: dict[str, Any] = {"train": train, "test": test}
+    for what in ("kind", "facing"):
+        names = sorted({one[what] for one in about})
+        labels = torch.tensor([names.index(one[what]) for one in about])
+        chance = float(torch.bincount(labels[train:]).max() / test)
+        result[what] = {"classes": len(names), "chance": round(chance, 4)}
+        for name, x in inputs.items():
+            result[what][name] = round(probe_accuracy(x[:train], labels[:train], x[train:], labels[train:]), 4)
+    return result
+
+
+def sample_sheet(pipe: Any, n: int, steps: int, guidance: float) -> Any:
+    """Draw samples for the fine captions of unseen pictures, as a sheet with the captions under them."""
+    from shiftless.view.sheet import contact_sheet
+
+    captions = [about["captions"][2] for _, about in unseen(n, first=UNSEEN_SEED + 200_000)]
+    images: list[np.ndarray] = []
+    for i in range(0, n, 8):
+        generator = [torch.Generator().manual_seed(j) for j in range(i, min(i + 8, n))]
+        found = pipe(
+            captions[i : i + 8],
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=generator,
+            output_type="np",
+        ).images
+        images.extend((found * 255).round().astype(np.uint8))
+    rows = [list(zip(images[i : i + 8], captions[i : i + 8])) for i in range(0, n, 8)]
+    note = f"{steps} steps, guidance {guidance:g}"
+    return contact_sheet(rows, title="Samples of the embedded model for fine captions", note=note, height=192)
+
+
+@torch.no_grad()
+def _unseen_latents(vae: AutoencoderKL, n: int, first: int) -> tuple[Tensor, list[dict[str, Any]]]:
+    pictures = list(unseen(n, first=first))
+    images = np.stack([image for image, _ in pictures])
+    return torch.cat([encode(vae, images[i : i + 32]) for i in range(0, n, 32)]), [about for _, about in pictures]

@@ -1,0 +1,299 @@
+"""Training of the embedded model, on networks that take a second."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shiftless.errors import BadInput
+from shiftless.mini.captions import vocabulary
+from shiftless.mini.training.architecture import new_text_encoder, new_unet, new_vae
+from shiftless.mini.training.budget import Budget, learning_rate
+from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
+from shiftless.mini.training.latents import SHARES, Latents, tokenize
+from shiftless.mini.training.master import MasterAdamW
+from shiftless.mini.training.pictures import (
+    TRAINING_SEEDS,
+    UNSEEN_SEED,
+    PictureFolder,
+    crops,
+    draw_pictures,
+    draw_shard,
+)
+from shiftless.mini.training.proof import prove
+from shiftless.mini.training.tokenizer import new_tokenizer, save_tokenizer
+from shiftless.mini.training.unet import PlainAttention, save_pipeline, train_unet
+from shiftless.mini.training.vae import standardise, to_tensor, train_vae
+
+TINY_VAE = {"block_out_channels": (8, 8, 16), "norm_num_groups": 4, "sample_size": 32}
+TINY_UNET = {
+    "block_out_channels": (8, 16, 16),
+    "norm_num_groups": 4,
+    "attention_head_dim": 2,
+    "sample_size": 8,
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return new_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    draw_shard(str(folder), 0, 6, 32)
+    draw_shard(str(folder), 6, 4, 32)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny_vae(tmp_path_factory, drawn):
+    out = tmp_path_factory.mktemp("vae")
+    return train_vae(out, images=16, pictures=drawn, n_pictures=10, draw=False, **TINY_RUN)
+
+
+TINY_RUN = {"batch": 4, "crop": 16, "compile": False, "changes": TINY_VAE}
+
+
+def weights(folder):
+    from safetensors.torch import load_file
+
+    return {
+        f"{path.parent.name}.{name}": tensor
+        for path in sorted(folder.rglob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
+
+
+def interrupt_after(steps, monkeypatch):
+    """Let the run be killed, as by Ctrl-C, right after that many steps."""
+    step = MasterAdamW.step
+
+    def counted(self, lr):
+        if self.steps >= steps:
+            raise KeyboardInterrupt
+        return step(self, lr)
+
+    monkeypatch.setattr(MasterAdamW, "step", counted)
+
+
+def test_an_interrupted_autoencoder_ends_where_an_uninterrupted_one_does(tmp_path, drawn, monkeypatch):
+    options = {"images": 8, "pictures": drawn, "n_pictures": 10, "draw": False, **TINY_RUN}
+    whole = weights(train_vae(tmp_path / "a", **options))
+    with monkeypatch.context() as patch:
+        interrupt_after(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train_vae(tmp_path / "b", checkpoint_minutes=0, **options)
+    assert not (tmp_path / "b" / "vae").exists()
+    resumed = weights(train_vae(tmp_path / "b", **options))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    other = weights(train_vae(tmp_path / "c", seed=1, **options))
+    assert any(not torch.equal(whole[name], other[name]) for name in whole)
+
+
+def test_an_interrupted_denoiser_ends_where_an_uninterrupted_one_does(tmp_path, drawn, tiny_vae, monkeypatch):
+    options = {
+        "images": 16,
+        "batch": 4,
+        "pictures": drawn,
+        "draw": False,
+        "vae": tiny_vae,
+        "compile": False,
+        "changes": TINY_UNET,
+    }
+    whole = weights(train_unet(tmp_path / "a", **options))
+    with monkeypatch.context() as patch:
+        interrupt_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train_unet(tmp_path / "b", checkpoint_minutes=0, latest=tmp_path / "latest", **options)
+    assert (tmp_path / "latest" / "model_index.json").exists()
+    resumed = weights(train_unet(tmp_path / "b", **options))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    trained = [name for name in whole if not torch.equal(whole[name], weights(tmp_path / "latest")[name])]
+    assert any(name.startswith("unet") for name in trained)
+    assert any(name.startswith("text_encoder") for name in trained)
+
+
+def test_the_folder_loads_with_the_plain_pipeline_and_trains_on(tmp_path, drawn, tiny_vae, tokenizer):
+    from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+    vae = AutoencoderKL.from_pretrained(tiny_vae)
+    unet, text_encoder = new_unet(**TINY_UNET), new_text_encoder(tokenizer)
+    save_pipeline(tmp_path / "mini", vae, unet, text_encoder, tokenizer)
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "mini")
+    pipe.set_progress_bar_config(disable=True)
+    assert {pipe.unet.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {torch.float32}
+    image = pipe("a photo of a horse", num_inference_steps=2, height=32, width=32, output_type="np").images[0]
+    assert image.shape == (32, 32, 3)
+    assert np.isfinite(image).all()
+    for name, tensor in unet.state_dict().items():
+        torch.testing.assert_close(pipe.unet.state_dict()[name], tensor, atol=2e-3, rtol=1e-3)
+    further = train_unet(
+        tmp_path / "on",
+        images=4,
+        batch=4,
+        pictures=drawn,
+        draw=False,
+        vae=tiny_vae,
+        compile=False,
+        start_from=tmp_path / "mini",
+    )
+    before, after = weights(tmp_path / "mini"), weights(further)
+    name = "unet.mid_block.attentions.0.proj_in.weight"
+    assert 0 < (before[name].float() - after[name].float()).abs().max() < 0.01  # a step away, not drawn anew
+
+
+def test_prove_measures_every_claim(tmp_path, tiny_vae, tokenizer):
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL.from_pretrained(tiny_vae)
+    save_pipeline(tmp_path / "mini", vae, new_unet(**TINY_UNET), new_text_encoder(tokenizer), tokenizer)
+    report = prove(tmp_path / "mini", tmp_path / "proof", pictures=4, samples=2, probes=(16, 8), steps=1)
+    assert 0 < report["psnr_db"] < 40
+    assert set(report["captions"]["tests"]) == {"fine < class", "class < empty", "fine < empty"}
+    assert 0 <= report["probes"]["kind"]["features"] <= 1
+    assert (tmp_path / "proof" / "samples.png").stat().st_size > 1000
+    with pytest.raises(BadInput, match=r"no model_index\.json"):
+        prove(tmp_path, tmp_path / "proof")
+
+
+def test_standardised_latents_have_deviation_one_and_pictures_stay(drawn):
+    vae, data = new_vae(**TINY_VAE).eval(), PictureFolder(drawn)
+    x = to_tensor(np.stack([data[i][0] for i in range(10)]))
+    with torch.no_grad():
+        before = vae.decode(vae.encode(x).latent_dist.mean).sample
+        standardise(vae, data)
+        posterior = vae.encode(x).latent_dist
+        after = vae.decode(posterior.mean).sample
+    torch.testing.assert_close(before, after, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(posterior.mean.std((0, 2, 3)), torch.ones(4), atol=0.15, rtol=0)
+    torch.testing.assert_close(posterior.mean.mean((0, 2, 3)), torch.zeros(4), atol=0.3, rtol=0)
+
+
+def test_every_word_of_the_captions_is_one_token(tokenizer):
+    assert all(tokenizer.tokenize(word) == [word + "</w>"] for word in vocabulary())
+    ids = tokenizer("a photo of a horse").input_ids
+    assert (ids[0], ids[-1], len(ids)) == (tokenizer.bos_token_id, tokenizer.eos_token_id, 7)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=200))
+def test_any_text_is_77_known_tokens(tokenizer, text):
+    ids = tokenize(tokenizer, [text])
+    assert ids.shape == (1, 77)
+    assert (ids >= 0).all()
+    assert (ids < len(tokenizer)).all()
+
+
+def test_the_tokenizer_survives_the_disk(tmp_path, tokenizer):
+    from transformers import CLIPTokenizer
+
+    save_tokenizer(tokenizer, tmp_path)
+    again = CLIPTokenizer.from_pretrained(tmp_path)
+    for text in ("a photo of a zebra, facing left", "Straße, 日本 🐎", "", "word " * 200):
+        assert (tokenize(again, [text]) == tokenize(tokenizer, [text])).all()
+    assert again.decode(again("a brown horse").input_ids, skip_special_tokens=True) == "a brown horse"
+
+
+def test_plain_attention_is_the_usual_attention():
+    unet = new_unet(**TINY_UNET).eval()
+    x, prompt = torch.randn(2, 4, 8, 8), torch.randn(2, 77, 128)
+    with torch.no_grad():
+        usual = unet(x, 10, prompt).sample
+        unet.set_attn_processor(PlainAttention())
+        torch.testing.assert_close(unet(x, 10, prompt).sample, usual, atol=1e-5, rtol=1e-4)
+
+
+def test_the_master_copy_learns_what_bfloat16_alone_would_round_away():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(1.0)
+    optimiser = MasterAdamW(layer.parameters(), weight_decay=0.0, clip=1e9)
+    for _ in range(20):
+        layer(torch.ones(1, 1, dtype=torch.bfloat16)).sum().backward()
+        optimiser.step(1e-4)  # a fortieth of bfloat16's spacing at 1
+    assert float(optimiser.master[0]) == pytest.approx(1 - 20e-4, abs=1e-5)
+    with optimiser.averaged():
+        assert layer.weight.dtype == torch.float32
+        assert 1 - 20e-4 < float(layer.weight.detach()) < 1
+    assert layer.weight.dtype == torch.bfloat16
+
+
+def test_batches_follow_seed_and_step(tmp_path, tokenizer):
+    tokens = tokenize(tokenizer, ["a photo", "a photo of a cow", "a photo of a black cow"] * 40).reshape(40, 3, 77)
+    latents = np.arange(40, dtype=np.float16)[:, None, None, None] * np.ones((1, 4, 8, 8), np.float16)
+    np.savez(tmp_path / "0.npz", latents=latents, tokens=tokens)
+    data, empty = Latents(tmp_path), torch.from_numpy(tokenize(tokenizer, [""]))
+    one, again, other = (data.batch(8, 0, step, empty) for step in (3, 3, 4))
+    assert all(torch.equal(one[key], again[key]) for key in one)
+    assert not torch.equal(one["noise"], other["noise"])
+    epoch = torch.cat([data.batch(8, 0, step, empty)["latents"][:, 0, 0, 0] for step in range(5)])
+    assert sorted(epoch.tolist()) == list(range(40))  # an epoch shows each picture once
+    assert sorted((one["timesteps"] * 8 // 1000).tolist()) == list(range(8))  # one timestep in each eighth
+    many = torch.cat([data.batch(8, 0, step, empty)["tokens"] for step in range(100)])
+    dropped = (many == empty).all(1).float().mean()
+    assert abs(float(dropped) - SHARES[0]) < 0.05
+
+
+def test_pictures_are_drawn_once_and_found_again(tmp_path):
+    draw_pictures(tmp_path, 3, size=32, workers=1)
+    first = (tmp_path / "0000000000.npy").stat().st_mtime_ns
+    draw_pictures(tmp_path, 3, size=32, workers=1)
+    assert (tmp_path / "0000000000.npy").stat().st_mtime_ns == first
+    data = PictureFolder(tmp_path)
+    assert len(data) == 3
+    assert data[2][1]["captions"][0] == "a photo"
+    with pytest.raises(IndexError):
+        data[3]
+    assert np.array_equal(crops(data, 4, 16, 0, 7), crops(data, 4, 16, 0, 7))
+    assert UNSEEN_SEED >= TRAINING_SEEDS
+    with pytest.raises(BadInput, match="training pictures have seeds"):
+        draw_pictures(tmp_path, 2, first=TRAINING_SEEDS - 1)
+
+
+def test_a_checkpoint_is_whole_or_refused(tmp_path):
+    path = tmp_path / "run.pt"
+    assert load_checkpoint(path) is None
+    save_checkpoint(path, {"images": 3, "x": torch.ones(2)})
+    found = load_checkpoint(path)
+    assert found is not None
+    assert found["images"] == 3
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(BadInput, match="not a checkpoint"):
+        load_checkpoint(path)
+
+
+def test_a_folder_that_fails_to_be_written_leaves_the_old_one(tmp_path):
+    def fail(path):
+        (path / "half").write_text("x")
+        raise OSError("disk full")
+
+    swap_folder(tmp_path / "a", lambda path: (path / "f").write_text("old"))
+    with pytest.raises(OSError, match="disk full"):
+        swap_folder(tmp_path / "a", fail)
+    assert (tmp_path / "a" / "f").read_text() == "old"
+
+
+def test_the_budget_ends_the_run_and_bends_the_rate():
+    budget = Budget(images=100)
+    budget.spend(50)
+    assert budget.progress() == 0.5
+    budget.spend(80)
+    assert budget.progress() == 1
+    rates = [learning_rate(1.0, p / 100, p * 100) for p in range(2, 101)]
+    assert all(a > b for a, b in pairwise(rates))
+    for wrong in ({}, {"minutes": 1.0, "images": 1}, {"minutes": 0.0}, {"images": -1}):
+        with pytest.raises(BadInput, match="give a length"):
+            Budget(**wrong)
+
+
+def test_the_denoiser_asks_for_an_autoencoder(tmp_path):
+    with pytest.raises(BadInput, match="no autoencoder"):
+        train_unet(tmp_path, images=4)
