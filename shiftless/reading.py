@@ -38,9 +38,7 @@ def extract(model: Backbone, images: Any, recipes: Recipe | Sequence[Recipe], *,
     FeatureMaps(image, 120x90 pixels read as 128x128: up1 64x8x8 stride 16 · up2 64x16x16 stride 8)
     """
     many = isinstance(images, (list, tuple))
-    several = not isinstance(recipes, Recipe)
-    buckets = list(stream(model, images if many else [images], recipes if several else [recipes], batch=batch))
-    found = buckets if several else [bucket[0] for bucket in buckets]
+    found = list(stream(model, images if many else [images], recipes, batch=batch))
     return found if many else found[0]
 
 

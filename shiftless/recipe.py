@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -138,9 +139,9 @@ class Recipe:
         >>> Recipe.from_toml('taps = ["up1", "up2"]').taps
         ('up1', 'up2')
         """
-        try:
+        if sys.version_info >= (3, 11):
             import tomllib
-        except ModuleNotFoundError:  # Python 3.10
+        else:
             import tomli as tomllib
         try:
             values = tomllib.loads(text)

@@ -101,7 +101,7 @@ def run_pairs(
 ) -> Table:
     """Score a model's features on pairs, beside the trivial baseline and the same network untrained."""
     options: dict[str, Any] = {"alpha": alpha, "refine": refine, "progress": progress}
-    ours = evaluate(pairs, reader(model, [recipe], batch), ONE, title=model.spec.name, **options)["one"]
+    ours = by_prompt(model, pairs, recipe, batch, title=model.spec.name, **options)
     trivial = score(pairs, [same_place(pair) for pair in pairs], alpha)
     rows = [*trivial.rows(TRIVIAL)]
     notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; 95% bootstrap intervals over pairs"]
@@ -109,11 +109,28 @@ def run_pairs(
     if controls:
         from shiftless.backbones.registry import untrained
 
-        blank = evaluate(pairs, reader(untrained(model), [recipe], batch), ONE, title="untrained", **options)["one"]
+        blank = by_prompt(untrained(model), pairs, recipe, batch, title="untrained", **options)
         rows += blank.rows(UNTRAINED)
         notes.append(_gain("baseline - untrained", ours, blank))
     rows += ours.rows(f"baseline: {describe(recipe)}")
     return Table(bench, model.spec.name, rows, machine(), notes)
+
+
+def by_prompt(
+    model: Backbone, pairs: Sequence[PhotoPair], recipe: Recipe, batch: int, *, title: str = "", **options: Any
+) -> Scores:
+    """Score one recipe; where its prompt says {category}, each category's pairs are read with its own prompt."""
+    groups: dict[str, list[int]] = {}
+    for i, pair in enumerate(pairs):
+        groups.setdefault(recipe.prompt.replace("{category}", pair.category), []).append(i)
+    found: dict[int, tuple[int, int, int]] = {}
+    for prompt, rows in groups.items():
+        name = f"{title} {prompt}" if len(groups) > 1 else title
+        read = reader(model, [recipe.but(prompt=prompt)], batch)
+        part = evaluate([pairs[i] for i in rows], read, ONE, title=name, **options)["one"]
+        found |= dict(zip(rows, zip(part.img, part.bbox, part.totals)))
+    img, bbox, totals = (np.array([found[i][k] for i in range(len(pairs))]) for k in range(3))
+    return Scores(img, bbox, totals, options.get("alpha", 0.1))
 
 
 def reader(model: Backbone, recipes: Sequence[Recipe], batch: int = 8) -> Reader:

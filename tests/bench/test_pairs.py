@@ -10,7 +10,18 @@ from PIL import Image
 
 from shiftless.backbones.registry import load
 from shiftless.bench import folder
-from shiftless.bench.pairs import ONE, TRIVIAL, UNTRAINED, Scores, describe, evaluate, same_place, score
+from shiftless.bench.pairs import (
+    ONE,
+    TRIVIAL,
+    UNTRAINED,
+    Scores,
+    by_prompt,
+    describe,
+    evaluate,
+    reader,
+    same_place,
+    score,
+)
 from shiftless.data.photopair import PhotoPair
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
@@ -133,3 +144,22 @@ def test_bench_pairs_from_a_folder_to_the_table_with_a_twin(tmp_path):
     )
     assert table.value("trivial", "PCK@0.1 img") == 1
     assert table.value("baseline", "PCK@0.1 img") > 0.8
+
+
+def test_a_prompt_with_category_reads_each_pair_with_its_own():
+    rng = np.random.default_rng(0)
+    photos = [rng.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(4)]
+    points, box = np.array([[9.0, 9.0], [40.0, 30.0], [20.0, 55.0]]), (0.0, 0.0, 64.0, 64.0)
+    pairs = [
+        PhotoPair(photos[i], photos[i + 1], points, points, (64, 64), (64, 64), box, kind, str(i))
+        for i, kind in enumerate(["cat", "dog", "cat"])
+    ]
+    model = load("twin:sd15", size=64, dtype="fp32")
+    recipe = Recipe(timestep=300, taps=("up1",), prompt="a photo of a {category}")
+    together = by_prompt(model, pairs, recipe, 4)
+    for i, pair_of_kind in enumerate(pairs):
+        own = recipe.but(prompt=f"a photo of a {pair_of_kind.category}")
+        alone = evaluate([pair_of_kind], reader(model, [own]), ONE)["one"]
+        assert (together.img[i], together.bbox[i], together.totals[i]) == (alone.img[0], alone.bbox[0], 3)
+    assert {"a photo of a cat", "a photo of a dog"} <= set(model._prompts)
+    assert recipe.prompt not in model._prompts
