@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from shiftless.bench.pairs import (
     by_prompt,
     describe,
     evaluate,
-    reader,
     same_place,
     score,
 )
@@ -146,20 +146,22 @@ def test_bench_pairs_from_a_folder_to_the_table_with_a_twin(tmp_path):
     assert table.value("baseline", "PCK@0.1 img") > 0.8
 
 
-def test_a_prompt_with_category_reads_each_pair_with_its_own():
-    rng = np.random.default_rng(0)
-    photos = [rng.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(4)]
-    points, box = np.array([[9.0, 9.0], [40.0, 30.0], [20.0, 55.0]]), (0.0, 0.0, 64.0, 64.0)
-    pairs = [
-        PhotoPair(photos[i], photos[i + 1], points, points, (64, 64), (64, 64), box, kind, str(i))
-        for i, kind in enumerate(["cat", "dog", "cat"])
-    ]
-    model = load("twin:sd15", size=64, dtype="fp32")
-    recipe = Recipe(timestep=300, taps=("up1",), prompt="a photo of a {category}")
-    together = by_prompt(model, pairs, recipe, 4)
-    for i, pair_of_kind in enumerate(pairs):
-        own = recipe.but(prompt=f"a photo of a {pair_of_kind.category}")
-        alone = evaluate([pair_of_kind], reader(model, [own]), ONE)["one"]
-        assert (together.img[i], together.bbox[i], together.totals[i]) == (alone.img[0], alone.bbox[0], 3)
-    assert {"a photo of a cat", "a photo of a dog"} <= set(model._prompts)
-    assert recipe.prompt not in model._prompts
+def test_a_prompt_with_category_reads_each_pair_with_its_own(monkeypatch):
+    asked: dict[str, list[str]] = {}
+
+    def reader(model, recipes, batch):
+        def read(photos):
+            asked.setdefault(recipes[0].prompt, []).extend(photos)
+            return Reader()(photos)
+
+        return read
+
+    monkeypatch.setattr("shiftless.bench.pairs.reader", reader)
+    pairs = [replace(p, category=kind) for p, kind in zip(PAIRS, ["cat", "dog", "cat", "cow"])]
+    together = by_prompt(None, pairs, Recipe(prompt="a {category}"), 4)
+    assert asked == {"a cat": ["s0", "s1", "s2"], "a dog": ["s1", "s2"], "a cow": ["s2"]}
+    asked.clear()
+    plain = by_prompt(None, pairs, Recipe(prompt="a thing"), 4)
+    assert list(asked) == ["a thing"]
+    assert together.img.tolist() == plain.img.tolist()
+    assert together.totals.tolist() == [3, 3, 3, 3]
