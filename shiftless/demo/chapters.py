@@ -1,0 +1,203 @@
+"""The chapters on what is there: the pictures, their features, their matches, and the table."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shiftless.backbones.base import Backbone
+from shiftless.demo.page import Chapter, draw_figure, table_bars
+from shiftless.demo.subjects import Subject, common_points
+from shiftless.errors import BadInput
+from shiftless.features import FeatureMaps
+from shiftless.metrics.pck import hits
+from shiftless.reading import extract
+from shiftless.recipe import Recipe
+from shiftless.tasks.correspondence import Matches, heat, match
+from shiftless.tasks.surest import surest
+from shiftless.view import contact_sheet, match_sheet, matches_picture, pca_rgb
+
+_POINTS = 14
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every chapter needs: where to write, whom to read, with what, how, and how much."""
+
+    out: Path
+    model: Backbone
+    recipe: Recipe
+    subjects: list[Subject]
+    quick: bool
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the pictures are the world's own, so that the truth is known."""
+        return self.subjects[0].picture is not None
+
+
+def meet(plan: Plan) -> Chapter:
+    """Chapter 1: the pictures."""
+    size = plan.model.spec.size
+    if plan.drawn:
+        text = [
+            "A seed draws a creature in a scene: its kind, its pose, its coat, the light, the grain of the picture. So "
+            "everything about it is known exactly: what it is, where each part lies, and what to call it.",
+        ]
+        if plan.model.spec.name == "mini":
+            text.append(
+                "A model small enough to ship inside a Python package has learned this world from pictures and their "
+                "captions, and from nothing else. It has never seen these six."
+            )
+        caption = f"Six drawn pictures of {size} pixels, each with the caption that its seed gives it."
+    else:
+        text = [f"These are your photos. The model reads them with their longer side at {size} pixels."]
+        if plan.model.spec.name == "mini":
+            text.append(
+                "A word of warning: the embedded model knows its drawn world and nothing else. It gives real features "
+                "of real photos, but rough ones. For photos, use a model that has seen photos, such as sd15."
+            )
+        caption = "Your photos" + (f", described as: {plan.subjects[0].prompt}" if plan.subjects[0].prompt else ".")
+    cells = [(s.photo, s.prompt if plan.drawn else s.title) for s in plan.subjects]
+    rows = [cells[i : i + 3] for i in range(0, len(cells), 3)]
+
+    def sheet(theme: str) -> Any:
+        return contact_sheet(rows, height=300, theme=theme)
+
+    chapter = Chapter("The pictures", text, "the pictures that everything below is about")
+    chapter.figures.append(draw_figure(plan.out, "pictures.png", caption, sheet))
+    return chapter
+
+
+def features(plan: Plan) -> tuple[Chapter, list[FeatureMaps]]:
+    """Chapter 2: PCA of the features in one colour space; returns the readings for the next chapter."""
+    stages = [tap.name for tap in plan.model.taps if re.fullmatch(r"up\d+", tap.name)]
+    read = extract(plan.model, [s.photo for s in plan.subjects], plan.recipe.but(taps=tuple(stages)))
+    maps: list[FeatureMaps] = extract(plan.model, [s.photo for s in plan.subjects], plan.recipe)
+    rows: list[list[Any]] = [[s.photo for s in plan.subjects]]
+    titles = ["picture"]
+    for stage in stages:
+        rows.append(list(pca_rgb([one[stage] for one in read])))
+        titles.append(stage + "\n" + " x ".join(map(str, read[0][stage].shape[1:])))
+    if plan.drawn:
+        rows.append(list(pca_rgb([one.dense() for one in maps], [s.mask for s in plan.subjects])))
+        titles.append("on the creature\nalone")
+
+    def sheet(theme: str) -> Any:
+        return contact_sheet(rows, row_titles=titles, height=190, theme=theme)
+
+    t = plan.recipe.timestep
+    text = [
+        f"Add a little noise to a picture (timestep {t} of 1000), run the denoiser once, and keep what its layers "
+        "compute. Each place of the picture then has a vector of numbers. Here the three directions in which those "
+        "vectors vary most are shown as red, green and blue, with the same directions for all pictures in a row.",
+        "Equal colours therefore mean: to the model, this is the same kind of thing. Nobody told it what a leg or a "
+        "head is.",
+    ]
+    caption = "A row is one place to read inside the model. Compare colours along a row, not between rows."
+    if plan.drawn:
+        caption += " In the last row the colours are fitted on the creatures alone, so that their parts stand out."
+    chapter = Chapter("What the model sees", text, "the same parts have the same colours on different creatures")
+    chapter.figures.append(draw_figure(plan.out, "features.png", caption, sheet))
+    return chapter, maps
+
+
+def matches(plan: Plan, maps: list[FeatureMaps]) -> Chapter:
+    """Chapter 3: nearest features are matching points."""
+    text = [
+        "Take the vector at a point of the left picture and look for the most similar one in the right picture. That "
+        "is all: no training for matching, no template, no flipping.",
+    ]
+    chapter = Chapter("Same features, same part", text, "each numbered dot and its partner; green is right, red wrong")
+    if not plan.drawn:
+        return _your_matches(plan, maps, chapter)
+    for file, (i, k) in {"matches.png": (0, 1), "matches-across.png": (0, 2)}.items():
+        found, truth, right = _judged(plan, maps, i, k)
+        score = f"{int(right.sum())} of {len(right)} points are right"
+        a, b = plan.subjects[i], plan.subjects[k]
+        if file == "matches.png":
+            hot = heat(maps[i], maps[k], found.source[0])
+            whom = "Two horses that face opposite ways"
+
+            def sheet(theme: str, a=a, b=b, f=found, h=hot, t=truth, r=right) -> Any:  # type: ignore[no-untyped-def]
+                return match_sheet(a.photo, b.photo, f, h, truth=t, correct=r, height=520, theme=theme)
+
+            below = " Below, how similar every place on the right is to point 1: bright is similar."
+        else:
+            whom, below = f"From a {a.title} to a {b.title}", ""
+
+            def sheet(theme: str, a=a, b=b, f=found, h=None, t=truth, r=right) -> Any:  # type: ignore[no-untyped-def]
+                return matches_picture(
+                    a.photo, b.photo, f.source, f.points, truth=t, correct=r, height=520, theme=theme
+                )
+
+        caption = (
+            f"{whom}: {score}, within a tenth of the box's longer side (PCK@0.1). A ring is where a wrong one belongs."
+        )
+        chapter.figures.append(draw_figure(plan.out, file, caption + below, sheet))
+    return chapter
+
+
+def _judged(plan: Plan, maps: list[FeatureMaps], i: int, k: int) -> tuple[Matches, np.ndarray, np.ndarray]:
+    """Matches of two drawn pictures' common points, where they should be, and which are right."""
+    a, b = plan.subjects[i].picture, plan.subjects[k].picture
+    assert a is not None
+    assert b is not None
+    index = common_points(a, b, _POINTS)
+    found = match(maps[i], maps[k], a.keypoints[index])
+    truth = b.keypoints[index]
+    return found, truth, hits(found.points, truth, b.box)
+
+
+def _your_matches(plan: Plan, maps: list[FeatureMaps], chapter: Chapter) -> Chapter:
+    """The surest matches of two photos whose truth nobody knows."""
+    a, b = plan.subjects
+    chapter.look = "whether each number lies on the same thing in both photos"
+    try:
+        found = surest(maps[0], maps[1])
+    except BadInput:
+        chapter.after.append("No point of the first photo found its way to the second and back. That is an answer too.")
+        return chapter
+    hot = heat(maps[0], maps[1], found.source[0])
+
+    def sheet(theme: str) -> Any:
+        return match_sheet(a.photo, b.photo, found, hot, height=460, theme=theme)
+
+    caption = (
+        f"The {len(found)} surest points that find their way to the other photo and back, with their cosine. Nobody "
+        "told us the truth, so none is marked right or wrong. Below, how similar every place is to point 1."
+    )
+    chapter.figures.append(draw_figure(plan.out, "matches.png", caption, sheet))
+    return chapter
+
+
+def table(plan: Plan) -> Chapter:
+    """Chapter 5: the small table, with intervals and both controls."""
+    from shiftless.bench.mini_pairs import run
+
+    found = run(plan.model, plan.recipe, quick=True, n=6 if plan.quick else None, progress=not plan.quick)
+    found.write(plan.out / "table.json")
+    metric = "PCK@0.1 bbox"
+    ours, trivial = found.row("baseline", metric), found.row("trivial", metric)
+    text = [
+        "Pictures persuade; tables convince. These are pairs of pictures of the same kind with everything else "
+        "different, half of them facing opposite ways. The share of points that land within a tenth of the box of "
+        "where they belong:",
+    ]
+    clear = ours.ci95[0] > trivial.ci95[1]
+    after = [
+        f"{found.notes[0]}. The black line in a bar is the interval: on another draw of as many pairs the value would "
+        "likely lie there. The trivial method copies the point's place without looking"
+        + (
+            "; the model is clearly better than that." if clear else "; the model is not clearly better than that here."
+        ),
+    ]
+    chapter = Chapter(
+        "How often is it right?", text, f"{metric}: {ours.value:.2f} against {trivial.value:.2f} without looking"
+    )
+    chapter.bars, chapter.after = [table_bars(found, metric), table_bars(found, "PCK@0.1 img")], after
+    return chapter

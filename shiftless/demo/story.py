@@ -1,0 +1,102 @@
+"""The demo from beginning to end: reads, draws, says how far it is, and writes the page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shiftless.backbones.registry import load
+from shiftless.bench.table import machine
+from shiftless.demo.chapters import Plan, features, matches, meet, table
+from shiftless.demo.page import Chapter, write_page
+from shiftless.demo.shifting import content_shift
+from shiftless.demo.subjects import cast, yours
+from shiftless.errors import BadInput
+from shiftless.presets import default_recipe
+from shiftless.recipe import Recipe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_COUNT = 6
+
+
+def tell(
+    out: Path,
+    photos: Sequence[str] = (),
+    *,
+    model: Any = "mini",
+    prompt: str = "",
+    recipe: Recipe | None = None,
+    quick: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Tell the story into a folder and return its index.html; arguments and errors as `shiftless.demo.run`'s."""
+    from rich.console import Console
+
+    screen = console or Console()
+    start = time.perf_counter()
+    subjects = yours(photos, prompt) if photos else cast()  # first: a bad photo should not wait for a model
+    _make(out)
+    with screen.status("loading the model"):
+        backbone = load(model) if isinstance(model, str) else model
+    chosen = recipe or default_recipe(backbone.spec.name)
+    plan = Plan(out, backbone, chosen, subjects, quick)
+    screen.print(f"[bold]shiftless demo[/bold]  {backbone.spec.name}, t={chosen.timestep}, {'+'.join(chosen.taps)}")
+    told: list[Chapter] = []
+
+    def say(chapter: Chapter, since: float) -> None:
+        told.append(chapter)
+        took = f"[dim]{time.perf_counter() - since:.0f} s[/dim]"
+        screen.print(f"[bold cyan]{len(told)}/{_COUNT}[/bold cyan] {chapter.title}  {took}")
+        where = ", ".join(str(out / figure.file) for figure in chapter.figures)
+        screen.print(f"    look at: {chapter.look}", highlight=False)
+        if where:
+            screen.print(f"    [dim]{where}[/dim]", highlight=False, soft_wrap=True)
+
+    def working(work: Callable[[], Any], on: str, live: bool = True) -> Any:
+        if not live:
+            return work()
+        with screen.status(on):
+            return work()
+
+    now = time.perf_counter()
+    say(working(lambda: meet(plan), "drawing"), now)
+    now = time.perf_counter()
+    seen, maps = working(lambda: features(plan), "reading features")
+    say(seen, now)
+    now = time.perf_counter()
+    say(working(lambda: matches(plan, maps), "matching"), now)
+    now = time.perf_counter()
+    say(working(lambda: content_shift(plan), "making content shift visible; the longest part"), now)
+    now = time.perf_counter()
+    say(working(lambda: table(plan), "scoring pairs", live=False), now)  # it shows its own progress
+    told.append(_next())
+    seconds = time.perf_counter() - start
+    foot = f"Made by shiftless demo with the model {backbone.spec.name} in {seconds:.0f} s on {machine()}."
+    lead = "Diffusion models are good at seeing. They are even better at making things up. Here is both, on pictures."
+    page = write_page(out, "What a diffusion model sees, and what it makes up", lead, told, foot)
+    screen.print(f"[bold green]done[/bold green] in {seconds:.0f} s. Open [bold]{page}[/bold]", soft_wrap=True)
+    return page
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out}: the folder cannot be made ({error.strerror}); choose another with --out") from None
+
+
+def _next() -> Chapter:
+    commands = [
+        ("shiftless demo A.jpg B.jpg --prompt 'a photo of ...'", "The same story on two photos of yours."),
+        ("shiftless match A.jpg B.jpg --at 120,80", "Where is this point in the other photo?"),
+        ("shiftless bench mini-pairs", "The whole table, on all 360 pairs."),
+        ("shiftless bench mini-pairs --sweep", "Too little noise is bad, too much is bad: the curve."),
+        ("shiftless taps mini", "Every place inside the model that can be read."),
+        ("shiftless extract photos/ --model sd15", "Features of your photos with Stable Diffusion, once you have it."),
+    ]
+    text = ["Everything here is one call away, from the command line or from Python."]
+    return Chapter("What to do next", text, "", commands=commands)
