@@ -15,7 +15,7 @@ from shiftless.mini.captions import vocabulary
 from shiftless.mini.training.architecture import new_text_encoder, new_unet, new_vae
 from shiftless.mini.training.budget import Budget, learning_rate
 from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
-from shiftless.mini.training.latents import SHARES, Latents, tokenize
+from shiftless.mini.training.latents import SHARES, Latents, fingerprint, tokenize
 from shiftless.mini.training.master import MasterAdamW
 from shiftless.mini.training.pictures import (
     TRAINING_SEEDS,
@@ -114,6 +114,7 @@ def test_an_interrupted_denoiser_ends_where_an_uninterrupted_one_does(tmp_path, 
         with pytest.raises(KeyboardInterrupt):
             train_unet(tmp_path / "b", checkpoint_minutes=0, latest=tmp_path / "latest", **options)
     assert (tmp_path / "latest" / "model_index.json").exists()
+    assert len(list((tmp_path / "b").glob("latents-*/*.npz"))) == 2
     resumed = weights(train_unet(tmp_path / "b", **options))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
@@ -136,16 +137,9 @@ def test_the_folder_loads_with_the_plain_pipeline_and_trains_on(tmp_path, drawn,
     assert np.isfinite(image).all()
     for name, tensor in unet.state_dict().items():
         torch.testing.assert_close(pipe.unet.state_dict()[name], tensor, atol=2e-3, rtol=1e-3)
-    further = train_unet(
-        tmp_path / "on",
-        images=4,
-        batch=4,
-        pictures=drawn,
-        draw=False,
-        vae=tiny_vae,
-        compile=False,
-        start_from=tmp_path / "mini",
-    )
+    assert not any(str(tmp_path.parent) in path.read_text() for path in (tmp_path / "mini").rglob("*.json"))
+    options = {"images": 4, "batch": 4, "pictures": drawn, "draw": False, "compile": False}
+    further = train_unet(tmp_path / "on", start_from=tmp_path / "mini", **options)
     before, after = weights(tmp_path / "mini"), weights(further)
     name = "unet.mid_block.attentions.0.proj_in.weight"
     assert 0 < (before[name].float() - after[name].float()).abs().max() < 0.01  # a step away, not drawn anew
@@ -240,6 +234,12 @@ def test_batches_follow_seed_and_step(tmp_path, tokenizer):
     many = torch.cat([data.batch(8, 0, step, empty)["tokens"] for step in range(100)])
     dropped = (many == empty).all(1).float().mean()
     assert abs(float(dropped) - SHARES[0]) < 0.05
+
+
+def test_latents_of_another_autoencoder_or_tokenizer_are_kept_apart(tokenizer):
+    names = [fingerprint(new_vae(seed, **TINY_VAE), tokenizer) for seed in (0, 0, 1)]
+    assert names[0] == names[1] != names[2]
+    assert fingerprint(new_vae(0, **TINY_VAE), new_tokenizer(["horse"])) != names[0]
 
 
 def test_pictures_are_drawn_once_and_found_again(tmp_path):

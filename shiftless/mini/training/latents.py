@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +55,15 @@ def encode_pictures(
         os.replace(part, path)
         if report is not None:
             report(done, len(pictures))
+
+
+def fingerprint(vae: AutoencoderKL, tokenizer: Any) -> str:
+    """Name what latents and tokens depend on, so that those of another autoencoder are never taken for these."""
+    digest = hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
+    for name, tensor in sorted(vae.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.float().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from shiftless.errors import BadInput
 from shiftless.mini.training.architecture import new_scheduler, new_text_encoder, new_unet
 from shiftless.mini.training.budget import Budget, Log, learning_rate
 from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
-from shiftless.mini.training.latents import Latents, encode_pictures, tokenize
+from shiftless.mini.training.latents import Latents, encode_pictures, fingerprint, tokenize
 from shiftless.mini.training.master import MasterAdamW
 from shiftless.mini.training.norm import use_kernel
 from shiftless.mini.training.pictures import PictureFolder, draw_pictures
@@ -54,6 +54,9 @@ class NoiseLoss(nn.Module):
     The loss is the squared error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al. 2023, min-SNR-5):
     the easy, almost clean timesteps count less, so that a short run learns shapes first.
     """
+
+    alphas: Tensor
+    weights: Tensor
 
     def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, gamma: float = 5.0) -> None:
         super().__init__()
@@ -95,13 +98,16 @@ def train_unet(
 ) -> Path:
     """Train denoiser and text encoder and write the whole pipeline to `out/mini`; continues from `out/unet.pt`.
 
-    It needs an autoencoder (`vae`, or `out/vae` of stage 1). `start_from` is a pipeline's folder whose denoiser and
-    text encoder are trained further; `latest` a folder that gets the moving average at every checkpoint. Raises
-    `BadInput` without a length or an autoencoder.
+    It needs an autoencoder: `vae`, or `out/vae` of stage 1, or that of `start_from`, a pipeline's folder whose denoiser
+    and text encoder are trained further. `latest` is a folder that gets the moving average at every checkpoint. A run
+    of `images` is a function of its seed; one of `minutes` also of the machine. Raises `BadInput` without a length or
+    an autoencoder.
     """
     out = Path(out)
     budget, log = Budget(minutes=minutes, images=images), Log("unet")
     vae_folder = Path(vae) if vae is not None else out / "vae"
+    if vae is None and start_from is not None and not vae_folder.exists():
+        vae_folder = Path(start_from) / "vae"
     if not (vae_folder / "config.json").exists():
         raise BadInput(f"{vae_folder}: no autoencoder here; train one first (--stage vae)")
     coder = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32)
@@ -116,14 +122,17 @@ def train_unet(
         tokenizer = new_tokenizer()
         text_encoder = new_text_encoder(tokenizer, seed)
         unet = new_unet(seed, **(changes or {}))
+    encoded = out / f"latents-{fingerprint(coder, tokenizer)}"
     encode_pictures(
-        coder, tokenizer, PictureFolder(folder), out / "latents", report=lambda a, b: log.say(f"{a} of {b} encoded")
+        coder, tokenizer, PictureFolder(folder), encoded, report=lambda a, b: log.say(f"{a} of {b} encoded")
     )
-    data = Latents(out / "latents")
+    data = Latents(encoded)
     empty = torch.from_numpy(tokenize(tokenizer, [""]))
     network = NoiseLoss(unet, text_encoder).train()
     unet.to(memory_format=torch.channels_last)
     unet.set_attn_processor(PlainAttention())
+    if hasattr(text_encoder, "set_attn_implementation"):
+        text_encoder.set_attn_implementation("eager")  # for the same reason as PlainAttention
     if compile and not use_kernel(unet):
         log.say("no C++ compiler for the fast norm; going on without")
     optimiser = MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.9995)
@@ -147,14 +156,15 @@ def train_unet(
     for p in network.parameters():
         p.grad = None
     log.say(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training")
-    saved, mean = time.monotonic(), 1.0
+    saved, mean, seen = time.monotonic(), 1.0, 0
     budget.start()
     while budget.progress() < 1:
         loss, plain = loss_of(**data.batch(batch, seed, optimiser.steps, empty))
         loss.backward()
         norm = optimiser.step(learning_rate(lr, budget.progress(), optimiser.steps))
         budget.spend(batch)
-        mean += max(0.01, 1 / optimiser.steps) * (float(plain) - mean)
+        seen += 1
+        mean += max(0.01, 1 / seen) * (float(plain) - mean)
         log.step(budget, loss=float(loss.detach()), mse=mean, norm=norm)
         if time.monotonic() - saved > 60 * checkpoint_minutes:
             save()
@@ -171,8 +181,9 @@ def save_pipeline(
     folder = Path(folder)
     for name, model in (("vae", vae), ("unet", unet), ("text_encoder", text_encoder)):
         _plain(model).half().save_pretrained(folder / name)
-    config = folder / "text_encoder" / "config.json"  # loaded without a dtype, all parts must come in the same one
-    config.write_text(re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text()))
+        config = folder / name / "config.json"
+        text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())  # one for all parts
+        config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a path of this machine says nothing elsewhere
     save_tokenizer(tokenizer, folder / "tokenizer")
     new_scheduler().save_pretrained(folder / "scheduler")
     index = {

@@ -179,7 +179,9 @@ def psnr(square: float) -> float:
 def measure_psnr(vae: AutoencoderKL, n: int = 256) -> float:
     """Reconstruct `n` unseen pictures through the latent's mean and average their PSNR in dB, at 8 bits."""
     vae.eval()
-    dtype, values, rows = next(vae.parameters()).dtype, [], []
+    dtype = next(vae.parameters()).dtype
+    values: list[float] = []
+    rows: list[np.ndarray] = []
 
     def flush() -> None:
         x = to_tensor(np.stack(rows), dtype)
