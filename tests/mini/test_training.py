@@ -17,6 +17,7 @@ from shiftless.mini.training.budget import Budget, learning_rate
 from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
 from shiftless.mini.training.latents import SHARES, Latents, fingerprint, tokenize
 from shiftless.mini.training.master import MasterAdamW
+from shiftless.mini.training.norm import FastGroupNorm, FastGroupNormSiLU, kernel, use_kernel
 from shiftless.mini.training.pictures import (
     TRAINING_SEEDS,
     UNSEEN_SEED,
@@ -204,6 +205,50 @@ def test_plain_attention_is_the_usual_attention():
         usual = unet(x, 10, prompt).sample
         unet.set_attn_processor(PlainAttention())
         torch.testing.assert_close(unet(x, 10, prompt).sample, usual, atol=1e-5, rtol=1e-4)
+
+
+needs_compiler = pytest.mark.skipif(kernel() is None, reason="no C compiler for the fast norm")
+
+
+@needs_compiler
+@pytest.mark.parametrize("module", [FastGroupNorm, FastGroupNormSiLU])
+@pytest.mark.parametrize(("channels", "groups"), [(64, 32), (48, 8), (6, 3)])
+def test_the_fast_norm_is_the_usual_norm_forward_and_backward(module, channels, groups):
+    generator = torch.Generator().manual_seed(0)
+    fast = module(groups, channels)
+    fast.weight.data = torch.randn(channels, generator=generator).bfloat16()
+    fast.bias.data = torch.randn(channels, generator=generator).bfloat16()
+    x = (torch.randn(3, channels, 5, 7, generator=generator) * 2 + 1).bfloat16()
+    x = x.to(memory_format=torch.channels_last).requires_grad_()
+    upstream = torch.randn(3, channels, 5, 7, generator=generator)
+    y = fast(x)
+    assert y.dtype == torch.bfloat16
+    y.backward(upstream.bfloat16())
+    exact_x = x.detach().double().requires_grad_()
+    weight, bias = (p.detach().double().requires_grad_() for p in (fast.weight, fast.bias))
+    exact = torch.nn.functional.group_norm(exact_x, groups, weight, bias)
+    exact = torch.nn.functional.silu(exact) if module is FastGroupNormSiLU else exact
+    exact.backward(upstream.bfloat16().double())
+    torch.testing.assert_close(y.double(), exact, atol=0.02, rtol=0.01)
+    for ours, theirs in ((x.grad, exact_x.grad), (fast.weight.grad, weight.grad), (fast.bias.grad, bias.grad)):
+        assert (ours.double() - theirs).norm() < 0.005 * theirs.norm()
+
+
+@needs_compiler
+@pytest.mark.parametrize("build", [lambda: new_unet(**TINY_UNET), lambda: new_vae(**TINY_VAE)])
+def test_a_network_with_the_fast_norm_computes_the_same(build):
+    plain, fast = build(), build()
+    assert use_kernel(fast)
+    assert plain.state_dict().keys() == fast.state_dict().keys()
+    x = torch.randn(2, plain.config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    inputs = (x,) if hasattr(plain, "encoder") else (x, torch.tensor([10, 900]), torch.ones(2, 77, 128))
+    with torch.no_grad():
+        expected = plain(*inputs).sample
+        torch.testing.assert_close(fast(*inputs).sample, expected, atol=1e-5, rtol=1e-4)  # float32: the usual way
+        half = [i.bfloat16() if i.is_floating_point() else i for i in inputs]
+        ours = fast.bfloat16()(*half).sample.float()
+        theirs = plain.bfloat16()(*half).sample.float()
+    assert (ours - expected).norm() < 1.2 * (theirs - expected).norm() + 1e-3  # no less exact than bfloat16 is
 
 
 def test_the_master_copy_learns_what_bfloat16_alone_would_round_away():

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from shiftless.errors import BadInput
 
@@ -64,27 +65,47 @@ def learning_rate(peak: float, progress: float, steps: int, *, warmup: int = 200
 
 
 class Log:
-    """The run's voice: a live line on a terminal, plain lines elsewhere."""
+    """The run's voice: a progress bar on a terminal, plain lines elsewhere; use it in a `with`."""
 
     def __init__(self, name: str, *, every_seconds: float = 15.0) -> None:
-        self.name, self.every = name, every_seconds
-        self.live = sys.stderr.isatty()
+        self.name = name
+        self._bar: Any = None
+        self._every = every_seconds
         self._last = (time.monotonic(), 0)
+
+    def __enter__(self) -> Log:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task(self.name, total=1.0)
+            self._bar.start()
+            self._every = 1.0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
 
     def say(self, text: str) -> None:
         """Print a line of its own."""
-        print(f"{time.strftime('%H:%M:%S')} {self.name}: {text}", file=sys.stderr, flush=True)
+        if self._bar is not None:
+            self._bar.console.print(f"{self.name}: {text}", markup=False, highlight=False)
+        else:
+            print(f"{time.strftime('%H:%M:%S')} {self.name}: {text}", file=sys.stderr, flush=True)
 
     def step(self, budget: Budget, **numbers: float) -> None:
         """Report a step, when it is time to."""
         now, (then, images) = time.monotonic(), self._last
-        if now - then < (1.0 if self.live else self.every):
+        if now - then < self._every:
             return
         rate = (budget.spent_images - images) / (now - then)
         self._last = (now, budget.spent_images)
-        values = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items())
-        text = f"{100 * budget.progress():5.1f}%  {budget.spent_images} images  {rate:.1f}/s  {values}"
-        if self.live:
-            print(f"\r{self.name}: {text}   ", end="", file=sys.stderr, flush=True)
+        text = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        text = f"{budget.spent_images} images  {rate:.1f}/s  {text}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=budget.progress(), description=f"{self.name}: {text}")
         else:
-            self.say(text)
+            self.say(f"{100 * budget.progress():5.1f}%  {text}")

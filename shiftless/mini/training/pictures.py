@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -76,26 +75,22 @@ def draw_pictures(
 
 
 class PictureFolder:
-    """The shards of a folder as one long array, memory-mapped; shards that arrive later are seen by `refresh`."""
+    """The shards of a folder as one long array, memory-mapped; raises `BadInput` for an empty folder."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.shards: list[tuple[np.ndarray, list[dict[str, Any]]]] = []
         self.names: list[str] = []
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Take in the shards that have arrived since."""
         for path in sorted(self.folder.glob("*.npy")):
-            if path.stem in self.names:
-                continue
             about = json.loads(path.with_suffix(".json").read_text())
             self.shards.append((np.load(path, mmap_mode="r"), about))
             self.names.append(path.stem)
-        self.ends = np.cumsum([len(images) for images, _ in self.shards]) if self.shards else np.zeros(0, int)
+        if not self.shards:
+            raise BadInput(f"{folder}: no drawn pictures here; let the run draw them, or name the folder that has them")
+        self.ends = np.cumsum([len(images) for images, _ in self.shards])
 
     def __len__(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
+        return int(self.ends[-1])
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         """One picture: H W 3 uint8, and what is known of it (captions, kind, facing)."""
@@ -118,18 +113,6 @@ def crops(pictures: PictureFolder, batch: int, size: int, seed: int, step: int) 
         crop = image[y : y + size, x : x + size]
         out[row] = crop[:, ::-1] if rng.random() < 0.5 else crop
     return out
-
-
-def wait_for_pictures(folder: str | Path, n: int, *, seconds: float = 600.0) -> PictureFolder:
-    """Give the folder once it holds `n` pictures; raises `BadInput` when they do not come."""
-    pictures = PictureFolder(folder)
-    end = time.monotonic() + seconds
-    while len(pictures) < n:
-        if time.monotonic() > end:
-            raise BadInput(f"{folder}: holds {len(pictures)} pictures, {n} are needed; run `shiftless mini draw` first")
-        time.sleep(2.0)
-        pictures.refresh()
-    return pictures
 
 
 def unseen(n: int, *, size: int = 128, first: int = UNSEEN_SEED) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from shiftless.errors import BadInput
 from shiftless.mini.training.architecture import new_scheduler, new_text_encoder, new_unet
-from shiftless.mini.training.budget import Budget, Log, learning_rate
-from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
+from shiftless.mini.training.budget import Budget, Log
+from shiftless.mini.training.checkpoint import swap_folder
 from shiftless.mini.training.latents import Latents, encode_pictures, fingerprint, tokenize
 from shiftless.mini.training.master import MasterAdamW
 from shiftless.mini.training.norm import use_kernel
 from shiftless.mini.training.pictures import PictureFolder, draw_pictures
+from shiftless.mini.training.run import Mean, Run
 from shiftless.mini.training.tokenizer import new_tokenizer, save_tokenizer
 
 
@@ -104,74 +104,68 @@ def train_unet(
     an autoencoder.
     """
     out = Path(out)
-    budget, log = Budget(minutes=minutes, images=images), Log("unet")
+    budget = Budget(minutes=minutes, images=images)
     vae_folder = Path(vae) if vae is not None else out / "vae"
     if vae is None and start_from is not None and not vae_folder.exists():
         vae_folder = Path(start_from) / "vae"
     if not (vae_folder / "config.json").exists():
         raise BadInput(f"{vae_folder}: no autoencoder here; train one first (--stage vae)")
     coder = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32)
+    tokenizer, text_encoder, unet = _networks(start_from, seed, changes or {})
     folder = Path(pictures) if pictures is not None else out / "pictures"
-    if draw:
-        draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
-    if start_from is not None:
-        tokenizer = CLIPTokenizer.from_pretrained(start_from, subfolder="tokenizer")
-        text_encoder = CLIPTextModel.from_pretrained(start_from, subfolder="text_encoder", torch_dtype=torch.float32)
-        unet = UNet2DConditionModel.from_pretrained(start_from, subfolder="unet", torch_dtype=torch.float32)
-    else:
-        tokenizer = new_tokenizer()
-        text_encoder = new_text_encoder(tokenizer, seed)
-        unet = new_unet(seed, **(changes or {}))
-    encoded = out / f"latents-{fingerprint(coder, tokenizer)}"
-    encode_pictures(
-        coder, tokenizer, PictureFolder(folder), encoded, report=lambda a, b: log.say(f"{a} of {b} encoded")
-    )
-    data = Latents(encoded)
-    empty = torch.from_numpy(tokenize(tokenizer, [""]))
-    network = NoiseLoss(unet, text_encoder).train()
-    unet.to(memory_format=torch.channels_last)
-    unet.set_attn_processor(PlainAttention())
-    if hasattr(text_encoder, "set_attn_implementation"):
-        text_encoder.set_attn_implementation("eager")  # for the same reason as PlainAttention
-    if compile and not use_kernel(unet):
-        log.say("no C++ compiler for the fast norm; going on without")
-    optimiser = MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.9995)
-    state = load_checkpoint(out / "unet.pt") if resume else None
-    if state is not None:
-        optimiser.load_state_dict(state["optimiser"])
-        budget.spent_images, budget.spent_seconds = state["images"], state["seconds"]
-        log.say(f"continues at step {optimiser.steps}, {budget.spent_images} images")
-    loss_of = torch.compile(network, dynamic=False) if compile else network
-
-    def save(final: bool = False) -> None:
-        save_checkpoint(
-            out / "unet.pt",
-            {"optimiser": optimiser.state_dict(), "images": budget.spent_images, "seconds": budget.spent_seconds},
+    with Log("unet") as log:
+        if draw:
+            draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
+        encoded = out / f"latents-{fingerprint(coder, tokenizer)}"
+        encode_pictures(
+            coder, tokenizer, PictureFolder(folder), encoded, report=lambda a, b: log.say(f"{a} of {b} encoded")
         )
-        with optimiser.averaged():
-            for target in [out / "mini"] if final else [Path(latest)] if latest is not None else []:
+        data, empty = Latents(encoded), torch.from_numpy(tokenize(tokenizer, [""]))
+        network = NoiseLoss(unet, text_encoder).train()
+        unet.to(memory_format=torch.channels_last)
+        unet.set_attn_processor(PlainAttention())
+        if hasattr(text_encoder, "set_attn_implementation"):
+            text_encoder.set_attn_implementation("eager")  # for the same reason as PlainAttention
+        optimiser = MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.9995)
+        run = Run(out / "unet.pt", optimiser, budget, log, lr, checkpoint_minutes)
+        if resume:
+            run.restore()
+        if compile:
+            use_kernel(unet)
+        loss_of = torch.compile(network, dynamic=False) if compile else network
+        mean = Mean()
+
+        def write(target: Path) -> None:
+            with optimiser.averaged():
                 swap_folder(target, lambda path: save_pipeline(path, coder, unet, text_encoder, tokenizer))
 
-    loss_of(**data.batch(batch, seed, 0, empty))[0].backward()  # compile before the clock runs
-    for p in network.parameters():
-        p.grad = None
-    log.say(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training")
-    saved, mean, seen = time.monotonic(), 1.0, 0
-    budget.start()
-    while budget.progress() < 1:
-        loss, plain = loss_of(**data.batch(batch, seed, optimiser.steps, empty))
-        loss.backward()
-        norm = optimiser.step(learning_rate(lr, budget.progress(), optimiser.steps))
-        budget.spend(batch)
-        seen += 1
-        mean += max(0.01, 1 / seen) * (float(plain) - mean)
-        log.step(budget, loss=float(loss.detach()), mse=mean, norm=norm)
-        if time.monotonic() - saved > 60 * checkpoint_minutes:
-            save()
-            saved = time.monotonic()
-    save(final=True)
-    log.say(f"written to {out / 'mini'}")
+        def step(number: int, _: float) -> tuple[Tensor, int, dict[str, float]]:
+            loss, plain = loss_of(**data.batch(batch, seed, number, empty))
+            return loss, batch, {"mse": mean(float(plain))}
+
+        if latest is not None:
+            run.on_save = lambda: write(Path(latest))
+        step(0, 0.0)[0].backward()  # compile before the clock runs
+        network.zero_grad(set_to_none=True)
+        mean = Mean()
+        log.say(
+            f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training"
+        )
+        run.go(step)
+        write(out / "mini")
+        log.say(f"written to {out / 'mini'}")
     return out / "mini"
+
+
+def _networks(start_from: str | Path | None, seed: int, changes: dict[str, Any]) -> tuple[Any, Any, Any]:
+    if start_from is None:
+        tokenizer = new_tokenizer()
+        return tokenizer, new_text_encoder(tokenizer, seed), new_unet(seed, **changes)
+    return (
+        CLIPTokenizer.from_pretrained(start_from, subfolder="tokenizer"),
+        CLIPTextModel.from_pretrained(start_from, subfolder="text_encoder", torch_dtype=torch.float32),
+        UNet2DConditionModel.from_pretrained(start_from, subfolder="unet", torch_dtype=torch.float32),
+    )
 
 
 def save_pipeline(

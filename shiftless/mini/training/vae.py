@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,12 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from shiftless.mini.training.architecture import new_vae
-from shiftless.mini.training.budget import Budget, Log, learning_rate
-from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
+from shiftless.mini.training.budget import Budget, Log
+from shiftless.mini.training.checkpoint import swap_folder
 from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.pictures import PictureFolder, crops, draw_pictures, unseen, wait_for_pictures
+from shiftless.mini.training.norm import use_kernel
+from shiftless.mini.training.pictures import PictureFolder, crops, draw_pictures, unseen
+from shiftless.mini.training.run import Mean, Run
 
 
 class VaeLoss(nn.Module):
@@ -77,63 +78,46 @@ def train_vae(
     function of its seed; one of `minutes` also of the machine. Raises `BadInput` without a length.
     """
     out = Path(out)
-    budget, log = Budget(minutes=minutes, images=images), Log("vae")
+    budget = Budget(minutes=minutes, images=images)
     folder = Path(pictures) if pictures is not None else out / "pictures"
-    if draw:
-        draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
-    data = wait_for_pictures(folder, min(n_pictures, 2000) if not draw else n_pictures)
-    vae = new_vae(seed, **(changes or {})) if start_from is None else _existing(Path(start_from))
-    vae.train()
-    vae.to(memory_format=torch.channels_last)
-    optimiser = MasterAdamW(vae.parameters(), weight_decay=0.0, betas=(0.9, 0.99), ema_max=0.998)
-    state = load_checkpoint(out / "vae.pt") if resume else None
-    if state is not None:
-        optimiser.load_state_dict(state["optimiser"])
-        budget.spent_images, budget.spent_seconds = state["images"], state["seconds"]
-        log.say(f"continues at step {optimiser.steps}, {budget.spent_images} images")
-    network = VaeLoss(vae)
-    loss_of = torch.compile(network, dynamic=False) if compile else network
+    with Log("vae") as log:
+        if draw:
+            draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
+        data = PictureFolder(folder)
+        side = data[0][0].shape[0]
+        vae = new_vae(seed, **(changes or {})) if start_from is None else _existing(Path(start_from))
+        vae.train().to(memory_format=torch.channels_last)
+        optimiser = MasterAdamW(vae.parameters(), weight_decay=0.0, ema_max=0.998)
+        run = Run(out / "vae.pt", optimiser, budget, log, lr, checkpoint_minutes)
+        if resume:
+            run.restore()
+        if compile:
+            use_kernel(vae)
+        network = VaeLoss(vae)
+        loss_of = torch.compile(network, dynamic=False) if compile else network
+        error = Mean()
 
-    def batch_of(step: int, rows: int, size: int) -> tuple[Tensor, Tensor]:
-        x = to_tensor(crops(data, rows, size, seed, step), torch.bfloat16).contiguous(memory_format=torch.channels_last)
-        noise = torch.randn(rows, 4, size // 4, size // 4, generator=torch.Generator().manual_seed(seed * 10**7 + step))
-        return x, noise
+        def batch_of(number: int, rows: int, size: int) -> tuple[Tensor, Tensor]:
+            x = to_tensor(crops(data, rows, size, seed, number), torch.bfloat16)
+            generator = torch.Generator().manual_seed(seed * 10**7 + number)
+            noise = torch.randn(rows, 4, size // 4, size // 4, generator=generator)
+            return x.contiguous(memory_format=torch.channels_last), noise
 
-    def save() -> None:
-        save_checkpoint(
-            out / "vae.pt",
-            {"optimiser": optimiser.state_dict(), "images": budget.spent_images, "seconds": budget.spent_seconds},
-        )
+        def step(number: int, progress: float) -> tuple[Tensor, int, dict[str, float]]:
+            rows, size = (max(1, batch // 4), side) if progress >= 1 - whole else (batch, crop)
+            loss, square = loss_of(*batch_of(number, rows, size))
+            seen = max(1, round(rows * (size / side) ** 2))  # counted in whole pictures, whatever the crop
+            return loss, seen, {"psnr": psnr(error(float(square)))}
 
-    for rows, size in ((batch, crop), (max(1, batch // 4), data[0][0].shape[0])):  # compile both before the clock runs
-        loss_of(*batch_of(0, rows, size))[0].backward()
-        for p in vae.parameters():
-            p.grad = None
-    log.say(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training")
-    saved, refreshed, error = time.monotonic(), time.monotonic(), 0.1
-    budget.start()
-    while budget.progress() < 1:
-        progress = budget.progress()
-        last = progress >= 1 - whole
-        rows, size = (max(1, batch // 4), data[0][0].shape[0]) if last else (batch, crop)
-        loss, square = loss_of(*batch_of(optimiser.steps, rows, size))
-        loss.backward()
-        norm = optimiser.step(learning_rate(lr, progress, optimiser.steps))
-        # images are counted in whole pictures, whatever the crop
-        budget.spend(rows if last else max(1, round(rows * (crop / data[0][0].shape[0]) ** 2)))
-        error = 0.98 * error + 0.02 * float(square)
-        log.step(budget, loss=float(loss.detach()), psnr=psnr(error), norm=norm)
-        if time.monotonic() - refreshed > 30 and images is None:
-            data.refresh()
-            refreshed = time.monotonic()
-        if time.monotonic() - saved > 60 * checkpoint_minutes:
-            save()
-            saved = time.monotonic()
-    save()
-    optimiser.load_average()
-    standardise(vae, data)
-    swap_folder(out / "vae", lambda path: vae.half().save_pretrained(path))
-    log.say(f"written to {out / 'vae'}")
+        for rows, size in ((batch, crop), (max(1, batch // 4), side)):  # compile both before the clock runs
+            loss_of(*batch_of(0, rows, size))[0].backward()
+        vae.zero_grad(set_to_none=True)
+        log.say(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training")
+        run.go(step)
+        optimiser.load_average()
+        standardise(vae, data)
+        swap_folder(out / "vae", lambda path: vae.half().save_pretrained(path))
+        log.say(f"written to {out / 'vae'}")
     return out / "vae"
 
 

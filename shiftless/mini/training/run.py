@@ -1,0 +1,79 @@
+"""One training run: its loop, its checkpoints, and the way back into it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from shiftless.mini.training.budget import Budget, Log, learning_rate
+from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint
+from shiftless.mini.training.master import MasterAdamW
+
+Step = Callable[[int, float], tuple[Tensor, int, dict[str, float]]]
+
+
+@dataclass
+class Run:
+    """What both stages share: take steps until the budget is spent, and leave a checkpoint every few minutes."""
+
+    path: Path
+    optimiser: MasterAdamW
+    budget: Budget
+    log: Log
+    lr: float
+    checkpoint_minutes: float
+    on_save: Callable[[], None] | None = None
+
+    def restore(self) -> None:
+        """Continue from the checkpoint, when there is one."""
+        state = load_checkpoint(self.path)
+        if state is None:
+            return
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.budget.spent_images, self.budget.spent_seconds = state["images"], state["seconds"]
+        self.log.say(f"continues at step {self.optimiser.steps}, {self.budget.spent_images} images")
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        budget = self.budget
+        state = {"images": budget.spent_images, "seconds": budget.spent_seconds}
+        save_checkpoint(self.path, {"optimiser": self.optimiser.state_dict(), **state})
+
+    def go(self, step: Step) -> None:
+        """Take steps to the end; `step(number, progress)` gives the loss, how many images it saw, what to report."""
+        saved = time.monotonic()
+        self.budget.start()
+        while (progress := self.budget.progress()) < 1:
+            loss, images, numbers = step(self.optimiser.steps, progress)
+            loss.backward()
+            norm = self.optimiser.step(learning_rate(self.lr, progress, self.optimiser.steps))
+            self.budget.spend(images)
+            self.log.step(self.budget, loss=float(loss.detach()), norm=norm, **numbers)
+            if time.monotonic() - saved >= 60 * self.checkpoint_minutes:
+                self.save()
+                if self.on_save is not None:
+                    self.on_save()
+                saved = time.monotonic()
+        self.save()
+
+
+class Mean:
+    """A running mean over about the last hundred values.
+
+    >>> mean = Mean()
+    >>> mean(4.0), mean(2.0)
+    (4.0, 3.0)
+    """
+
+    def __init__(self) -> None:
+        self.value, self.seen = 0.0, 0
+
+    def __call__(self, value: float) -> float:
+        """Take in a value and give the mean."""
+        self.seen += 1
+        self.value += max(0.01, 1 / self.seen) * (value - self.value)
+        return self.value
