@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from shiftless.backbones.base import Backbone
+from shiftless.backbones.memory import kept_memory
 from shiftless.conditions.condition import Condition
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
@@ -72,7 +73,9 @@ def stream(
                 if skipped is None:
                     raise
                 skipped.append(str(error))
-        for bucket in _read_window(model, photos, chosen, wanted, batch):
+        with kept_memory(model.device):
+            buckets = _read_window(model, photos, chosen, wanted, batch)
+        for bucket in buckets:
             yield bucket if several else bucket[0]
 
 
