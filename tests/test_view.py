@@ -54,6 +54,14 @@ def test_equal_maps_give_equal_pictures_in_any_company(hidden):
     np.testing.assert_array_equal(first, second)
 
 
+def test_centring_takes_away_what_moves_a_whole_map(hidden):
+    _, maps = hidden
+    first, second = pca_rgb([maps, maps + 40 * torch.randn(12, 1, 1)], normalise=False, centre=True)
+    assert np.abs(first.astype(int) - second).max() <= 1
+    first, second = pca_rgb([maps, maps + 40], normalise=False)
+    assert np.abs(first.astype(int) - second).max() > 50
+
+
 def test_a_mask_fits_the_colours_inside_and_fades_the_outside(hidden):
     patterns, maps = hidden
     maps = maps.clone()

@@ -29,12 +29,12 @@ def content_shift(plan: Plan) -> Chapter:
         prompts |= {_TRUE: subject.prompt, _OTHER: plan.subjects[3].prompt if plan.drawn else CONTRAST}
     given = give(plan.model, subject)
     text = [
-        "Features are read from a noisy picture. The first layers see the noise. The last layers hold something "
+        "Features are read from a noisy picture. The early layers see the noise. The late layers hold something "
         "clean, because removing noise is what the model was trained for. But what the noise has hidden cannot be "
         "seen, so the model fills it in with what it believes. The late features describe that belief and not your "
         "picture. This is content shift.",
         "Read the rows from left to right: the picture, what the model is given, what an early and a late layer "
-        "compute from it, and what the model believes is there, decoded back to a picture.",
+        "compute from it (colours as before), and what the model believes is there, decoded back to a picture.",
     ]
     if subject.prompt:
         text.append(
@@ -52,7 +52,7 @@ def content_shift(plan: Plan) -> Chapter:
     finished = _finished(plan, given, prompts)
     more = (
         "The same noisy pictures, with the model left to take away all noise, step by step (DDIM). Now the belief is "
-        "spelled out in full: sharp, plausible, and the more noise there was, the less it is your picture."
+        "spelled out in full: the more noise there was, the more of it is made up."
     )
     chapter.figures.append(draw_figure(plan.out, "finished.png", more, finished))
     if plan.drawn:
@@ -63,10 +63,13 @@ def content_shift(plan: Plan) -> Chapter:
 
 
 def stages(model: Backbone) -> tuple[str, str]:
-    """Return the names of an early tap, before anything is shrunk, and of the last block's tap."""
+    """Return the names of an early tap, before anything is shrunk, and of the last block's but one.
+
+    The very last block turns back to noise, since noise is what the model has to predict.
+    """
     early = [tap.name for tap in model.taps if re.fullmatch(r"down0\.(res|attn)\d+", tap.name)]
     late = [tap.name for tap in model.taps if re.fullmatch(r"up\d+", tap.name)]
-    return early[-1], late[-1]
+    return early[-1], late[-2:][0]
 
 
 def _sheet(plan: Plan, given: Given, prompts: dict[str, str]) -> Any:
@@ -74,7 +77,7 @@ def _sheet(plan: Plan, given: Given, prompts: dict[str, str]) -> Any:
     photo = plan.subjects[0].photo
     recipes = [plan.recipe.but(timestep=t, taps=(early, late), prompt="", ensemble=1, seed=0) for t in TIMESTEPS]
     read: list[FeatureMaps] = list(extract(plan.model, photo, recipes))
-    first, last = (pca_rgb([one[tap] for one in read]) for tap in (early, late))
+    first, last = (pca_rgb([one[tap] for one in read], centre=True) for tap in (early, late))
     _, floor = error(plan.model, given.clean, given)
     rows: list[list[Any]] = []
     for i, t in enumerate(TIMESTEPS):

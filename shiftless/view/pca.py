@@ -19,6 +19,7 @@ def pca_rgb(
     masks: Sequence[np.ndarray] | None = None,
     *,
     normalise: bool = True,
+    centre: bool = False,
     clip: float = 1.0,
 ) -> list[np.ndarray]:
     """Show feature maps in one colour space, so that equal colours mean like features: H W 3 uint8 each.
@@ -26,6 +27,7 @@ def pca_rgb(
     maps       1 C H W or C H W each, all of C channels; H and W may differ
     masks      a mask for each map, of any size: the colours are fitted inside only, and the outside is faded
     normalise  make every vector unit length first, as cosine matching does
+    centre     take away each map's own mean: for maps of one image at different timesteps, which move all vectors
     clip       percent of the values cut off at either end of each colour
 
     The colours are red, green and blue for the first three principal components of all maps together; the sign of
@@ -40,6 +42,8 @@ def pca_rgb(
     flat, grids = _flatten(maps)
     if normalise:
         flat = [F.normalize(f, dim=1) for f in flat]
+    if centre:
+        flat = [f - f.mean(0) for f in flat]
     inside = None if masks is None else [_on_grid(mask, grid) for mask, grid in zip(masks, grids, strict=True)]
     fitted = flat if inside is None else [f[m > 0.5] for f, m in zip(flat, inside)]
     if sum(map(len, fitted)) < 2:

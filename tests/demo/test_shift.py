@@ -118,12 +118,12 @@ def test_error_is_the_root_mean_square_inside_the_mask_alone(subject):
     assert picture[0, 0].tolist() == [102] * 3
 
 
-def test_stages_are_before_the_first_shrinking_and_after_the_last_growing():
+def test_stages_are_before_the_first_shrinking_and_before_the_last_block():
     twin = load("twin:sd15")
     by_name = {tap.name: tap for tap in twin.taps}
     early, late = (by_name[name] for name in stages(twin))
     assert early.module.startswith("down_blocks.0")
-    assert late.module == "up_blocks.3"
+    assert late.module == "up_blocks.2"
     assert early.stride == late.stride == 8
 
 
