@@ -64,7 +64,7 @@ def load(
     folder = find(name)
     _check_family(folder)
     native = size or models().get(name, {}).get("size")
-    return StableDiffusion(name, load_parts(folder), native, where, kind)
+    return StableDiffusion(name, load_parts(folder, kind), native, where, kind)
 
 
 def taps(name: str | os.PathLike[str]) -> tuple[Tap, ...]:

@@ -130,8 +130,10 @@ def _schedule(scheduler: Any) -> Schedule:
     return Schedule(scheduler.alphas_cumprod.float(), scheduler.config.prediction_type)
 
 
-def load_parts(folder: Path) -> dict[str, Any]:
+def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
     """Load every part of a diffusers folder, safetensors only, nothing from the network.
+
+    dtype  of the two large parts, so that they are never held in fp32 first
 
     Raises BadInput naming the part that is missing or broken.
     """
@@ -143,11 +145,13 @@ def load_parts(folder: Path) -> dict[str, Any]:
     for part, cls in classes.items():
         if not (folder / part).is_dir():
             raise BadInput(f"{folder}: the model folder has no {part}/; a complete one has {', '.join(PARTS)}")
-        weights = {"use_safetensors": True} if part in ("unet", "vae", "text_encoder") else {}
+        weights: dict[str, Any] = {"use_safetensors": True} if part in ("unet", "vae", "text_encoder") else {}
+        if dtype is not None and part in ("unet", "vae"):
+            weights["torch_dtype"] = dtype
         if weights and not any((folder / part).glob("*.safetensors")):
             raise BadInput(f"{folder / part}: no .safetensors weights here; save the model again as safetensors")
         if weights and (variants := _variant(folder / part)):
-            weights["variant"] = variants  # type: ignore[assignment]
+            weights["variant"] = variants
         try:
             with quiet():
                 parts[part] = cls.from_pretrained(folder / part, local_files_only=True, **weights)

@@ -79,4 +79,11 @@ def prove(
     from shiftless.backbones.registry import MINI
     from shiftless.mini.training.proof import prove as prove_model
 
-    prove_model(model or MINI, out)
+    report = prove_model(model or MINI, out)
+    typer.echo(f"autoencoder: {report['psnr_db']:.1f} dB PSNR on {report['pictures']} unseen pictures")
+    for name, test in report["captions"]["tests"].items():
+        typer.echo(f"noise error, {name}: {test['difference']:+.5f} [{test['low']:+.5f}, {test['high']:+.5f}]")
+    for name in ("kind", "facing"):
+        found = report["probes"][name]
+        typer.echo(f"linear probe, {name}: " + ", ".join(f"{what} {value}" for what, value in found.items()))
+    typer.echo(f"written: {out / 'proof.json'} and {out / 'samples.png'}")
