@@ -1,0 +1,72 @@
+"""The embedded model, as shipped: it loads everywhere Stable Diffusion does, and it learned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import shiftless
+from shiftless.backbones.registry import MINI
+from shiftless.bench.mini_pairs import run
+from shiftless.image import to_uint8
+from shiftless.mini.datasets import HELD_OUT
+from shiftless.mini.world import draw
+from shiftless.presets import default_recipe
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return shiftless.load("mini", device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def unseen():
+    return [draw(HELD_OUT + 5000 + i) for i in range(24)]
+
+
+def tensor(pictures) -> torch.Tensor:
+    return torch.stack([torch.from_numpy(p.image.copy()).permute(2, 0, 1) for p in pictures]).float() / 127.5 - 1
+
+
+def test_plain_diffusers_loads_it():
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(MINI, local_files_only=True)
+    pipe.set_progress_bar_config(disable=True)
+    image = pipe("a photo of a horse", num_inference_steps=2, output_type="np").images[0]
+    assert image.shape == (128, 128, 3)
+    assert np.isfinite(image).all()
+
+
+def test_the_weights_are_small():
+    assert sum(file.stat().st_size for file in MINI.rglob("*") if file.is_file()) <= 40e6
+
+
+def test_the_autoencoder_keeps_unseen_pictures(mini, unseen):
+    pixels = tensor(unseen)
+    back = mini.decode(mini.encode_image(pixels))
+    truth, found = to_uint8(pixels).astype(float), to_uint8(back).astype(float)
+    psnr = 10 * np.log10(255**2 / ((truth - found) ** 2).mean((1, 2, 3)))
+    assert psnr.mean() > 26
+
+
+def test_a_true_caption_helps_the_denoiser(mini, unseen):
+    """The noise-prediction error, on the same pictures and noise: fine caption < another picture's caption."""
+    clean = mini.encode_image(tensor(unseen))
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    captions = [p.captions[2] for p in unseen]
+    errors = {}
+    for name, texts in {"own": captions, "other": captions[1:] + captions[:1]}.items():
+        condition = mini.encode_prompt(texts)
+        predicted = [mini.denoise(mini.schedule.add(clean, noise, t), t, condition).prediction for t in (400, 600)]
+        errors[name] = torch.stack([(p - noise).square().mean((1, 2, 3)) for p in predicted]).mean(0).numpy()
+    gap = errors["other"] - errors["own"]
+    assert gap.mean() > 2 * gap.std(ddof=1) / np.sqrt(len(gap))
+
+
+def test_it_matches_better_than_copying_positions():
+    mini = shiftless.load("mini", device="cpu")
+    table = run(mini, default_recipe("mini"), split="val", n=30, controls=False, progress=False)
+    ours, trivial = table.row("baseline", "PCK@0.1 bbox"), table.row("trivial", "PCK@0.1 bbox")
+    assert ours.ci95[0] > trivial.ci95[1]

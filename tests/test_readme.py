@@ -1,0 +1,45 @@
+"""The README's Python runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from shiftless.mini.world import draw
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_ten_lines(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    for name, seed in (("a", 3), ("b", 4)):
+        picture = Image.fromarray(draw(seed, kind="horse").image)
+        picture.resize((200, 160)).save(tmp_path / f"{name}.jpg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(code, names)
+    out = capsys.readouterr().out
+    assert "up1" in out
+    (x, y), *_ = np.asarray(names["found"])
+    assert 0 <= x <= 200
+    assert 0 <= y <= 160
+
+
+def test_the_example(capsys):
+    exec((ROOT / "examples" / "ten_lines.py").read_text(encoding="utf-8"), {"__name__": "example"})
+    assert "Matches" in capsys.readouterr().out
+
+
+def test_every_command_it_names_exists():
+    from typer.main import get_command
+
+    from shiftless.cli import app, bench, mini, read, show, start
+
+    assert all((bench, mini, read, show, start))
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in set(re.findall(r"^shiftless (\w[\w-]*)", text, re.MULTILINE)):
+        assert name in commands, name
