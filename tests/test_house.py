@@ -1,0 +1,31 @@
+"""The house's own rules that no linter knows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_constraints_pin_every_dependency():
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if "==" in line
+    }
+    wanted = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
+    names = {re.split(r"[\s<>=\[;]", d, maxsplit=1)[0].lower() for d in wanted if "python_version" not in d}
+    assert names - {"shiftless"} <= pinned
+
+
+def test_public_names_are_all_there_and_documented():
+    import shiftless
+
+    for name in shiftless.__all__:
+        assert (getattr(shiftless, name).__doc__ or "").strip(), name
+    assert set(shiftless.__all__) == set(dir(shiftless))
