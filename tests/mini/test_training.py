@@ -15,9 +15,10 @@ from shiftless.mini.captions import vocabulary
 from shiftless.mini.training.architecture import new_text_encoder, new_unet, new_vae
 from shiftless.mini.training.budget import Budget, learning_rate
 from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
+from shiftless.mini.training.compiled import compiled
 from shiftless.mini.training.latents import SHARES, Latents, fingerprint, tokenize
 from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.norm import FastGroupNorm, FastGroupNormSiLU, kernel, use_kernel
+from shiftless.mini.training.norm import FastGroupNorm, FastGroupNormSiLU, RepeatUpsample, kernel, use_kernel
 from shiftless.mini.training.pictures import (
     TRAINING_SEEDS,
     UNSEEN_SEED,
@@ -232,6 +233,38 @@ def test_the_fast_norm_is_the_usual_norm_forward_and_backward(module, channels, 
     torch.testing.assert_close(y.double(), exact, atol=0.02, rtol=0.01)
     for ours, theirs in ((x.grad, exact_x.grad), (fast.weight.grad, weight.grad), (fast.bias.grad, bias.grad)):
         assert (ours.double() - theirs).norm() < 0.005 * theirs.norm()
+
+
+def test_a_doubling_that_repeats_is_the_usual_one():
+    from diffusers.models.upsampling import Upsample2D
+
+    usual = Upsample2D(4, use_conv=True)
+    x = torch.randn(2, 4, 5, 3).to(memory_format=torch.channels_last)
+    expected = usual(x)
+    usual.__class__ = RepeatUpsample
+    torch.testing.assert_close(usual(x), expected, atol=1e-6, rtol=1e-5)
+    assert usual(x, output_size=(9, 5)).shape == (2, 4, 9, 5)
+
+
+def test_a_compiler_that_loses_gradients_is_not_believed(monkeypatch):
+    class Loss(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.low, self.high = torch.nn.Linear(3, 3), torch.nn.Linear(3, 1)
+
+        def forward(self, x, broken=False):
+            hidden = self.low(x)
+            loss = self.high(hidden.detach() if broken else hidden).square().mean()
+            return loss, loss.detach()
+
+    network, said = Loss(), []
+    monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: network(x))
+    assert compiled(network, [(torch.ones(2, 3),)], said.append) is not network
+    assert said == []
+    monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: network(x, broken=True))
+    assert compiled(network, [(torch.ones(2, 3),)], said.append) is network
+    assert "low.weight" in said[0]
+    assert all(p.grad is None for p in network.parameters())
 
 
 @needs_compiler

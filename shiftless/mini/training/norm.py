@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 
@@ -129,6 +131,21 @@ class FastGroupNormSiLU(FastGroupNorm):
     silu = True
 
 
+class RepeatUpsample(Upsample2D):
+    """Doubling by repeating: the compiled backward of the usual way was seen to give zeros for some networks."""
+
+    def forward(self, hidden_states: Tensor, output_size: int | None = None, *_: Any, **__: Any) -> Tensor:
+        """Double B C H W and convolve."""
+        if output_size is not None:
+            y: Tensor = super().forward(hidden_states, output_size)
+            return y
+        b, c, h, w = hidden_states.shape
+        rows = hidden_states.permute(0, 2, 3, 1)[:, :, None, :, None]
+        doubled = rows.expand(b, h, 2, w, 2, c).reshape(b, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+        y = self.conv(doubled)
+        return y
+
+
 class SiLULinear(nn.Linear):
     """A linear layer that applies SiLU to what comes in: it takes over the activation that was swapped out."""
 
@@ -143,8 +160,9 @@ def use_kernel(model: nn.Module) -> bool:
     Residual blocks norm, activate and convolve; the activation moves into the norm. The network is for training
     alone afterwards: weights are copied into a plain one to be saved.
     """
-    from diffusers.models.resnet import ResnetBlock2D
-
+    for module in model.modules():
+        if type(module) is Upsample2D and module.use_conv and module.norm is None and module.interpolate:
+            module.__class__ = RepeatUpsample
     if kernel() is None:
         return False
     for module in list(model.modules()):

@@ -17,6 +17,7 @@ from shiftless.errors import BadInput
 from shiftless.mini.training.architecture import new_scheduler, new_text_encoder, new_unet
 from shiftless.mini.training.budget import Budget, Log
 from shiftless.mini.training.checkpoint import swap_folder
+from shiftless.mini.training.compiled import compiled
 from shiftless.mini.training.latents import Latents, encode_pictures, fingerprint, tokenize
 from shiftless.mini.training.master import MasterAdamW
 from shiftless.mini.training.norm import use_kernel
@@ -51,8 +52,9 @@ class PlainAttention:
 class NoiseLoss(nn.Module):
     """A denoiser and its text encoder with their training loss, in one graph that compiles.
 
-    The loss is the squared error of the predicted noise, weighted by min(SNR, 5) / SNR (Hang et al. 2023, min-SNR-5):
-    the easy, almost clean timesteps count less, so that a short run learns shapes first.
+    The loss is the squared error of the predicted noise times min(SNR + 1, 5) / SNR. In terms of the clean latent that
+    is a weight of SNR + 1, the one that predicting v implies (Salimans and Ho 2022), cut off at 5 as in min-SNR (Hang
+    et al. 2023). Plain noise error hardly counts the high noise levels, where shapes and captions are learned.
     """
 
     alphas: Tensor
@@ -64,7 +66,7 @@ class NoiseLoss(nn.Module):
         alphas = new_scheduler().alphas_cumprod.float()
         snr = alphas / (1 - alphas)
         self.register_buffer("alphas", alphas, persistent=False)
-        self.register_buffer("weights", snr.clamp(max=gamma) / snr, persistent=False)
+        self.register_buffer("weights", (snr + 1).clamp(max=gamma) / snr / gamma, persistent=False)
 
     def forward(self, latents: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Give (weighted loss, plain mean squared error) of a batch of `Latents.batch`."""
@@ -132,7 +134,8 @@ def train_unet(
             run.restore()
         if compile:
             use_kernel(unet)
-        loss_of = torch.compile(network, dynamic=False) if compile else network
+        examples = [tuple(data.batch(batch, seed, 0, empty).values())] if compile else []
+        loss_of = compiled(network, examples, log.say)  # before the clock runs
         mean = Mean()
 
         def write(target: Path) -> None:
@@ -140,14 +143,11 @@ def train_unet(
                 swap_folder(target, lambda path: save_pipeline(path, coder, unet, text_encoder, tokenizer))
 
         def step(number: int, _: float) -> tuple[Tensor, int, dict[str, float]]:
-            loss, plain = loss_of(**data.batch(batch, seed, number, empty))
+            loss, plain = loss_of(*data.batch(batch, seed, number, empty).values())
             return loss, batch, {"mse": mean(float(plain))}
 
         if latest is not None:
             run.on_save = lambda: write(Path(latest))
-        step(0, 0.0)[0].backward()  # compile before the clock runs
-        network.zero_grad(set_to_none=True)
-        mean = Mean()
         log.say(
             f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training"
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from shiftless.mini.training.architecture import new_vae
 from shiftless.mini.training.budget import Budget, Log
 from shiftless.mini.training.checkpoint import swap_folder
+from shiftless.mini.training.compiled import compiled
 from shiftless.mini.training.master import MasterAdamW
 from shiftless.mini.training.norm import use_kernel
 from shiftless.mini.training.pictures import PictureFolder, crops, draw_pictures, unseen
@@ -94,7 +95,6 @@ def train_vae(
         if compile:
             use_kernel(vae)
         network = VaeLoss(vae)
-        loss_of = torch.compile(network, dynamic=False) if compile else network
         error = Mean()
 
         def batch_of(number: int, rows: int, size: int) -> tuple[Tensor, Tensor]:
@@ -109,9 +109,8 @@ def train_vae(
             seen = max(1, round(rows * (size / side) ** 2))  # counted in whole pictures, whatever the crop
             return loss, seen, {"psnr": psnr(error(float(square)))}
 
-        for rows, size in ((batch, crop), (max(1, batch // 4), side)):  # compile both before the clock runs
-            loss_of(*batch_of(0, rows, size))[0].backward()
-        vae.zero_grad(set_to_none=True)
+        sizes = ((batch, crop), (max(1, batch // 4), side)) if compile else ()
+        loss_of = compiled(network, [batch_of(0, *size) for size in sizes], log.say)  # before the clock runs
         log.say(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training")
         run.go(step)
         optimiser.load_average()
