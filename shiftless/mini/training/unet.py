@@ -92,7 +92,7 @@ def train_unet(
     draw: bool = True,
     start_from: str | Path | None = None,
     batch: int = 32,
-    lr: float = 6e-4,
+    lr: float = 8e-4,
     compile: bool = True,
     checkpoint_minutes: float = 5.0,
     latest: str | Path | None = None,
