@@ -15,10 +15,10 @@ for name, seed in (("a", 11), ("b", 12)):
     Image.fromarray(draw(seed, kind="horse").image).save(folder / f"{name}.png")
 
 model = shiftless.load("mini")
-recipe = shiftless.Recipe(timestep=100, taps=("up0", "up1"), seed=0)
+recipe = shiftless.Recipe(timestep=100, taps=("up0",), seed=0)
 a, b = shiftless.extract(model, [folder / "a.png", folder / "b.png"], recipe)
 print(a)
 found = shiftless.match(a, b, points=[(64, 80)])
 print(found)
 bucket = shiftless.extract(model, folder / "a.png", [recipe, recipe.but(prompt="a photo of a horse")])
-print(tuple(bucket.stack("up1").shape))
+print(tuple(bucket.stack("up0").shape))

@@ -73,7 +73,7 @@ _TABLE = (
 _PRESETS = {row.name: row for row in _TABLE}
 
 _DEFAULTS = {  # how each model is read when nobody says how; mini's was picked on validation pairs
-    "mini": Recipe(timestep=100, taps=("up0", "up1")),
+    "mini": Recipe(timestep=100, taps=("up0",)),
     "sd15": Recipe(timestep=50, taps=("up1", "up2")),
     "sd14": Recipe(timestep=50, taps=("up1", "up2")),
     "sd21": Recipe(timestep=261, taps=("up1",)),

@@ -22,7 +22,7 @@ def test_the_ten_lines(tmp_path, monkeypatch, capsys):
     names: dict[str, object] = {}
     exec(code, names)
     out = capsys.readouterr().out
-    assert "up1" in out
+    assert "up0" in out
     (x, y), *_ = np.asarray(names["found"])
     assert 0 <= x <= 200
     assert 0 <= y <= 160
