@@ -73,9 +73,7 @@ def stream(
                 if skipped is None:
                     raise
                 skipped.append(str(error))
-        with kept_memory(model.device):
-            buckets = _read_window(model, photos, chosen, wanted, batch)
-        for bucket in buckets:
+        for bucket in _read_window(model, photos, chosen, wanted, batch):
             yield bucket if several else bucket[0]
 
 
@@ -94,12 +92,14 @@ def _read_window(
             key = (frames[i][k].fed, timestep, wanted[k], _length(conditions[recipe.prompt]))
             rows.setdefault(key, []).extend((i, k, member) for member in range(recipe.ensemble))
     for (fed, timestep, taps, _), group in rows.items():
-        latents.encode([(i, recipes[k]) for i, k, _ in group], fed)
+        with kept_memory(model.device):  # apart from the denoiser's, whose tensors have other sizes
+            latents.encode([(i, recipes[k]) for i, k, _ in group], fed)
         for start in range(0, len(group), batch):
             part = group[start : start + batch]
             noisy = torch.cat([latents.noisy(i, recipes[k], fed, member, timestep) for i, k, member in part])
             condition = _join([conditions[recipes[k].prompt] for _, k, _ in part])
-            maps = model.denoise(noisy, timestep, condition, taps).maps
+            with kept_memory(model.device):
+                maps = model.denoise(noisy, timestep, condition, taps).maps
             for row, (i, k, _) in enumerate(part):
                 total = totals.setdefault((i, k), {})
                 for name, value in maps.items():

@@ -46,6 +46,8 @@ class StableDiffusion:
         if device.type in ("cpu", "cuda"):
             self.unet.to(memory_format=torch.channels_last)
             self.vae.to(memory_format=torch.channels_last)
+        for part in (self.unet, self.vae, self.text_encoder):
+            _own_weights(part)
         self.tokenizer = parts["tokenizer"]
         self.device, self.dtype = device, dtype
         self.schedule = _schedule(parts["scheduler"])
@@ -124,6 +126,13 @@ class StableDiffusion:
         shift = self.vae.config.get("shift_factor") or 0.0
         raw = (latent.float() / self.vae.config.scaling_factor + shift).to(self.device, self.dtype)
         return self.vae.decode(raw.to(memory_format=torch.channels_last)).sample.float().clamp(-1, 1)
+
+
+def _own_weights(module: torch.nn.Module) -> None:
+    """Copy weights that still lie in the mapped file: it would stay in memory whole, beside the converted ones."""
+    if next(module.parameters()).device.type == "cpu":
+        for parameter in module.parameters():
+            parameter.data = parameter.data.clone()
 
 
 def _schedule(scheduler: Any) -> Schedule:
