@@ -41,7 +41,7 @@ def test_every_command_it_names_exists():
     assert all((bench, mini, read, show, start))
     commands = get_command(app).commands  # type: ignore[attr-defined]
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = "\n".join(re.findall(r"```\n(.*?)```", text, re.DOTALL))
+    blocks = "\n".join(re.findall(r"```\w*\n(.*?)```", text, re.DOTALL))
     named = set(re.findall(r"^shiftless (\w[\w-]*)", blocks, re.MULTILINE))
     assert len(named) >= 6
     assert named <= set(commands)
