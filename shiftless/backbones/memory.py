@@ -29,8 +29,8 @@ def kept_memory(device: torch.device) -> Iterator[None]:
 
     By default glibc maps every large tensor afresh, and the kernel clears each of its pages: for the image encoder's
     64 MB activations that costs as much time as the layers' own arithmetic. Only on Linux with glibc, for the CPU,
-    and not where the environment already says how malloc should behave; elsewhere it does nothing. It is a hint: in some
-    processes glibc gives pages back all the same, which costs only what it saved.
+    and not where the environment already says how malloc should behave; elsewhere it does nothing. It is a hint: in
+    some processes glibc gives pages back all the same, which costs only what it saved.
 
     >>> with kept_memory(torch.device("cpu")):
     ...     torch.ones(3).sum()
