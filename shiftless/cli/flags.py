@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from shiftless.errors import BadInput
-from shiftless.presets import default_recipe, preset, presets
+from shiftless.presets import default_recipe, preset
 from shiftless.recipe import HELP, Recipe
 
 Model = Annotated[
@@ -75,8 +75,3 @@ def _start(name: str | None, model: str) -> Recipe:
     if len(found.recipes) > 1:
         raise BadInput(f"preset {name!r} is a bucket of {len(found.recipes)} readings; this command takes one recipe")
     return found.recipes[0]
-
-
-def preset_names() -> list[str]:
-    """Return the presets of one reading, for help texts."""
-    return [name for name, row in presets().items() if len(row.recipes) == 1]

@@ -55,7 +55,7 @@ def draw_pictures(
     A shard is an array of N H W 3 uint8 with its captions beside it. Raises `BadInput` when the seeds leave the
     range that is set aside for training.
 
-    >>> draw_pictures("/tmp/never-made", 10, first=2**30)
+    >>> draw_pictures("never-made", 10, first=2**30)
     Traceback (most recent call last):
     ...
     shiftless.errors.BadInput: first=1073741824, n=10: training pictures have seeds 0 .. 1073741823
