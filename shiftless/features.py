@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from shiftless.errors import BadInput
+from shiftless.files import write_whole
 from shiftless.image import Frame
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap
@@ -79,16 +80,8 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
             "name": self.name,
             "words": json.dumps(self.words),
         }
-        path = Path(path)
-        content = save({tap: value.contiguous().cpu() for tap, value in self.maps.items()}, metadata=header)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-            partial.write_bytes(content)
-            os.replace(partial, path)
-        except OSError as error:
-            raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
-        return path
+        tensors = {tap: value.contiguous().cpu() for tap, value in self.maps.items()}
+        return write_whole(path, save(tensors, metadata=header))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FeatureMaps:

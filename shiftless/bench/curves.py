@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
-from shiftless.bench.table import write_whole
 from shiftless.errors import BadInput
+from shiftless.files import write_whole
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # told apart by everyone
 _KINDS = ("png", "pdf", "svg")

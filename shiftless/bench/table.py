@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiftless.errors import BadInput
+from shiftless.files import write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -119,22 +119,6 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, IndexError):
         raise BadInput(f"{path}: not a table that `shiftless bench --json` wrote") from None
-
-
-def write_whole(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write a file so that no reader ever sees half of it; raises BadInput if it cannot be written."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
-            part.write(content)
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, path)
-    except OSError as error:
-        raise BadInput(
-            f"{path}: cannot be written ({error.strerror}); give a path in a folder you may write to"
-        ) from None
-    return path
 
 
 def machine() -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from shiftless.bench.table import Table, write_whole
+from shiftless.bench.table import Table
+from shiftless.files import write_whole
 from shiftless.view import save_picture
 
 

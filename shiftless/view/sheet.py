@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from shiftless.errors import BadInput
+from shiftless.files import write_whole
 from shiftless.image import open_photo
 
 Colour = tuple[int, int, int]
@@ -137,14 +138,7 @@ def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> Path:
         raise BadInput(f"{path}: the ending says no format that can be written; use .png or .jpg")
     whole = io.BytesIO()
     picture.save(whole, kind)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(whole.getvalue())
-        os.replace(part, path)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written ({error.strerror}); give a folder that you may write to") from None
-    return path
+    return write_whole(path, whole.getvalue())
 
 
 @cache
