@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -13,13 +14,22 @@ from typing import Any
 
 from shiftless.errors import BadInput
 
+_TUPLES = ("taps", "control", "control_scale", "lora", "lora_scale")
+_EXAMPLE = {"control": "canny", "lora": "horses.safetensors"}
 LATENTS = ("mean", "sample")
 FITS = ("aspect", "squash")
 SCHEDULERS = ("plain", "pndm-reference")
 HELP = {  # one line a field: what the command line says of its flag
     "timestep": "How much noise is added before reading, 0 to 999; larger is noisier.",
     "taps": "Where to read: names or globs, comma-separated; `shiftless taps MODEL` lists them.",
-    "prompt": "The text that conditions the model; any length.",
+    "prompt": "The text that conditions the model; {category} and the like are filled in, 'auto' captions each image.",
+    "captioner": "What writes the captions of 'auto' and {caption}: an alias, hub id or folder; the model's own if unset.",
+    "control": "ControlNets: canny, depth, tile, or KIND=FOLDER; comma-separated.",
+    "control_scale": "How strongly ControlNets steer: one number for all, or one each, comma-separated.",
+    "lora": "LoRA files, comma-separated; the model is as before afterwards.",
+    "lora_scale": "How strongly LoRAs act: one number for all, or one each, comma-separated.",
+    "start": "Add the noise of this larger timestep, and denoise from there down to the timestep that is read.",
+    "steps": "In how many steps to denoise from start; by default one a timestep.",
     "seed": "Seed of the noise.",
     "ensemble": "How many noise draws are averaged; the image is encoded once.",
     "size": "Longer side in pixels that the model sees; by default the model's own.",
@@ -36,7 +46,14 @@ class Recipe:
 
     timestep  how much noise is added before reading, in steps of 1000; larger is noisier
     taps      names or globs of the places to read (``shiftless taps MODEL`` lists them)
-    prompt    the text that conditions the model; any length
+    prompt    the text that conditions the model; any length. {category} and other fields are filled in by the
+              caller, {caption} by a captioner, for each image; "auto" is "{caption}"
+    captioner what writes the captions: an alias, a hub id or a folder; "" is the model's own
+    control   ControlNets that steer: "canny", "depth", "tile", a folder, a hub id, or KIND=FOLDER
+    lora      LoRA files, in diffusers' or kohya's format; in place only while this recipe is read
+    control_scale, lora_scale  their strengths: one for all, or one each
+    start     None, or a larger timestep: its noise is added, and steered denoising leads down to `timestep`
+    steps     in how many steps, from start - timestep down to 1; None is one a timestep, as published
     seed      of the noise; the noise of an image depends on (seed, image content, ensemble index) only
     ensemble  how many noise draws are averaged; the image is encoded once
     size      longer side in pixels that the model sees; None is the model's own
@@ -57,6 +74,13 @@ class Recipe:
     timestep: int = 50
     taps: tuple[str, ...] = ("up1",)
     prompt: str = ""
+    captioner: str = ""
+    control: tuple[str, ...] = ()
+    control_scale: tuple[float, ...] = (1.0,)
+    lora: tuple[str, ...] = ()
+    lora_scale: tuple[float, ...] = (1.0,)
+    start: int | None = None
+    steps: int | None = None
     seed: int = 0
     ensemble: int = 1
     size: int | None = None
@@ -66,8 +90,9 @@ class Recipe:
     label: str = ""
 
     def __post_init__(self) -> None:
-        taps = (self.taps,) if isinstance(self.taps, str) else tuple(self.taps)
-        object.__setattr__(self, "taps", taps)
+        for name in _TUPLES:
+            object.__setattr__(self, name, _tuple(getattr(self, name)))
+        taps = self.taps
         if not taps or not all(isinstance(tap, str) and tap for tap in taps):
             raise BadInput(f"taps={self.taps!r}: give at least one tap name, such as taps=('up1',)")
         _whole("timestep", self.timestep, 0, 999, "larger is noisier")
@@ -77,6 +102,25 @@ class Recipe:
             _whole("size", self.size, 16, 8192, "longer side in pixels")
         if not isinstance(self.prompt, str):
             raise BadInput(f"prompt={self.prompt!r}: give a text, or '' for none")
+        if not isinstance(self.captioner, str):
+            raise BadInput(f"captioner={self.captioner!r}: give a name, or '' for the model's own")
+        for name in ("control", "lora"):
+            _steering(name, getattr(self, name), getattr(self, f"{name}_scale"))
+            object.__setattr__(self, f"{name}_scale", tuple(float(one) for one in getattr(self, f"{name}_scale")))
+        if self.start is not None:
+            _whole("start", self.start, 0, 999, "the larger timestep to denoise from")
+            if self.start < self.timestep:
+                raise BadInput(
+                    f"start={self.start} with timestep={self.timestep}: denoising leads from a larger timestep to a "
+                    "smaller one; give a start above the timestep, or none"
+                )
+            if self.start == self.timestep:  # the same reading has one key
+                object.__setattr__(self, "start", None)
+        if self.steps is not None:
+            span = 0 if self.start is None else self.start - self.timestep
+            if span < 1 or self.scheduler != "plain":
+                raise BadInput(f"steps={self.steps}: needs a start above the timestep, and the plain scheduler")
+            _whole("steps", self.steps, 1, span, "steps between start and timestep")
         _one_of("fit", self.fit, FITS)
         _one_of("latent", self.latent, LATENTS)
         _one_of("scheduler", self.scheduler, SCHEDULERS)
@@ -106,9 +150,7 @@ class Recipe:
         {'seed': 3}
         """
         plain = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        if "taps" in plain:
-            plain["taps"] = list(plain["taps"])
-        return plain
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
@@ -118,9 +160,6 @@ class Recipe:
         261
         """
         _known_fields(values)
-        values = dict(values)
-        if isinstance(values.get("taps"), Iterable) and not isinstance(values["taps"], str):
-            values["taps"] = tuple(values["taps"])
         return cls(**values)
 
     def to_toml(self) -> str:
@@ -174,6 +213,21 @@ class Recipe:
 def _whole(name: str, value: object, low: int, high: int, meaning: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise BadInput(f"{name}={value!r}: give a whole number from {low} to {high} ({meaning})")
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    many = isinstance(value, Iterable) and not isinstance(value, str)
+    return tuple(value) if many else (value,)
+
+
+def _steering(name: str, chosen: tuple[Any, ...], scale: tuple[Any, ...]) -> None:
+    if not all(isinstance(one, str) and one for one in chosen):
+        raise BadInput(f"{name}={chosen!r}: give names or files, such as {name}=({_EXAMPLE[name]!r},)")
+    numbers = [one for one in scale if isinstance(one, (int, float)) and not isinstance(one, bool)]
+    if len(numbers) != len(scale) or not all(math.isfinite(one) for one in numbers):
+        raise BadInput(f"{name}_scale={scale!r}: give numbers; 1.0 is full strength")
+    if len(scale) not in {1, len(chosen)}:
+        raise BadInput(f"{name}_scale={scale!r}: give one number for all, or {len(chosen)}, one each")
 
 
 def _one_of(name: str, value: object, legal: tuple[str, ...]) -> None:

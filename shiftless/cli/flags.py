@@ -35,8 +35,9 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
         start = given.pop("recipe")
         chosen = _start(start, str(given.get("model", "")))
         changes = {name: value for name, value in changes.items() if value is not None}
-        if isinstance(changes.get("taps"), str):
-            changes["taps"] = tuple(tap.strip() for tap in changes["taps"].split(",") if tap.strip())
+        for name in ("taps", "control", "lora", "control_scale", "lora_scale"):
+            if name in changes:
+                changes[name] = _split(name, changes[name])
         return command(recipe=chosen.but(**changes), **given)
 
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "recipe"]
@@ -54,13 +55,24 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def _split(name: str, text: str) -> tuple[Any, ...]:
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not name.endswith("_scale"):
+        return parts
+    try:
+        return tuple(float(part) for part in parts)
+    except ValueError:
+        flag = name.replace("_", "-")
+        raise BadInput(f"--{flag} {text!r}: give numbers, comma-separated, such as 1.0 or 0.8,0.5") from None
+
+
 def _fields() -> list[Any]:
     return [f for f in fields(Recipe) if f.name != "label"]
 
 
 def _flag(name: str, default: object) -> inspect.Parameter:
-    kind = int if name in ("timestep", "seed", "ensemble", "size") else str
-    option = typer.Option(f"--{name}", help=HELP[name], rich_help_panel="Recipe", show_default=False)
+    kind = int if name in ("timestep", "seed", "ensemble", "size", "start", "steps") else str
+    option = typer.Option(f"--{name.replace('_', '-')}", help=HELP[name], rich_help_panel="Recipe", show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
