@@ -1,0 +1,170 @@
+"""LoRAs in place for a while: `with adapted(...)`; the model is bit-identical afterwards."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from shiftless.conditions.lora_file import LoraFile, Pair, read_lora
+from shiftless.errors import BadInput
+
+_ADAPTER = "shiftless"
+
+
+@contextmanager
+def adapted(unet: nn.Module, text_encoder: nn.Module | None, loras: Sequence[tuple[str, float]]) -> Iterator[None]:
+    """Let LoRAs act on a UNet and its text encoder inside the `with`; everything is as before afterwards.
+
+    loras  (file, folder or hub id, scale) of each; several add up (Hu et al. 2021: W x + scale alpha / r B A x)
+
+    Hooks keep working: a layer's output, read by its path, has the LoRA in it. Raises BadInput, before anything is
+    changed, for a LoRA that is missing, broken or made for another model, and for a scale that is no number.
+
+    >>> with adapted(nn.Linear(2, 2), None, [("no/such/file.safetensors", 1.0)]):
+    ...     pass
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: no/such/file.safetensors: no such LoRA file or folder, ...
+    """
+    models = {"unet": unet, "text_encoder": text_encoder}
+    pairs: dict[str, dict[str, list[Pair]]] = {part: {} for part in models}
+    for part, model in models.items():
+        if loras and hasattr(model, "peft_config"):
+            raise BadInput(f"the model's {part} carries other adapters already; unload them first")
+    for name, scale in loras:
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
+            raise BadInput(f"{name}: scale {scale!r}; give a number, such as 1.0")
+        for part, found in fitted(read_lora(name), models).items():
+            for path, pair in found.items():
+                pairs[part].setdefault(path, []).append(Pair(pair.down, pair.up * scale))
+    with ExitStack() as stack:
+        for part, model in models.items():
+            if model is not None and pairs[part]:
+                stack.enter_context(_in_place(model, {path: _joined(many) for path, many in pairs[part].items()}))
+        yield
+
+
+def fitted(lora: LoraFile, models: Mapping[str, nn.Module | None]) -> dict[str, dict[str, Pair]]:
+    """Return a LoRA's pairs by part and module path, in the shapes of these models' layers.
+
+    Raises BadInput naming the first layer that the models do not have, or have in another size.
+    """
+    fits: dict[str, dict[str, Pair]] = {}
+    unknown = list(lora.strange)
+    wrong: str = ""
+    for part, pairs in lora.parts.items():
+        modules = dict(getattr(models.get(part), "named_modules", dict)())
+        fits[part] = {}
+        for path, pair in pairs.items():
+            there = _path_in(path, modules)
+            if there is None:
+                unknown.append(f"{part}.{path}")
+                continue
+            fits[part][there] = pair = _reshaped(pair, modules[there])
+            wrong = wrong or _misfit(pair, modules[there], f"{part}.{path}")
+    family = f"; it seems made for {lora.made_for}" if lora.made_for else ""
+    if unknown:
+        count = f"{len(unknown)} unknown key{'s' if len(unknown) > 1 else ''}, such as {unknown[0]}"
+        raise BadInput(f"{lora.name}: {count}, which this model does not have{family}; use a LoRA made for this model")
+    if wrong:
+        raise BadInput(f"{lora.name}: does not fit this model: {wrong}{family}; use a LoRA made for this model")
+    return fits
+
+
+def _path_in(path: str, modules: Mapping[str, nn.Module]) -> str | None:
+    """Find a layer under its name; transformers releases differ in whether `text_model.` leads a text encoder's."""
+    for name in (path, path.removeprefix("text_model."), f"text_model.{path}"):
+        if isinstance(modules.get(name), (nn.Linear, nn.Conv2d)):
+            return name
+    return None
+
+
+def _reshaped(pair: Pair, module: nn.Module) -> Pair:
+    """A 1 x 1 convolution and a linear layer hold the same numbers, and tools save either as the other."""
+    if isinstance(module, nn.Linear) and pair.down.ndim == 4 and pair.down.shape[2:] == (1, 1):
+        return Pair(pair.down[:, :, 0, 0], pair.up.flatten(1))
+    if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and pair.down.ndim == 2:
+        return Pair(pair.down[:, :, None, None], pair.up[:, :, None, None])
+    return pair
+
+
+def _misfit(pair: Pair, module: nn.Module, name: str) -> str:
+    weight: Any = module.weight
+    rank, kernel = pair.down.shape[0], weight.shape[2:]
+    ones = [1] * len(kernel)
+    if list(pair.down.shape) == [rank, weight.shape[1], *kernel] and list(pair.up.shape) == [len(weight), rank, *ones]:
+        return ""
+    theirs, ours = [*pair.up.shape[:1], *pair.down.shape[1:]], list(weight.shape)
+    return f"{name} is {' x '.join(map(str, theirs))} there and {' x '.join(map(str, ours))} here"
+
+
+def _joined(pairs: Sequence[Pair]) -> Pair:
+    """Several LoRAs on one layer are one of the sum of their ranks."""
+    if len(pairs) == 1:
+        return pairs[0]
+    return Pair(torch.cat([p.down.float() for p in pairs]), torch.cat([p.up.float() for p in pairs], 1))
+
+
+@contextmanager
+def _in_place(model: nn.Module, pairs: Mapping[str, Pair]) -> Iterator[None]:
+    with injected(model, {path: pair.down.shape[0] for path, pair in pairs.items()}, _ADAPTER) as layers:
+        for path, pair in pairs.items():
+            weight = layers[path].get_base_layer().weight
+            for half, value in ((layers[path].lora_A, pair.down), (layers[path].lora_B, pair.up)):
+                half[_ADAPTER].weight = nn.Parameter(value.to(weight.device, weight.dtype), requires_grad=False)
+        yield
+
+
+@contextmanager
+def injected(
+    model: nn.Module, ranks: Mapping[str, int], adapter: str, *, empty: bool = True, alpha: float | None = None
+) -> Iterator[dict[str, Any]]:
+    """Put peft's LoRA layers around some layers of a model inside the `with`; yield them by path.
+
+    ranks  the rank at each module path      alpha  of all of them; the rank itself (a scale of 1) by default
+    empty  leave their weights on the meta device, to be filled in, instead of initialising them as peft does
+
+    Afterwards the layers themselves are back where they were, with their gradient flags.
+
+    >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    >>> with injected(net, {"0": 2}, "mine", empty=False) as layers:
+    ...     print([name for name, _ in net.named_parameters()])
+    ['0.base_layer.weight', '0.base_layer.bias', '0.lora_A.mine.weight', '0.lora_B.mine.weight']
+    >>> [name for name, _ in net.named_parameters()]
+    ['0.weight', '0.bias']
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    common = Counter(ranks.values()).most_common(1)[0][0]
+    others = {f"^{re.escape(path)}": rank for path, rank in ranks.items() if rank != common}
+    config = LoraConfig(
+        r=common,
+        lora_alpha=common if alpha is None else alpha,
+        rank_pattern=others,
+        alpha_pattern=dict(others) if alpha is None else {},
+        target_modules="|".join(map(re.escape, ranks)),  # a pattern that must match a whole path
+    )
+    layers = {path: model.get_submodule(path) for path in ranks}
+    attributes, flags = dict(vars(model)), [(p, p.requires_grad) for p in model.parameters()]
+    try:
+        inject_adapter_in_model(config, model, adapter_name=adapter, low_cpu_mem_usage=empty)
+        around: dict[str, Any] = {path: model.get_submodule(path) for path in ranks}
+        for path, layer in around.items():
+            layer.train(layers[path].training)
+        yield around
+    finally:
+        for path, layer in layers.items():
+            parent, _, child = path.rpartition(".")
+            setattr(model.get_submodule(parent), child, layer)
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+        for name in set(vars(model)) - set(attributes):  # peft leaves its config on the model
+            delattr(model, name)
+        vars(model).update(attributes)
