@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ GRAINS = ("empty", "a photo", "class", "fine")
 """What a training caption says, from nothing to everything."""
 SHARES = (0.15, 0.15, 0.20, 0.50)
 """How often each grain is shown: the first is the 15% of captions that are dropped."""
+EVEN = ((0.0, 1.0), (0.0, 1000.0))
+"""Timesteps in equal shares: up to this share of a batch, timesteps lie below this."""
 
 
 @torch.no_grad()
@@ -40,7 +43,7 @@ def encode_pictures(
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    vae = vae.eval().to(torch.bfloat16, memory_format=torch.channels_last)
+    vae = deepcopy(vae).eval().to(torch.bfloat16, memory_format=torch.channels_last)  # the caller's stays exact
     done = 0
     for name, (images, about) in zip(pictures.names, pictures.shards):
         done += len(images)
@@ -58,11 +61,14 @@ def encode_pictures(
 
 
 def fingerprint(vae: AutoencoderKL, tokenizer: Any) -> str:
-    """Name what latents and tokens depend on, so that those of another autoencoder are never taken for these."""
+    """Name what latents and tokens depend on, so that those of another autoencoder are never taken for these.
+
+    Weights count as they encode, in bfloat16.
+    """
     digest = hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
     for name, tensor in sorted(vae.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.float().numpy().tobytes())
+        digest.update(tensor.bfloat16().float().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 
@@ -93,22 +99,35 @@ class Latents:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def batch(self, size: int, seed: int, step: int, empty: Tensor) -> dict[str, Tensor]:
+    def rows(self, size: int, seed: int, step: int) -> Tensor:
+        """Say which pictures the batch of one step shows, as B indices; they come in shuffled epochs."""
+        places = range(step * size, (step + 1) * size)
+        return torch.from_numpy(np.asarray([self._order(seed, i // len(self))[i % len(self)] for i in places]))
+
+    def batch(
+        self,
+        size: int,
+        seed: int,
+        step: int,
+        empty: Tensor,
+        *,
+        shares: tuple[float, ...] = SHARES,
+        levels: tuple[tuple[float, ...], tuple[float, ...]] = EVEN,
+    ) -> dict[str, Tensor]:
         """Draw the batch of one step, the same for the same seed and step.
 
-        Gives `latents` and `noise` B 4 H W, `timesteps` B (stratified over 0 .. 999, so that every batch sees all noise
-        levels) and `tokens` B 77 of captions whose grain is drawn with `SHARES`. Pictures come in shuffled epochs.
+        Gives `latents` and `noise` B 4 H W of `rows`, `timesteps` B (stratified over `levels`, so that every batch sees
+        all noise levels) and `tokens` B 77 of captions whose grain is drawn with `shares`.
         """
         rng = np.random.default_rng([seed, 1, step])
-        rows = [self._order(seed, (step * size + i) // len(self))[(step * size + i) % len(self)] for i in range(size)]
-        index = torch.from_numpy(np.asarray(rows))
-        grain = rng.choice(4, size, p=SHARES)
+        index = self.rows(size, seed, step)
+        grain = rng.choice(4, size, p=shares)
         tokens = torch.where(
             torch.from_numpy(grain == 0)[:, None],
             empty.long().expand(size, -1),
             self.tokens[index, torch.from_numpy(np.maximum(grain - 1, 0))].long(),
         )
-        slots = (rng.permutation(size) + rng.random(size)) / size * 1000
+        slots = np.interp((rng.permutation(size) + rng.random(size)) / size, *levels)
         noise = torch.randn(size, *self.latents.shape[1:], generator=torch.Generator().manual_seed(seed * 10**7 + step))
         return {
             "latents": self.latents[index].float(),

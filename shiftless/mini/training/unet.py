@@ -68,15 +68,23 @@ class NoiseLoss(nn.Module):
         self.register_buffer("alphas", alphas, persistent=False)
         self.register_buffer("weights", (snr + 1).clamp(max=gamma) / snr / gamma, persistent=False)
 
-    def forward(self, latents: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, latents: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor, *guides: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Give (weighted loss, plain mean squared error) of a batch of `Latents.batch`."""
         alpha = self.alphas[timesteps][:, None, None, None]
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         prompt = self.text_encoder(tokens)[0]
         dtype = self.unet.conv_in.weight.dtype
         noisy = noisy.to(dtype).contiguous(memory_format=torch.channels_last)
-        error = (self.unet(noisy, timesteps, prompt.to(dtype)).sample.float() - noise).square().mean((1, 2, 3))
+        predicted = self.predict(noisy, timesteps, prompt.to(dtype), *guides)
+        error = (predicted.float() - noise).square().mean((1, 2, 3))
         return (error * self.weights[timesteps]).mean(), error.mean().detach()
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, prompt: Tensor, *guides: Tensor) -> Tensor:
+        """Predict the noise B 4 H W; here nothing but the prompt guides."""
+        predicted: Tensor = self.unet(noisy, timesteps, prompt).sample
+        return predicted
 
 
 def train_unet(
@@ -174,10 +182,7 @@ def save_pipeline(
     """Write a folder that plain `StableDiffusionPipeline.from_pretrained` loads, in float16 safetensors."""
     folder = Path(folder)
     for name, model in (("vae", vae), ("unet", unet), ("text_encoder", text_encoder)):
-        _plain(model).half().save_pretrained(folder / name)
-        config = folder / name / "config.json"
-        text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())  # one for all parts
-        config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a path of this machine says nothing elsewhere
+        save_part(model, folder / name)
     save_tokenizer(tokenizer, folder / "tokenizer")
     new_scheduler().save_pretrained(folder / "scheduler")
     index = {
@@ -194,6 +199,14 @@ def save_pipeline(
         "vae": ["diffusers", "AutoencoderKL"],
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def save_part(model: Any, folder: Path) -> None:
+    """Write one network as a diffusers or transformers folder, in float16 safetensors, without its training kernels."""
+    _plain(model).half().save_pretrained(folder)
+    config = folder / "config.json"
+    text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())  # one for all parts
+    config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a path of this machine says nothing elsewhere
 
 
 def _plain(model: Any) -> Any:
