@@ -28,6 +28,7 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
     recipe  how it was read
     name    the image's file, or "image"
     words   the prompt's tokens, one for each channel of a cross-attention map
+    prompt  the text that it was read with, captions and other fields filled in
 
     >>> from shiftless.image import Frame
     >>> frame = Frame(original=(100, 200), fed=(64, 128))
@@ -42,6 +43,7 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
     recipe: Recipe = Recipe()
     name: str = "image"
     words: tuple[str, ...] = ()
+    prompt: str = ""
 
     def __getitem__(self, tap: str) -> torch.Tensor:
         if tap not in self.maps:
@@ -79,6 +81,7 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
             "taps": json.dumps([asdict(self.taps[tap]) for tap in self]),
             "name": self.name,
             "words": json.dumps(self.words),
+            "prompt": self.prompt,
         }
         tensors = {tap: value.contiguous().cpu() for tap, value in self.maps.items()}
         return write_whole(path, save(tensors, metadata=header))
@@ -108,7 +111,8 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{path}: not a whole file of features ({error}); extract it again") from None
         words = tuple(json.loads(header["words"]))
-        return cls(maps, taps, Frame(original, fed), Recipe.from_toml(header["recipe"]), header["name"], words)
+        recipe, prompt = Recipe.from_toml(header["recipe"]), header.get("prompt", "")
+        return cls(maps, taps, Frame(original, fed), recipe, header["name"], words, prompt)
 
     def dense(
         self, taps: Sequence[str] | None = None, grid: tuple[int, int] | None = None, normalise: bool = True

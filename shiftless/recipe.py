@@ -23,7 +23,7 @@ HELP = {  # one line a field: what the command line says of its flag
     "timestep": "How much noise is added before reading, 0 to 999; larger is noisier.",
     "taps": "Where to read: names or globs, comma-separated; `shiftless taps MODEL` lists them.",
     "prompt": "The text that conditions the model; {category} and the like are filled in, 'auto' captions each image.",
-    "captioner": "What writes the captions of 'auto' and {caption}: an alias, hub id or folder; the model's own if unset.",
+    "captioner": "What writes captions for 'auto' and {caption}: an alias, hub id or folder; else the model's own.",
     "control": "ControlNets: canny, depth, tile, or KIND=FOLDER; comma-separated.",
     "control_scale": "How strongly ControlNets steer: one number for all, or one each, comma-separated.",
     "lora": "LoRA files, comma-separated; the model is as before afterwards.",

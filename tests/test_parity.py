@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,29 +17,6 @@ from shiftless.taps.names import from_alias
 PROMPT = "a photo of a cat"
 GDF = Recipe(timestep=50, prompt=PROMPT, fit="squash", latent="sample", scheduler="pndm-reference")
 EXACT, HALF = {"atol": 5e-5, "rtol": 0.0}, {"atol": 2e-3, "rtol": 1e-3}
-
-
-@pytest.fixture(scope="module")
-def tiny(goldens):
-    return shiftless.load(goldens / "tiny-sd", device="cpu", dtype="fp32")
-
-
-@pytest.fixture
-def replay(monkeypatch):
-    """Make the loop draw the golden's saved noise: row = image x members + member."""
-
-    def use(golden: dict[str, torch.Tensor], images: Sequence[Path], members: int = 1) -> None:
-        order = {open_photo(image).digest: i for i, image in enumerate(images)}
-
-        def saved(
-            digest: str, seed: int, member: int, shape: tuple[int, ...], stream: str = "diffusion"
-        ) -> torch.Tensor:
-            name = {"diffusion": "noise", "posterior": "posterior_noise"}[stream]
-            return golden[name][order[digest] * members + member].reshape(shape)
-
-        monkeypatch.setattr("shiftless.reading.noise_for", saved)
-
-    return use
 
 
 def features(golden: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
 from shiftless.conditions.condition import Condition
+from shiftless.conditions.control import Control
 from shiftless.noise import Schedule
 from shiftless.taps.names import Tap
+
+if TYPE_CHECKING:
+    from shiftless.conditions.caption import Captioner
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Spec:
     latent      (channels, stride) of what encode_image returns; stride in pixels a cell
     takes_text  whether a prompt means anything to it
     takes_noise whether noise is added before reading (a ViT or CleanDIFT takes none)
+    techniques  what may steer it: "prompt", "control", "lora", "start"
     """
 
     name: str
@@ -33,6 +39,7 @@ class Spec:
     latent: tuple[int, int]
     takes_text: bool = True
     takes_noise: bool = True
+    techniques: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,15 @@ class Backbone(Protocol):
 
     def encode_prompt(self, prompts: Sequence[str]) -> Condition:
         """B texts of any length -> their Condition."""
+
+    def control(self, name: str) -> Control:
+        """The ControlNet that a recipe names, loaded once and kept; its map of an image is for the caller to draw."""
+
+    def adapted(self, loras: Sequence[tuple[str, float]]) -> AbstractContextManager[None]:
+        """Inside this `with`, LoRA files act on denoiser and text encoder; afterwards the model is as before."""
+
+    def captioner(self, name: str) -> Captioner:
+        """What captions images for this model: by name, or the model's own for ""."""
 
     def denoise(
         self,

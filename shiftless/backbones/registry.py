@@ -57,14 +57,19 @@ def load(
     kind = choose_dtype(dtype, where)
     twin, full = _twin_row(name)
     if twin is not None:
-        from shiftless.backbones.twins import twin_parts
+        from shiftless.backbones.twins import twin_control, twin_parts
 
-        native = size or (twin["size"] if full else None)
-        return StableDiffusion(name, twin_parts(twin, full=full), native, where, kind)
+        native, parts = size or (twin["size"] if full else None), twin_parts(twin, full=full)
+        stride = 2 ** (len(parts["vae"].config.block_out_channels) - 1)
+        nets = {"canny": lambda: twin_control(parts["unet"], stride)}
+        return StableDiffusion(name, parts, native, where, kind, controls=nets)
     folder = find(name)
     _check_family(folder)
-    native = size or models().get(name, {}).get("size")
-    return StableDiffusion(name, load_parts(folder, kind), native, where, kind)
+    row = models().get(name, {})
+    parts = load_parts(folder, kind)
+    return StableDiffusion(
+        name, parts, size or row.get("size"), where, kind, home=folder, controls=row.get("controls", _controls(folder))
+    )
 
 
 def taps(name: str | os.PathLike[str]) -> tuple[Tap, ...]:
@@ -163,6 +168,14 @@ def _check_family(folder: Path) -> None:
     family = config.get("_class_name", "UNet2DConditionModel")
     if family != "UNet2DConditionModel" or config.get("addition_embed_type"):
         raise BadInput(f"{folder}: a {family} of another family than Stable Diffusion 1 or 2; give one of those")
+
+
+def _controls(folder: Path) -> dict[str, str]:
+    """The published ControlNets of a folder's kind of model: those of the row with the same text width, if any."""
+    width = _config(folder, "unet").get("cross_attention_dim")
+    rows = (row for row in models().values() if row["unet"]["cross_attention_dim"] == width)
+    found: dict[str, str] = next((row.get("controls", {}) for row in rows), {})
+    return found
 
 
 def _betas(alphas_cumprod: torch.Tensor) -> list[float]:

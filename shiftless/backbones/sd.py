@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,13 +14,19 @@ from shiftless.backbones.base import Reading, Spec
 from shiftless.backbones.quiet import quiet
 from shiftless.backbones.unet_taps import unet_taps
 from shiftless.conditions.condition import Condition
+from shiftless.conditions.control import Control, load_control, own_controls, residuals
+from shiftless.conditions.lora import adapted
 from shiftless.conditions.prompt import encode_with_clip
 from shiftless.errors import BadInput
 from shiftless.noise import Schedule
 from shiftless.taps.hooks import tapped
 from shiftless.taps.names import Tap
 
+if TYPE_CHECKING:
+    from shiftless.conditions.caption import Captioner
+
 _PROMPTS_KEPT = 256
+TECHNIQUES = ("prompt", "control", "lora", "start")
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -36,8 +43,17 @@ class StableDiffusion:
     """
 
     def __init__(
-        self, name: str, parts: dict[str, Any], size: int | None, device: torch.device, dtype: torch.dtype
+        self,
+        name: str,
+        parts: dict[str, Any],
+        size: int | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        home: Path | None = None,
+        controls: Mapping[str, Any] | None = None,
     ) -> None:
+        """Adapt loaded parts; `home` is their folder, `controls` the ControlNets elsewhere: kind -> hub id or maker."""
         with quiet():
             self.unet, self.vae, self.text_encoder = (
                 parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
@@ -57,8 +73,13 @@ class StableDiffusion:
         multiple = self._stride * 2 ** (len(self.unet.config.block_out_channels) - 1)
         native = size or int(self.unet.config.sample_size) * self._stride
         channels = int(self.vae.config.latent_channels)
-        self.spec = Spec(name, "sd", native, multiple, (channels, self._stride))
-        self._prompts: OrderedDict[str, Condition] = OrderedDict()
+        self.spec = Spec(name, "sd", native, multiple, (channels, self._stride), techniques=TECHNIQUES)
+        self.home = home
+        self._own_controls = {**(controls or {}), **(own_controls(home) if home is not None else {})}
+        self._controls: dict[str, Control] = {}
+        self._captioners: dict[str, Captioner] = {}
+        self._loras: tuple[tuple[str, float], ...] = ()
+        self._prompts: OrderedDict[tuple[Any, str], Condition] = OrderedDict()
 
     @torch.no_grad()
     def encode_image(
@@ -91,12 +112,62 @@ class StableDiffusion:
         return Condition(embeds, tuple(c.words[0] for c in conditions))
 
     def _encode_one(self, prompt: str) -> Condition:
-        if prompt not in self._prompts:
-            self._prompts[prompt] = encode_with_clip(self.tokenizer, self.text_encoder, prompt)
+        key = (self._loras, prompt)  # a LoRA may change the text encoder too
+        if key not in self._prompts:
+            self._prompts[key] = encode_with_clip(self.tokenizer, self.text_encoder, prompt)
             if len(self._prompts) > _PROMPTS_KEPT:
                 self._prompts.popitem(last=False)
-        self._prompts.move_to_end(prompt)
-        return self._prompts[prompt]
+        self._prompts.move_to_end(key)
+        return self._prompts[key]
+
+    def control(self, name: str) -> Control:
+        """The ControlNet that a recipe names: the model's own by kind, or from a folder; loaded once and kept."""
+        if name not in self._controls:
+            place = {"stride": self._stride, "device": self.device, "dtype": self.dtype}
+            self._controls[name] = load_control(name, self._own_controls, self.unet, **place)
+        return self._controls[name]
+
+    @contextmanager
+    def adapted(self, loras: Sequence[tuple[str, float]]) -> Iterator[None]:
+        """Inside this `with`, LoRA files act: paths, or names of files in the model folder's `loras/`."""
+        files = tuple((self._lora_file(name), scale) for name, scale in loras)
+        if not files:
+            yield
+            return
+        if self._loras:
+            raise ValueError("LoRAs are in place already; give them all at once")
+        with adapted(self.unet, self.text_encoder, files):
+            self._loras = files
+            try:
+                yield
+            finally:
+                self._loras = ()
+
+    def loras(self) -> list[str]:
+        """The names of the LoRAs that lie in the model's folder.
+
+        >>> from shiftless.backbones.registry import load
+        >>> load("twin:sd15").loras()
+        []
+        """
+        return [] if self.home is None else sorted(path.stem for path in (self.home / "loras").glob("*.safetensors"))
+
+    def _lora_file(self, name: str) -> str:
+        own = None if self.home is None else self.home / "loras" / f"{name}.safetensors"
+        return str(own) if own is not None and own.is_file() and not Path(name).exists() else name
+
+    def captioner(self, name: str) -> Captioner:
+        """What captions images: the one in the model folder's `captioner/` for "", or by name; loaded once and kept."""
+        from shiftless.conditions.caption import load_captioner
+
+        if name not in self._captioners:
+            own = None if self.home is None else self.home / "captioner"
+            if not name and (own is None or not own.is_dir()):
+                raise BadInput(
+                    f"{self.spec.name}: this model has no captioner of its own; name one, such as captioner='blip'"
+                )
+            self._captioners[name] = load_captioner(name or str(own), device=self.device, dtype=self.dtype)
+        return self._captioners[name]
 
     @torch.no_grad()
     def denoise(
@@ -112,8 +183,11 @@ class StableDiffusion:
         latent = latent.to(self.device, self.dtype, memory_format=torch.channels_last)
         stop = bool(taps) and not full
         prediction: torch.Tensor | None = None
+        steered = residuals(condition.steers, latent, timestep, condition.embeds)
         with tapped(self.unet, taps, words=condition.words, by_name=self._tap_by_name, stop=stop) as captured:
-            prediction = self.unet(latent, timestep, condition.embeds, return_dict=False, **condition.extra)[0]
+            prediction = self.unet(latent, timestep, condition.embeds, return_dict=False, **condition.extra, **steered)[
+                0
+            ]
         return Reading(captured.maps(), None if captured.stopped else prediction)
 
     def predict_clean(self, latent: torch.Tensor, prediction: torch.Tensor, timestep: int) -> torch.Tensor:

@@ -52,6 +52,19 @@ def twin_parts(entry: dict[str, Any], *, full: bool = False, seed: int = 0) -> d
         }
 
 
+def twin_control(unet: Any, stride: int, seed: int = 0) -> Any:
+    """Make a ControlNet with random weights for a denoiser whose latents shrink images `stride` times."""
+    from diffusers import ControlNetModel
+
+    widths = tuple(4 * 2**i for i in range(stride.bit_length()))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=widths)
+        for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
+            torch.nn.init.normal_(layer.weight, std=0.05)  # zero when new: it would steer nothing
+    return net
+
+
 def byte_tokenizer() -> Any:
     """A CLIP tokenizer whose tokens are single bytes: any text, no vocabulary to download.
 

@@ -9,31 +9,55 @@ from typing import Any
 import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Steer:
+    """One ControlNet at work on B images.
+
+    net    the diffusers ControlNetModel
+    image  B 3 H W in [0, 1], the map that it follows, as large as the image that was fed
+    scale  its strength
+    """
+
+    net: Any
+    image: torch.Tensor
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
 class Condition:
     """What steers one denoiser call, for B images at once.
 
     embeds  B T D prompt embeddings, or None for a model that takes no text
     words   for each image, the T token texts ("" for padding), so that maps can be read per word
-    extra   whatever else a family's denoiser takes (pooled embeddings, size tokens, residuals), each B ...
+    extra   whatever else a family's denoiser takes (pooled embeddings, size tokens), each B ...
+    steers  the ControlNets that add their residuals, in order
 
-    >>> Condition(torch.zeros(1, 77, 8), (("horse",),)).repeat(3).embeds.shape
-    torch.Size([3, 77, 8])
+    >>> Condition(torch.zeros(1, 77, 8), (("horse",),)).steers
+    ()
     """
 
     embeds: torch.Tensor | None = None
     words: tuple[tuple[str, ...], ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
+    steers: tuple[Steer, ...] = ()
 
-    def repeat(self, times: int) -> Condition:
-        """Repeat each image's condition `times` times in place (a a b b ...), as an ensemble needs."""
-        return self._map(lambda x: x.repeat_interleave(times, 0), [w for w in self.words for _ in range(times)])
 
-    def take(self, rows: Sequence[int]) -> Condition:
-        """Return the condition of some of the images, in the order given."""
-        index = torch.as_tensor(list(rows), dtype=torch.long)
-        return self._map(lambda x: x[index.to(x.device)], [self.words[i] for i in rows] if self.words else [])
+def join(conditions: Sequence[Condition]) -> Condition:
+    """Stack conditions into one for a batch; they must be of one kind (equal T, the same ControlNets and scales).
 
-    def _map(self, change: Any, words: Sequence[tuple[str, ...]]) -> Condition:
-        extra = {name: change(x) if isinstance(x, torch.Tensor) else x for name, x in self.extra.items()}
-        return Condition(None if self.embeds is None else change(self.embeds), tuple(words), extra)
+    >>> one = Condition(torch.zeros(1, 77, 8), (("horse",),))
+    >>> join([one, one]).embeds.shape
+    torch.Size([2, 77, 8])
+    """
+    first = conditions[0]
+    embeds = [c.embeds for c in conditions if c.embeds is not None]
+    extra = {
+        name: torch.cat([c.extra[name] for c in conditions]) if isinstance(value, torch.Tensor) else value
+        for name, value in first.extra.items()
+    }
+    steers = tuple(
+        Steer(one.net, torch.cat([c.steers[i].image for c in conditions]), one.scale)
+        for i, one in enumerate(first.steers)
+    )
+    words = tuple(words for c in conditions for words in c.words)
+    return Condition(torch.cat(embeds) if embeds else None, words, extra, steers)

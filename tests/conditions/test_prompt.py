@@ -70,11 +70,3 @@ def test_words_name_the_tokens(tiny):
     assert "".join(words).split() == ["a", "photo", "of", "a", "cat"]
     assert words[0] == words[-1] == ""
     assert len(words) == 77
-
-
-def test_take_and_repeat_keep_embeds_words_and_extras_together():
-    condition = Condition(torch.arange(2.0).view(2, 1, 1), (("a",), ("b",)), {"pooled": torch.arange(2.0), "scale": 3})
-    both = condition.repeat(2).take([3, 0])
-    assert both.embeds.flatten().tolist() == both.extra["pooled"].tolist() == [1.0, 0.0]
-    assert both.words == (("b",), ("a",))
-    assert both.extra["scale"] == 3

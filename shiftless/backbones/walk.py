@@ -1,0 +1,76 @@
+"""The walk: steered denoising from a noisier timestep down to the one that is read."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+
+from shiftless.backbones.base import Backbone
+from shiftless.conditions.condition import Condition
+from shiftless.noise import Schedule, reference_timestep
+
+
+def timesteps_between(start: int, timestep: int, steps: int | None = None) -> list[int]:
+    """List the timesteps of a walk, `start` first and `timestep` last: one by one, or in equal strides.
+
+    >>> timesteps_between(60, 50, steps=2), len(timesteps_between(60, 50))
+    ([60, 55, 50], 11)
+    """
+    steps = start - timestep if steps is None else steps
+    return [start - round(i * (start - timestep) / steps) for i in range(steps + 1)]
+
+
+@torch.no_grad()
+def walk(
+    model: Backbone, latent: torch.Tensor, start: int, timestep: int, steps: int | None, condition: Condition
+) -> torch.Tensor:
+    """Denoise a latent B c h w, noisy as at `start`, down to `timestep`; float32.
+
+    Each stride is deterministic: the clean latent that the model sees, with the noise that it sees, at the next
+    timestep (DDIM, Song et al. 2021, eq. 12 with sigma 0).
+
+    >>> from shiftless.backbones.registry import load
+    >>> model = load("twin:sd15", dtype="fp32")
+    >>> walk(model, torch.randn(1, 4, 8, 8), 60, 50, 2, model.encode_prompt([""])).shape
+    torch.Size([1, 4, 8, 8])
+    """
+    latent = latent.float()
+    path = timesteps_between(start, timestep, steps)
+    for now, then in pairwise(path):
+        prediction = model.denoise(latent, now, condition).prediction
+        assert prediction is not None
+        prediction = prediction.float()
+        clean = model.schedule.clean(latent, prediction, now)
+        latent = model.schedule.add(clean, model.schedule.as_epsilon(latent, prediction, now), then)
+    return latent
+
+
+@torch.no_grad()
+def reference_walk(
+    model: Backbone, latent: torch.Tensor, start: int, timestep: int, condition: Condition
+) -> torch.Tensor:
+    """Denoise a latent B c h w as the GDF and GATE codes do, from `start` + 1 to be read at `timestep`; float32.
+
+    Their PNDM scheduler calls the model at start + 1, start, ... timestep + 1 and repeats its second step, so that
+    what is read at `timestep` still holds the noise of timestep + 1. The noise of start + 1 must have been added.
+    """
+    scheduler = _pndm(model.schedule)
+    latent = latent.float()
+    for t in range(reference_timestep(start), timestep, -1):
+        prediction = model.denoise(latent, t, condition).prediction
+        assert prediction is not None
+        latent = scheduler.step(prediction.float(), t, latent, return_dict=False)[0]
+    return latent
+
+
+def _pndm(schedule: Schedule):  # type: ignore[no-untyped-def]  # diffusers is not typed
+    from diffusers import PNDMScheduler
+
+    alphas = schedule.alphas_cumprod.double()
+    betas = 1 - alphas / torch.cat([torch.ones(1).double(), alphas[:-1]])
+    scheduler = PNDMScheduler(
+        trained_betas=betas.tolist(), skip_prk_steps=True, steps_offset=1, prediction_type=schedule.prediction
+    )
+    scheduler.set_timesteps(len(schedule))
+    return scheduler

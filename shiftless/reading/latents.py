@@ -1,0 +1,69 @@
+"""Clean and noisy latents of a few photos, each encoded once however many recipes ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from shiftless.backbones.base import Backbone
+from shiftless.image import Frame, Photo, to_pixels
+from shiftless.noise import noise_for
+from shiftless.reading.passes import Pass
+
+
+class Latents:
+    """The latents of a window of photos, and what else is drawn from their pixels: ControlNets' maps."""
+
+    def __init__(self, model: Backbone, photos: Sequence[Photo]) -> None:
+        self.model, self.photos = model, photos
+        self._means: dict[tuple[int, tuple[int, int]], torch.Tensor] = {}
+        self._draws: dict[tuple[int, tuple[int, int], int], torch.Tensor] = {}
+        self._maps: dict[tuple[int, tuple[int, int], str], torch.Tensor] = {}
+
+    def encode(self, passes: Sequence[Pass]) -> None:
+        """Encode what these passes of one size need and is not there yet, all photos in one call."""
+        fed = passes[0].fed
+        means = sorted({p.photo for p in passes if p.recipe.latent == "mean" and (p.photo, fed) not in self._means})
+        if means:
+            pixels = torch.cat([self._pixels(i, fed) for i in means])
+            for i, latent in zip(means, self.model.encode_image(pixels)):
+                self._means[i, fed] = latent[None].float()
+        draws: dict[tuple[int, tuple[int, int], int], int] = {}
+        for p in passes:
+            if p.recipe.latent == "sample":
+                key = (p.photo, fed, p.recipe.seed)
+                draws[key] = max(draws.get(key, 0), p.member + 1)
+        for key, members in draws.items():
+            if key not in self._draws or len(self._draws[key]) < members:
+                noise = [self._noise(key[0], key[2], m, self._shape(fed), "posterior") for m in range(members)]
+                pixels = self._pixels(key[0], fed)
+                self._draws[key] = self.model.encode_image(pixels, latent="sample", noise=torch.cat(noise)).float()
+
+    def noisy(self, one: Pass, timestep: int) -> torch.Tensor:
+        """The latent of a pass with its own noise of `timestep` added, 1 c h w float32."""
+        if one.recipe.latent == "mean":
+            clean = self._means[one.photo, one.fed]
+        else:
+            clean = self._draws[one.photo, one.fed, one.recipe.seed][one.member : one.member + 1]
+        if not self.model.spec.takes_noise:
+            return clean
+        noise = self._noise(one.photo, one.recipe.seed, one.member, tuple(clean.shape[1:]), "diffusion")
+        return self.model.schedule.add(clean, noise.to(clean.device), timestep)
+
+    def map(self, one: Pass, control: str) -> torch.Tensor:
+        """What a ControlNet is shown of a pass's photo, 1 3 H W in [0, 1], drawn once."""
+        key = (one.photo, one.fed, control)
+        if key not in self._maps:
+            self._maps[key] = self.model.control(control).draw(self._pixels(one.photo, one.fed))
+        return self._maps[key]
+
+    def _noise(self, i: int, seed: int, member: int, shape: tuple[int, ...], stream: str) -> torch.Tensor:
+        return noise_for(self.photos[i].digest, seed, member, shape, stream)[None]
+
+    def _shape(self, fed: tuple[int, int]) -> tuple[int, int, int]:
+        channels, stride = self.model.spec.latent
+        return channels, fed[0] // stride, fed[1] // stride
+
+    def _pixels(self, i: int, fed: tuple[int, int]) -> torch.Tensor:
+        return to_pixels(self.photos[i], Frame(self.photos[i].hw, fed))

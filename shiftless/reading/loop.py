@@ -1,0 +1,219 @@
+"""The loop itself: windows of photos, passes of the denoiser, maps back to their recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import islice
+from typing import Any
+
+import torch
+
+from shiftless.backbones.base import Backbone
+from shiftless.backbones.memory import kept_memory
+from shiftless.backbones.walk import reference_walk, walk
+from shiftless.conditions.condition import Condition, Steer, join
+from shiftless.errors import BadInput
+from shiftless.features import Bucket, FeatureMaps
+from shiftless.image import Frame, Photo, open_photo, plan
+from shiftless.noise import reference_timestep
+from shiftless.reading.latents import Latents
+from shiftless.reading.passes import Pass, controls_of, loras_of, passes_of, union
+from shiftless.reading.words import Fill, check_techniques, prompts_of
+from shiftless.recipe import Recipe
+from shiftless.taps.names import Tap, select
+
+Wanted = dict[Pass, list[int]]  # a pass -> which of the K recipes read from it
+
+
+def extract(
+    model: Backbone, images: Any, recipes: Recipe | Sequence[Recipe], *, fill: Fill | None = None, batch: int = 8
+) -> Any:
+    """Read features of images by recipes.
+
+    images   one image (path, PIL image, array, tensor) or a list of them
+    recipes  one Recipe or a list of K
+    fill     values for the fields of prompts ({"category": "horse"}), or a function Photo -> a photo's own values
+    batch    how many noisy latents the denoiser sees at once
+
+    One image and one recipe give a FeatureMaps; a list of images a list of them; a list of recipes gives a Bucket
+    of K FeatureMaps in the place of each FeatureMaps. The noise of an image depends on its content, the recipe's
+    seed and the ensemble index, so the answer does not depend on what else is in the batch. What K recipes share is
+    done once: the latent, prompts, captions, edge maps, and whole passes that differ in their taps only.
+
+    Raises BadInput for an image that cannot be read, a tap that the model does not have, a ControlNet, LoRA or
+    captioner that is missing or does not fit, a prompt's field without a value; the model is as it was afterwards.
+
+    >>> from shiftless.backbones.registry import load
+    >>> import numpy as np
+    >>> picture = np.zeros((90, 120, 3), np.uint8)
+    >>> extract(load("twin:sd15"), picture, Recipe(taps=("up1", "up2")))
+    FeatureMaps(image, 120x90 pixels read as 128x128: up1 64x8x8 stride 16 · up2 64x16x16 stride 8)
+    """
+    many = isinstance(images, (list, tuple))
+    found = list(stream(model, images if many else [images], recipes, fill=fill, batch=batch))
+    return found if many else found[0]
+
+
+def stream(
+    model: Backbone,
+    images: Iterable[Any],
+    recipes: Recipe | Sequence[Recipe],
+    *,
+    fill: Fill | None = None,
+    batch: int = 8,
+    skipped: list[str] | None = None,
+) -> Iterator[Any]:
+    """Yield what `extract` gives, one image after another, in order, with the memory of one batch.
+
+    With a list of recipes each item is a Bucket, with one Recipe a FeatureMaps.
+    skipped  if given, an image that cannot be read is left out and its message is added here instead of raised
+    """
+    if batch < 1:
+        raise BadInput(f"batch={batch}: give a whole number from 1 up")
+    several = not isinstance(recipes, Recipe)
+    chosen: list[Recipe] = list(recipes) if not isinstance(recipes, Recipe) else [recipes]
+    if not chosen:
+        raise BadInput("no recipe was given; give at least one Recipe")
+    check_techniques(model, chosen)
+    for name in {name for recipe in chosen for name in recipe.control}:
+        model.control(name)  # what does not fit is told before anything is read
+    wanted = [select(recipe.taps, model.taps, model.spec.name) for recipe in chosen]
+    source = iter(images)
+    while window := list(islice(source, batch)):
+        photos = []
+        for image in window:
+            try:
+                photos.append(open_photo(image))
+            except BadInput as error:
+                if skipped is None:
+                    raise
+                skipped.append(str(error))
+        photos, prompts = _prompts(model, photos, chosen, fill, skipped)
+        for bucket in _read_window(model, photos, chosen, prompts, wanted, batch):
+            yield bucket if several else bucket[0]
+
+
+def _prompts(
+    model: Backbone, photos: list[Photo], recipes: Sequence[Recipe], fill: Fill | None, skipped: list[str] | None
+) -> tuple[list[Photo], list[list[str]]]:
+    """The prompts of each recipe for each photo, and the photos that could be given all of theirs."""
+    try:
+        return photos, [prompts_of(model, photos, recipe, fill) for recipe in recipes]
+    except BadInput:
+        if skipped is None:
+            raise
+    kept: list[Photo] = []
+    columns: list[list[str]] = []
+    for photo in photos:
+        try:
+            columns.append([prompts_of(model, [photo], recipe, fill)[0] for recipe in recipes])
+            kept.append(photo)
+        except BadInput as error:
+            skipped.append(str(error))
+    return kept, [[column[k] for column in columns] for k in range(len(recipes))]
+
+
+def _read_window(
+    model: Backbone,
+    photos: Sequence[Photo],
+    recipes: Sequence[Recipe],
+    prompts: Sequence[Sequence[str]],
+    wanted: Sequence[tuple[Tap, ...]],
+    batch: int,
+) -> list[Bucket]:
+    """Read every (photo, recipe): encode once, then send equal passes through the denoiser together."""
+    frames = [[_frame(model, photo, recipe) for recipe in recipes] for photo in photos]
+    latents = Latents(model, photos)
+    by_loras: dict[Any, Wanted] = {}
+    for k, recipe in enumerate(recipes):
+        asked = by_loras.setdefault(loras_of(recipe), {})
+        for i in range(len(photos)):
+            for one in passes_of(i, recipe, prompts[k][i], frames[i][k].fed):
+                asked.setdefault(one, []).append(k)
+    totals: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
+    words: dict[tuple[int, int], tuple[str, ...]] = {}
+    for loras, asked in by_loras.items():
+        with model.adapted(loras) if loras else nullcontext():
+            for rows, condition, maps in _run(model, latents, asked, wanted, batch):
+                for row, one in enumerate(rows):
+                    for k in asked[one]:
+                        key = (one.photo, k)
+                        words[key] = condition.words[row] if condition.words else ()
+                        _add(totals.setdefault(key, {}), maps, wanted[k], row, recipes[k].ensemble)
+    return [
+        Bucket(
+            tuple(
+                FeatureMaps(
+                    {tap.name: totals[i, k][tap.name] for tap in wanted[k]},
+                    {tap.name: tap for tap in wanted[k]},
+                    frames[i][k],
+                    recipe,
+                    photo.name,
+                    words[i, k],
+                    prompts[k][i],
+                )
+                for k, recipe in enumerate(recipes)
+            )
+        )
+        for i, photo in enumerate(photos)
+    ]
+
+
+def _run(
+    model: Backbone, latents: Latents, asked: Wanted, wanted: Sequence[tuple[Tap, ...]], batch: int
+) -> Iterator[tuple[list[Pass], Condition, dict[str, torch.Tensor]]]:
+    """Run passes in batches of one kind: yield (the batch's passes, what steered them, the maps read)."""
+    texts = {one.prompt: model.encode_prompt([one.prompt]) for one in asked}
+    groups: dict[Any, list[Pass]] = {}
+    for one, readers in asked.items():
+        r = one.recipe
+        taps = union(wanted[k] for k in readers)
+        length = 0 if (embeds := texts[one.prompt].embeds) is None else embeds.shape[1]
+        key = (one.fed, r.timestep, r.start, r.steps, r.scheduler, controls_of(r), length, taps)
+        groups.setdefault(key, []).append(one)
+    for (*_, taps), group in groups.items():
+        with kept_memory(model.device):  # apart from the denoiser's, whose tensors have other sizes
+            latents.encode(group)
+        for first in range(0, len(group), batch):
+            rows = group[first : first + batch]
+            condition = join([_steered(model, latents, one, texts[one.prompt]) for one in rows])
+            with kept_memory(model.device):
+                noisy, timestep = _brought_to(model, latents, rows, condition)
+                yield rows, condition, model.denoise(noisy, timestep, condition, taps).maps
+
+
+def _steered(model: Backbone, latents: Latents, one: Pass, text: Condition) -> Condition:
+    steers = [Steer(model.control(name).net, latents.map(one, name), s) for name, s in controls_of(one.recipe)]
+    return Condition(text.embeds, text.words, text.extra, tuple(steers))
+
+
+def _brought_to(
+    model: Backbone, latents: Latents, rows: Sequence[Pass], condition: Condition
+) -> tuple[torch.Tensor, int]:
+    """The noisy latents B c h w that are read, and the timestep that they are read at."""
+    recipe = rows[0].recipe
+    reference = recipe.scheduler == "pndm-reference"
+    first = recipe.timestep if recipe.start is None else recipe.start
+    first = reference_timestep(first) if reference else first
+    noisy = torch.cat([latents.noisy(one, first) for one in rows])
+    if recipe.start is None:
+        return noisy, first
+    if reference:
+        return reference_walk(model, noisy, recipe.start, recipe.timestep, condition), recipe.timestep
+    return walk(model, noisy, recipe.start, recipe.timestep, recipe.steps, condition), recipe.timestep
+
+
+def _add(
+    total: dict[str, torch.Tensor], maps: dict[str, torch.Tensor], taps: Sequence[Tap], row: int, ensemble: int
+) -> None:
+    """Add one row of a batch's maps to a reading; an ensemble is a mean."""
+    for tap in taps:
+        one = maps[tap.name][row : row + 1]
+        if ensemble > 1:
+            one = one.float() / ensemble
+        total[tap.name] = total[tap.name] + one if tap.name in total else one.clone()
+
+
+def _frame(model: Backbone, photo: Photo, recipe: Recipe) -> Frame:
+    return plan(photo.hw, recipe.size or model.spec.size, model.spec.multiple, recipe.fit)

@@ -1,0 +1,67 @@
+"""Passes: which denoiser calls K recipes need, none of them twice, and which can share a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from shiftless.recipe import Recipe
+from shiftless.taps.names import Tap
+
+Loras = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One noisy latent on its way through the denoiser, whatever is read from it.
+
+    photo   which of the window's photos
+    member  which draw of the ensemble
+    fed     (h, w) in pixels as the model sees it
+    prompt  the text, fields filled in
+    recipe  how it is steered; taps, ensemble, prompt and label take no part
+    """
+
+    photo: int
+    member: int
+    fed: tuple[int, int]
+    prompt: str
+    recipe: Recipe
+
+
+def loras_of(recipe: Recipe) -> Loras:
+    """Pair a recipe's LoRAs with their scales.
+
+    >>> loras_of(Recipe(lora=("a", "b"), lora_scale=0.5))
+    (('a', 0.5), ('b', 0.5))
+    """
+    return tuple(zip(recipe.lora, _each(recipe.lora_scale, len(recipe.lora))))
+
+
+def controls_of(recipe: Recipe) -> tuple[tuple[str, float], ...]:
+    """Pair a recipe's ControlNets with their scales.
+
+    >>> controls_of(Recipe(control=("canny", "depth"), control_scale=(1, 0.5)))
+    (('canny', 1.0), ('depth', 0.5))
+    """
+    return tuple(zip(recipe.control, _each(recipe.control_scale, len(recipe.control))))
+
+
+def passes_of(i: int, recipe: Recipe, prompt: str, fed: tuple[int, int]) -> list[Pass]:
+    """List the passes that a recipe needs of photo i, one an ensemble member; equal ones are equal.
+
+    >>> a, b = Recipe(taps=("up0",), label="a"), Recipe(taps=("up1",), ensemble=2)
+    >>> passes_of(0, a, "", (64, 64))[0] in passes_of(0, b, "", (64, 64))
+    True
+    """
+    bare = recipe.but(taps=("all",), prompt="", captioner="", ensemble=1, label="")
+    return [Pass(i, member, fed, prompt, bare) for member in range(recipe.ensemble)]
+
+
+def union(wanted: Iterable[Sequence[Tap]]) -> tuple[Tap, ...]:
+    """Join lists of taps, each tap once, in the order of first mention."""
+    return tuple(dict.fromkeys(tap for taps in wanted for tap in taps))
+
+
+def _each(scale: tuple[float, ...], n: int) -> tuple[float, ...]:
+    return scale * n if len(scale) == 1 else scale

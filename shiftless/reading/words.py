@@ -1,0 +1,59 @@
+"""Words: the prompt of each photo, its fields filled in by the caller or by a captioner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from shiftless.backbones.base import Backbone
+from shiftless.conditions.template import CAPTION, fields_of, fill
+from shiftless.errors import BadInput
+from shiftless.image import Photo
+from shiftless.recipe import Recipe
+
+Fill = Mapping[str, str] | Callable[[Photo], Mapping[str, str]]
+
+
+def values_of(photo: Photo, given: Fill | None) -> dict[str, str]:
+    """Return the values that the caller gives a photo's fields."""
+    return dict(given(photo) if callable(given) else given or {})
+
+
+def prompts_of(model: Backbone, photos: Sequence[Photo], recipe: Recipe, given: Fill | None) -> list[str]:
+    """Return a recipe's prompt for each photo.
+
+    given  values for all photos ({"category": "horse"}), or a function that gives a photo's own
+
+    A {caption} that the caller does not give is written by the recipe's captioner, from the photo alone.
+    Raises BadInput for a field without a value, and for a captioner that is missing or finds no words.
+
+    >>> from shiftless.backbones.registry import load
+    >>> from shiftless.image import open_photo
+    >>> import numpy as np
+    >>> photo = open_photo(np.zeros((64, 64, 3), np.uint8))
+    >>> prompts_of(load("twin:sd15"), [photo], Recipe(prompt="a {category}"), {"category": "cow"})
+    ['a cow']
+    """
+    asked = fields_of(recipe.prompt)
+    if not asked:
+        return [recipe.prompt] * len(photos)
+    values = [values_of(photo, given) for photo in photos]
+    waiting = [i for i, one in enumerate(values) if CAPTION in asked and CAPTION not in one]
+    if waiting:
+        from shiftless.conditions.caption import remembered
+
+        captions = remembered(model.captioner(recipe.captioner), [photos[i] for i in waiting])
+        for i, caption in zip(waiting, captions, strict=True):
+            values[i][CAPTION] = caption
+    return [fill(recipe.prompt, one, photo.name) for photo, one in zip(photos, values)]
+
+
+def check_techniques(model: Backbone, recipes: Sequence[Recipe]) -> None:
+    """Raise BadInput if a recipe steers by what the model's family does not take."""
+    for recipe in recipes:
+        for name in ("control", "lora", "start"):
+            if getattr(recipe, name) not in ((), None) and name not in model.spec.techniques:
+                takes = ", ".join(model.spec.techniques) or "none"
+                raise BadInput(
+                    f"{model.spec.name}: {name} cannot steer a model of the {model.spec.family} family "
+                    f"(techniques it takes: {takes}); leave {name} out of the recipe"
+                )
