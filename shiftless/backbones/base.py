@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import torch
 
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.control import Control
+from shiftless.errors import BadInput
 from shiftless.noise import Schedule
 from shiftless.taps.names import Tap
 
@@ -76,15 +77,6 @@ class Backbone(Protocol):
     def encode_prompt(self, prompts: Sequence[str]) -> Condition:
         """B texts of any length -> their Condition."""
 
-    def control(self, name: str) -> Control:
-        """The ControlNet that a recipe names, loaded once and kept; its map of an image is for the caller to draw."""
-
-    def adapted(self, loras: Sequence[tuple[str, float]]) -> AbstractContextManager[None]:
-        """Inside this `with`, LoRA files act on denoiser and text encoder; afterwards the model is as before."""
-
-    def captioner(self, name: str) -> Captioner:
-        """What captions images for this model: by name, or the model's own for ""."""
-
     def denoise(
         self,
         latent: torch.Tensor,
@@ -101,3 +93,32 @@ class Backbone(Protocol):
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """B c h w clean latent -> pixels B 3 H W, clamped to [-1, 1]."""
+
+
+class Steerable(Backbone, Protocol):
+    """A family that takes more than a prompt; its `spec.techniques` say what."""
+
+    def control(self, name: str) -> Control:
+        """The ControlNet that a recipe names, loaded once and kept; its map of an image is for the caller to draw."""
+
+    def adapted(self, loras: Sequence[tuple[str, float]]) -> AbstractContextManager[None]:
+        """Inside this `with`, LoRA files act on denoiser and text encoder; afterwards the model is as before."""
+
+    def captioner(self, name: str) -> Captioner:
+        """What captions images for this model: by name, or the model's own for ""."""
+
+
+def steerable(model: Backbone, technique: str) -> Steerable:
+    """Return a model as one that can be steered; raises BadInput if its family does not take the technique.
+
+    >>> from shiftless.backbones.registry import load
+    >>> steerable(load("twin:sd15"), "control").spec.techniques
+    ('prompt', 'control', 'lora', 'start')
+    """
+    if technique not in model.spec.techniques:
+        takes = ", ".join(model.spec.techniques) or "none"
+        raise BadInput(
+            f"{model.spec.name}: {technique} cannot steer a model of the {model.spec.family} family "
+            f"(techniques it takes: {takes}); leave {technique} out of the recipe"
+        )
+    return cast(Steerable, model)

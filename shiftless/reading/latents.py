@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from shiftless.backbones.base import Backbone
+from shiftless.backbones.base import Backbone, steerable
 from shiftless.image import Frame, Photo, to_pixels
 from shiftless.noise import noise_for
 from shiftless.reading.passes import Pass
@@ -51,12 +52,13 @@ class Latents:
         noise = self._noise(one.photo, one.recipe.seed, one.member, tuple(clean.shape[1:]), "diffusion")
         return self.model.schedule.add(clean, noise.to(clean.device), timestep)
 
-    def map(self, one: Pass, control: str) -> torch.Tensor:
-        """What a ControlNet is shown of a pass's photo, 1 3 H W in [0, 1], drawn once."""
-        key = (one.photo, one.fed, control)
+    def guide(self, one: Pass, name: str) -> tuple[Any, torch.Tensor]:
+        """A ControlNet, and what it is shown of a pass's photo: 1 3 H W in [0, 1], drawn once."""
+        control = steerable(self.model, "control").control(name)
+        key = (one.photo, one.fed, name)
         if key not in self._maps:
-            self._maps[key] = self.model.control(control).draw(self._pixels(one.photo, one.fed))
-        return self._maps[key]
+            self._maps[key] = control.draw(self._pixels(one.photo, one.fed))
+        return control.net, self._maps[key]
 
     def _noise(self, i: int, seed: int, member: int, shape: tuple[int, ...], stream: str) -> torch.Tensor:
         return noise_for(self.photos[i].digest, seed, member, shape, stream)[None]

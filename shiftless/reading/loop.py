@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from shiftless.backbones.base import Backbone
+from shiftless.backbones.base import Backbone, steerable
 from shiftless.backbones.memory import kept_memory
 from shiftless.backbones.walk import reference_walk, walk
 from shiftless.conditions.condition import Condition, Steer, join
@@ -77,7 +77,7 @@ def stream(
         raise BadInput("no recipe was given; give at least one Recipe")
     check_techniques(model, chosen)
     for name in {name for recipe in chosen for name in recipe.control}:
-        model.control(name)  # what does not fit is told before anything is read
+        steerable(model, "control").control(name)  # what does not fit is told before anything is read
     wanted = [select(recipe.taps, model.taps, model.spec.name) for recipe in chosen]
     source = iter(images)
     while window := list(islice(source, batch)):
@@ -134,7 +134,7 @@ def _read_window(
     totals: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
     words: dict[tuple[int, int], tuple[str, ...]] = {}
     for loras, asked in by_loras.items():
-        with model.adapted(loras) if loras else nullcontext():
+        with steerable(model, "lora").adapted(loras) if loras else nullcontext():
             for rows, condition, maps in _run(model, latents, asked, wanted, batch):
                 for row, one in enumerate(rows):
                     for k in asked[one]:
@@ -177,15 +177,16 @@ def _run(
             latents.encode(group)
         for first in range(0, len(group), batch):
             rows = group[first : first + batch]
-            condition = join([_steered(model, latents, one, texts[one.prompt]) for one in rows])
+            condition = join([_steered(latents, one, texts[one.prompt]) for one in rows])
             with kept_memory(model.device):
                 noisy, timestep = _brought_to(model, latents, rows, condition)
-                yield rows, condition, model.denoise(noisy, timestep, condition, taps).maps
+                maps = model.denoise(noisy, timestep, condition, taps).maps
+            yield rows, condition, maps
 
 
-def _steered(model: Backbone, latents: Latents, one: Pass, text: Condition) -> Condition:
-    steers = [Steer(model.control(name).net, latents.map(one, name), s) for name, s in controls_of(one.recipe)]
-    return Condition(text.embeds, text.words, text.extra, tuple(steers))
+def _steered(latents: Latents, one: Pass, text: Condition) -> Condition:
+    steers = tuple(Steer(*latents.guide(one, name), scale) for name, scale in controls_of(one.recipe))
+    return Condition(text.embeds, text.words, text.extra, steers)
 
 
 def _brought_to(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from shiftless.backbones.base import Backbone
+from shiftless.backbones.base import Backbone, steerable
 from shiftless.conditions.template import CAPTION, fields_of, fill
-from shiftless.errors import BadInput
 from shiftless.image import Photo
 from shiftless.recipe import Recipe
 
@@ -41,7 +40,7 @@ def prompts_of(model: Backbone, photos: Sequence[Photo], recipe: Recipe, given: 
     if waiting:
         from shiftless.conditions.caption import remembered
 
-        captions = remembered(model.captioner(recipe.captioner), [photos[i] for i in waiting])
+        captions = remembered(steerable(model, "prompt").captioner(recipe.captioner), [photos[i] for i in waiting])
         for i, caption in zip(waiting, captions, strict=True):
             values[i][CAPTION] = caption
     return [fill(recipe.prompt, one, photo.name) for photo, one in zip(photos, values)]
@@ -51,9 +50,5 @@ def check_techniques(model: Backbone, recipes: Sequence[Recipe]) -> None:
     """Raise BadInput if a recipe steers by what the model's family does not take."""
     for recipe in recipes:
         for name in ("control", "lora", "start"):
-            if getattr(recipe, name) not in ((), None) and name not in model.spec.techniques:
-                takes = ", ".join(model.spec.techniques) or "none"
-                raise BadInput(
-                    f"{model.spec.name}: {name} cannot steer a model of the {model.spec.family} family "
-                    f"(techniques it takes: {takes}); leave {name} out of the recipe"
-                )
+            if getattr(recipe, name) not in ((), None):
+                steerable(model, name)

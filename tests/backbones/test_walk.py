@@ -1,0 +1,63 @@
+"""The walk arrives where a perfect denoiser would, and takes the timesteps that it says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import shiftless
+from shiftless.backbones.base import Reading
+from shiftless.backbones.walk import timesteps_between, walk
+from shiftless.noise import Schedule
+
+
+@given(st.integers(0, 998), st.data())
+def test_a_path_falls_from_start_to_timestep(timestep, data):
+    start = data.draw(st.integers(timestep + 1, 999))
+    steps = data.draw(st.none() | st.integers(1, start - timestep))
+    path = timesteps_between(start, timestep, steps)
+    assert (path[0], path[-1], len(path)) == (start, timestep, (steps or start - timestep) + 1)
+    assert all(a > b for a, b in zip(path, path[1:]))  # noqa: RUF007
+
+
+class Knowing:
+    """A model that sees the noise exactly: its walk must lead to the same image with the same noise, less of it."""
+
+    def __init__(self, clean, noise, prediction):
+        self.schedule = Schedule.from_betas(0.00085, 0.012, 1000, prediction=prediction)
+        self.clean, self.noise, self.seen = clean, noise, []
+
+    def denoise(self, latent, timestep, condition):
+        self.seen.append(timestep)
+        known = {"epsilon": self.noise, "v_prediction": None, "sample": self.clean}[self.schedule.prediction]
+        if known is None:
+            known = self.schedule.velocity(self.clean, self.noise, timestep)
+        return Reading({}, known)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("steps", [None, 1, 3])
+def test_a_perfect_denoiser_arrives(prediction, steps):
+    clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.manual_seed(0))
+    model = Knowing(clean, noise, prediction)
+    arrived = walk(model, model.schedule.add(clean, noise, 90), 90, 80, steps, None)
+    torch.testing.assert_close(arrived, model.schedule.add(clean, noise, 80), atol=1e-4, rtol=1e-4)
+    assert model.seen == timesteps_between(90, 80, steps)[:-1]
+
+
+def test_the_walk_is_that_of_diffusers_ddim():
+    from diffusers import DDIMScheduler
+
+    model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    condition = model.encode_prompt([""])
+    latent = torch.randn(1, 4, 8, 8, generator=torch.manual_seed(1))
+    arrived = walk(model, latent, 104, 100, None, condition)
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False
+    )
+    scheduler.set_timesteps(1000)
+    for t in range(104, 100, -1):
+        latent = scheduler.step(model.denoise(latent, t, condition).prediction, t, latent).prev_sample
+    torch.testing.assert_close(arrived, latent, atol=1e-5, rtol=1e-5)
