@@ -1,0 +1,111 @@
+"""Saved: modules that are kept as one safetensors file, with the recipes they belong to inside."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from torch import nn
+
+from shiftless.errors import BadInput
+from shiftless.files import write_whole
+from shiftless.recipe import Recipe
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+S = TypeVar("S", bound="Saved")
+
+
+class Saved(nn.Module, PyTorchModelHubMixin, library_name="shiftless"):
+    """A module that `save_pretrained`, `from_pretrained` and `push_to_hub` keep together with its recipes.
+
+    recipes   what its K readings were read with; () if nobody said
+    settings  the constructor's other arguments, as plain values
+    out_channels  of the map it gives
+
+    >>> import tempfile
+    >>> from shiftless.amalgamate.simple import Mean
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Mean(8, recipes=[Recipe(seed=1)]).save_pretrained(folder)
+    ...     Mean.from_pretrained(folder).recipes[0].seed
+    1
+    """
+
+    kind: ClassVar[str] = ""
+    recipes: tuple[Recipe, ...]
+    settings: dict[str, Any]
+    out_channels: int
+
+    def __init__(self, settings: dict[str, Any], recipes: Sequence[Recipe]) -> None:
+        super().__init__()
+        self.settings, self.recipes = settings, tuple(recipes)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        from safetensors.torch import save
+
+        recipes = [recipe.to_dict() for recipe in self.recipes]
+        header = {"shiftless": self.kind, "settings": json.dumps(self.settings), "recipes": json.dumps(recipes)}
+        state = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
+        write_whole(save_directory / WEIGHTS, save(state, metadata=header))
+        config = {"shiftless": self.kind, **self.settings, "recipes": recipes}  # for people; it is not read back
+        write_whole(save_directory / CONFIG, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # house rule: nothing is fetched unless asked for
+        cls: type[S], place: str | os.PathLike[str], *, local_files_only: bool = True, **hub: Any
+    ) -> S:
+        """Open what `save_pretrained` wrote, ready to use (eval mode).
+
+        place             its folder, the .safetensors file itself, or a hub id
+        local_files_only  False lets huggingface_hub fetch a hub id; `hub` are its options (revision, token ...)
+
+        Raises BadInput for a place that is not here, a file of something else and weights that do not fit.
+        """
+        path = _find(place, local_files_only, hub)
+        settings, recipes, state = _read(path, cls.kind)
+        try:
+            module = cls(**settings, recipes=recipes)
+            module.load_state_dict(state)
+        except (TypeError, KeyError, RuntimeError) as error:
+            raise BadInput(f"{path}: its weights and settings do not fit ({_line(error)}); fit it again") from None
+        return module.eval()
+
+
+def _find(place: str | os.PathLike[str], local_files_only: bool, hub: dict[str, Any]) -> Path:
+    path = Path(place)
+    if path.is_dir():
+        return path / WEIGHTS
+    if path.is_file():
+        return path
+    try:
+        return Path(hf_hub_download(os.fspath(place), WEIGHTS, local_files_only=local_files_only, **hub))
+    except (OSError, ValueError) as error:  # not in the cache, or no hub id at all
+        known = f"no such folder or file, and no fetched hub id ({type(error).__name__})"
+        raise BadInput(f"{place}: {known}; check the path, or fetch it with hf download") from None
+
+
+def _read(path: Path, kind: str) -> tuple[dict[str, Any], list[Recipe], dict[str, torch.Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            if header.get("shiftless") != kind:
+                found = header.get("shiftless", "something else")
+                raise BadInput(f"{path}: holds {found}, not a saved {kind!r}; give the folder that it was saved in")
+            settings = json.loads(header["settings"])
+            recipes = [Recipe.from_dict(row) for row in json.loads(header["recipes"])]
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it has no other iterator
+    except BadInput:
+        raise
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(f"{path}: not a whole file of a saved {kind!r} ({_line(error)}); save it again") from None
+    return settings, recipes, state
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
