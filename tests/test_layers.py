@@ -27,6 +27,7 @@ ROWS = {  # a room imports only from its own row and the rows above it; the long
     "conditions": 3,
     "backbones": 4,
     "reading": 5,
+    "lora": 5,
     "store": 5,
     "audit": 5,
     "amalgamate": 6,

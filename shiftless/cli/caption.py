@@ -1,0 +1,109 @@
+"""The command that says what is in photos: caption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shiftless.cli import app, say_error
+from shiftless.cli.flags import Device
+from shiftless.errors import BadInput
+
+
+@app.command(rich_help_panel="Read photos")
+def caption(
+    photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    captioner: Annotated[
+        str,
+        typer.Option(
+            "--captioner",
+            "-c",
+            help="mini (knows the drawn world only), blip, blip-large, florence-2, git, kosmos-2 ..., a hub id, or a "
+            "folder of any transformers image-to-text model.",
+        ),
+    ] = "mini",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for one .txt a photo, as LoRA trainers read them.")
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option("--json", help="Write all captions here as JSON: file -> caption.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Say in one line what is in each photo: what prompt="auto" reads them with.
+
+    Captions are kept (in $SHIFTLESS_CACHE, or the user's cache folder), so that a photo is captioned once by the same
+    captioner. A photo that cannot be read or captioned is listed at the end, and the exit code is then 2.
+    Example: shiftless caption photos/ --captioner blip --out captions/
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from shiftless.backbones.device import choose_device
+    from shiftless.conditions.caption import load_captioner
+    from shiftless.files import write_whole
+
+    targets = _targets(photos, out)
+    model = load_captioner(captioner, device=choose_device(device))
+    console, failed, said = Console(stderr=True), [], {}
+    paths = list(targets)
+    parts = [paths[i : i + 8] for i in range(0, len(paths), 8)]
+    for part in track(parts, f"captioning {len(paths)} photos", console=console, transient=True):
+        for path, line in _captions(model, part, failed):
+            said[str(path)] = line
+            if out is not None:
+                write_whole(targets[path], f"{line}\n".encode())
+            else:
+                typer.echo(f"{path}: {line}")
+    if answers is not None:
+        write_whole(answers, (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode())
+    if out is not None:
+        console.print(f"{len(said)} captions written into {out}", highlight=False, soft_wrap=True)
+    for message in failed:
+        say_error(message)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _targets(places: Sequence[Path], out: Path | None) -> dict[Path, Path]:
+    """Say for each photo where its caption goes; raises BadInput where two would go to one file."""
+    from shiftless.image import list_photos
+
+    targets: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
+    for place in places:
+        for path in list_photos(place):
+            inside = path.relative_to(place) if path != place else Path(path.name)
+            targets[path] = (out or Path()) / inside.with_suffix(".txt")
+            other = taken.setdefault(targets[path], path)
+            if out is not None and other != path:
+                raise BadInput(f"{path}: its caption would overwrite that of {other}; caption them into two folders")
+    return targets
+
+
+def _captions(model: Any, paths: Sequence[Path], failed: list[str]) -> list[tuple[Path, str]]:
+    """Caption what can be, together where nothing fails; add a line to `failed` for each photo that cannot."""
+    from shiftless.conditions.caption import remembered
+    from shiftless.image import open_photo
+
+    whole = []
+    for path in paths:
+        try:
+            whole.append((path, open_photo(path)))
+        except BadInput as error:
+            failed.append(str(error))
+    try:
+        return list(zip([path for path, _ in whole], remembered(model, [photo for _, photo in whole])))
+    except BadInput:  # one of them; the others are asked one by one
+        pass
+    found = []
+    for path, photo in whole:
+        try:
+            found.append((path, remembered(model, [photo])[0]))
+        except BadInput as error:
+            failed.append(str(error))
+    return found

@@ -1,0 +1,130 @@
+"""`shiftless lora`: train a LoRA of the look of your photos."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shiftless.cli import app
+from shiftless.cli.flags import Device, Dtype, Model
+
+lora = typer.Typer(
+    help="LoRAs: teach a model the look of a few photos, so that it reads photos like them without shifting them.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+app.add_typer(lora, name="lora", rich_help_panel="Steer")
+
+_DEFAULT = "by default what suits the model's size"
+
+
+@lora.callback()
+def _group() -> None:
+    """LoRAs: teach a model the look of a few photos, so that it reads photos like them without shifting them."""
+
+
+def _option(text: str, *names: str, **limits: Any) -> Any:
+    return typer.Option(*names, help=text, show_default=False, **limits)
+
+
+@lora.command()
+def train(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them; 30 or more are best.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],
+    model: Model = "mini",
+    captions: Annotated[Path | None, _option("A folder of PHOTO.txt, in place of the captioner.")] = None,
+    captioner: Annotated[str, _option("Who writes captions; by default the model's own, none for no captions.")] = "",
+    rank: Annotated[int | None, _option(f"Rank; {_DEFAULT} (64 as published).", min=1)] = None,
+    alpha: Annotated[float | None, _option(f"The update is alpha / rank times B A; {_DEFAULT} (32).", min=0)] = None,
+    lr: Annotated[float | None, _option(f"Learning rate of the denoiser; {_DEFAULT} (1e-4).", min=0)] = None,
+    text_lr: Annotated[float | None, _option(f"Of the text encoder, 0 to leave it; {_DEFAULT} (5e-5).", min=0)] = None,
+    targets: Annotated[str | None, _option(f"attention, or all layers; {_DEFAULT}.")] = None,
+    n: Annotated[int | None, _option("How many photos to learn from, drawn at random (30).", "--photos", min=1)] = None,
+    hold_out: Annotated[float | None, _option("Share of the photos that candidates are judged by (0.2).")] = None,
+    repeats: Annotated[int | None, _option("How often an epoch shows a photo with each caption.", min=1)] = None,
+    batch: Annotated[int | None, _option(f"Photos a step; {_DEFAULT} (1).", min=1)] = None,
+    accumulate: Annotated[int | None, _option("Steps that are summed before the weights move.", min=1)] = None,
+    epochs: Annotated[int | None, _option("Length of the run, in epochs ...", min=1)] = None,
+    steps: Annotated[int | None, _option("... or in steps ...", min=1)] = None,
+    minutes: Annotated[float | None, _option("... or in minutes.", min=0)] = None,
+    noise: Annotated[str | None, _option(f"uniform, or low (where features are read); {_DEFAULT}.")] = None,
+    checks: Annotated[int | None, _option("How often a candidate is saved and measured.", min=1)] = None,
+    seed: Annotated[int | None, _option("Seed of weights, choice of photos, order and noise.", min=0)] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if OUT.run holds a run.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Train a LoRA on photos; resumable. The candidate that shifts held-out photos least is written."""
+    from shiftless.backbones.registry import load
+    from shiftless.image import list_photos
+    from shiftless.lora import settings_for
+    from shiftless.lora import train as train_lora
+
+    files = [file for path in photos for file in list_photos(path)]
+    backbone = load(model, device=device, dtype=dtype)
+    given = {
+        "rank": rank, "alpha": alpha, "lr": lr, "text_lr": text_lr, "targets": targets, "photos": n,
+        "hold_out": hold_out, "repeats": repeats, "batch": batch, "accumulate": accumulate, "epochs": epochs,
+        "steps": steps, "minutes": minutes, "noise": noise, "checks": checks, "seed": seed,
+    }  # fmt: skip
+    settings = settings_for(backbone).but(**{name: value for name, value in given.items() if value is not None})
+    with _Shown(out) as shown:
+        found = train_lora(
+            backbone, files, out, settings, captions=captions, restart=restart, report=shown,
+            captioner=None if captioner == "none" else captioner,
+        )  # fmt: skip
+    change = f"{found.best.shift:.3f} of the base model's, at step {found.best.step} of {found.curve[-1].step}"
+    typer.echo(f"content shift on held-out photos: {change}")
+    if not found.improved:
+        typer.echo(
+            "warning: no candidate shifts the held-out photos less than the base model; the best of them is written, "
+            "but reading without it is better",
+            err=True,
+        )
+    typer.echo(f"written: {found.path}")
+
+
+class _Shown:
+    """A progress bar on a terminal, a line now and then elsewhere, and the pictures beside the file."""
+
+    def __init__(self, out: Path) -> None:
+        self.sheet = out.with_suffix(".png")
+        self._bar: Any = None
+        self._said = -1.0
+
+    def __enter__(self) -> _Shown:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True))
+            self._task = self._bar.add_task("training", total=1.0)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            typer.echo(text, err=True)
+
+    def step(self, progress: float, text: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=progress, description=text)
+        elif progress - self._said >= 0.02:
+            self._said = progress
+            self.say(f"{100 * progress:5.1f}%  {text}")
+
+    def pictures(self, step: int, rows: list[list[Any]]) -> None:
+        from shiftless.view import contact_sheet, save_picture
+
+        titles = ["held-out photo", "seen by the base model", f"with the LoRA, step {step}"]
+        save_picture(contact_sheet(rows, titles, title="One look through the noise"), self.sheet)

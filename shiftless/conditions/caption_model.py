@@ -1,0 +1,125 @@
+"""Image-to-text models of transformers as captioners; what sets a family apart is a row in a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from shiftless.conditions.caption_memory import spoken
+from shiftless.errors import BadInput
+from shiftless.image import Photo
+
+MOST_TOKENS = 60
+"""A caption's length; with the text encoder's 77 tokens in mind."""
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a family of models is asked for a caption.
+
+    prompt  what it is told besides the picture; "" for families that caption unasked
+    clean   raw text -> caption, where the answer holds more than that
+    """
+
+    prompt: str = ""
+    clean: Callable[[str], str] = str
+
+
+def without_places(text: str) -> str:
+    """Leave out of a grounded answer what is no word of it: the picture's tokens before, and where things are.
+
+    >>> without_places("<image></image> An image of<phrase> a cat</phrase><object><patch_index_0044></object>.")
+    ' An image of a cat.'
+    """
+    return re.sub(r"<[^>]*>", "", text.split("</image>")[-1])
+
+
+FAMILIES = {
+    "florence2": Family("<CAPTION>"),
+    "kosmos-2": Family("<grounding>An image of", without_places),
+}
+"""By `model_type` of config.json; any other model is shown the picture alone."""
+
+
+class ImageToText:
+    """A captioner made of a transformers model; `load_captioner` makes it.
+
+    Decoding is greedy and no row of a batch sees another, so that a caption is a function of its photo's pixels.
+    """
+
+    def __init__(self, name: str, fingerprint: str, model: Any, processor: Any, tokenizer: Any) -> None:
+        self.name, self.fingerprint = name, fingerprint
+        self.model, self.processor, self.tokenizer = model, processor, tokenizer
+        self.family = FAMILIES.get(model.config.model_type, Family())
+
+    @torch.no_grad()
+    def caption(self, photos: Sequence[Photo]) -> list[str]:
+        """Return one line for each photo; raises BadInput for a photo that the model has nothing to say about."""
+        return [
+            spoken(text, self.name, photo.name)
+            for start in range(0, len(photos), BATCH)
+            for photo, text in zip(photos[start : start + BATCH], self._read(photos[start : start + BATCH]))
+        ]
+
+    def _read(self, photos: Sequence[Photo]) -> list[str]:
+        pictures = [Image.fromarray(photo.array) for photo in photos]
+        asked = {"text": [self.family.prompt] * len(pictures)} if self.family.prompt else {}
+        inputs = self.processor(images=pictures, return_tensors="pt", **asked)
+        inputs = inputs.to(self.model.device, self.model.dtype)
+        with quiet():
+            tokens = self.model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False, num_beams=1)
+        return [self.family.clean(text) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+
+def load_image_to_text(
+    name: str, folder: Path, fingerprint: str, device: torch.device, dtype: torch.dtype
+) -> ImageToText:
+    """Load a folder of a transformers image-to-text model; raises BadInput, naming the folder, if it is none."""
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+    from transformers import VisionEncoderDecoderModel as EncoderDecoder
+
+    if not (folder / "config.json").is_file():
+        raise BadInput(f"{folder}: no config.json of a captioner here; give the folder of an image-to-text model")
+    if not any(folder.glob("*.safetensors")):
+        raise BadInput(f"{folder}: no .safetensors weights of a captioner here; save it again as safetensors")
+    local: dict[str, Any] = {"local_files_only": True}
+    try:
+        with quiet():
+            kind = AutoConfig.from_pretrained(folder, **local).model_type
+            joined = kind == "vision-encoder-decoder"  # two models put together: they need not have a joint processor
+            loader = EncoderDecoder if joined else AutoModelForImageTextToText
+            model = loader.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, **local)
+            if joined:
+                processor = AutoImageProcessor.from_pretrained(folder, **local)
+                tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+            else:
+                processor = AutoProcessor.from_pretrained(folder, **local)
+                tokenizer = processor.tokenizer
+    except Exception as error:  # the library raises many kinds; the user needs one line
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadInput(f"{folder}: not a captioner that can be loaded ({reason}); fetch or save it again") from error
+    return ImageToText(name, fingerprint, model.to(device).eval().requires_grad_(False), processor, tokenizer)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what transformers prints, and put its settings back."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,59 @@
+"""What a LoRA learns from: which photos, in which order, with which captions."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from shiftless import BadInput
+from shiftless.image import open_photo
+from shiftless.lora.examples import Batches, Example, chosen, written_captions
+from shiftless.lora.settings import Settings
+
+
+def photo(i, name="image"):
+    return open_photo(np.full((8, 8, 3), i, np.uint8), name)
+
+
+def example(i, width=4, captions=("", "horse", "a horse")):
+    return Example(photo(i), torch.zeros(1, 4, 4, width), captions)
+
+
+@pytest.mark.parametrize(("count", "learn", "held"), [(2, 1, 1), (30, 24, 6), (100, 30, 20)])
+def test_no_photo_is_both_learned_and_judged_by(count, learn, held):
+    parts = chosen([photo(i) for i in range(count)], Settings())
+    digests = [{p.digest for p in part} for part in parts]
+    assert [len(part) for part in digests] == [learn, held]
+    assert not digests[0] & digests[1]
+
+
+def test_an_epoch_shows_every_photo_with_every_caption():
+    examples = [example(i, width=4 if i % 2 else 8) for i in range(5)]
+    batches = Batches(examples, Settings(repeats=2, batch=4))
+    seen = list(itertools.islice(batches.start(0), batches.an_epoch))
+    rows = sorted(row for batch in seen for row in batch)
+    assert rows == sorted((i, c) for i in range(5) for c in ("", "horse", "a horse") for _ in range(2))
+    for batch in seen:
+        assert len({examples[i].latent.shape for i, _ in batch}) == 1
+        assert len(batch) <= 4
+
+
+def test_the_order_is_the_same_wherever_it_is_entered_and_new_each_epoch():
+    batches = Batches([example(i) for i in range(5)], Settings(repeats=1, batch=2))
+    whole = list(itertools.islice(batches.start(0), 20))
+    for at in (1, batches.an_epoch, batches.an_epoch + 3):
+        assert list(itertools.islice(batches.start(at), 20 - at)) == whole[at:]
+    assert whole[: batches.an_epoch] != whole[batches.an_epoch : 2 * batches.an_epoch]
+
+
+def test_captions_from_a_folder(tmp_path):
+    said = []
+    (tmp_path / "b.txt").write_text("a brown\n horse ", encoding="utf-8")
+    photos = [photo(0, "photos/a.png"), photo(1, "photos/b.jpg")]
+    assert written_captions(tmp_path, photos, said.append) == ["", "a brown horse"]
+    assert said[0].startswith("1 of 2 photos have no caption")
+    with pytest.raises(BadInput, match=r"no captions of these photos; .*a\.txt"):
+        written_captions(tmp_path, photos[:1], said.append)

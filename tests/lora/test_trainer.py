@@ -1,0 +1,182 @@
+"""A LoRA's training run: it learns, it continues where it was, it picks the best, it leaves the model alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import shiftless
+from shiftless import BadInput
+from shiftless.conditions.lora import adapted
+from shiftless.conditions.lora_file import read_lora
+from shiftless.lora import Settings, train
+from shiftless.lora.shift import HeldOut
+from shiftless.lora.trainer import Silent, noisy_and_target
+from shiftless.noise import Schedule
+
+QUICK = Settings(rank=2, alpha=4, lr=3e-3, text_lr=1e-3, batch=2, epochs=None, steps=4, checks=2, repeats=1)
+
+
+@pytest.fixture
+def model():
+    return shiftless.load("twin:sd15", device="cpu", dtype="fp32", size=64)
+
+
+@pytest.fixture(scope="module")
+def photos():
+    """Five pictures of one look: bright stripes, each of another phase; one is not square."""
+    made = []
+    for i in range(5):
+        wave = 127 + 120 * np.sin((np.arange(64)[:, None] + np.arange(64 if i else 128)[None]) / 5 + i)
+        made.append(np.repeat(wave.astype(np.uint8)[..., None], 3, axis=2))
+    return made
+
+
+def numbers(model):
+    return {
+        f"{part}.{name}": value.clone()
+        for part in ("unet", "text_encoder")
+        for name, value in getattr(model, part).state_dict().items()
+    }
+
+
+def test_a_run_learns_the_look_and_leaves_the_model_alone(model, photos, tmp_path):
+    before, out = numbers(model), tmp_path / "look.safetensors"
+    settings = QUICK.but(steps=12, lr=1e-2, targets="all", batch=4)
+    found = train(model, photos, out, settings, captions=["a stripe"] * 5)
+    after = numbers(model)
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], before[name]) for name in after)
+    assert not any(p.requires_grad for p in model.unet.parameters())
+    assert found.improved
+    assert found.best.shift < 0.97
+    assert [check.step for check in found.curve] == [6, 12]
+    about = json.loads(safe_open(out, "pt").metadata()["shiftless"])
+    assert about["rank"] == 2
+    assert about["model"] == "twin:sd15"
+    assert about["curve"][0]["step"] == 6
+    held = HeldOut(model, examples(model, photos, settings), settings.read_at, settings.seed)
+    plain = held.errors()
+    with adapted(model.unet, model.text_encoder, [(str(out), 1.0)]):
+        told = held.errors()
+    # what the file does is what was measured, up to its half precision
+    assert {str(t): pytest.approx(error, rel=2e-2) for t, error in told.items()} == found.best.errors
+    assert {str(t): pytest.approx(error, rel=1e-5) for t, error in plain.items()} == about["base_errors"]
+
+
+def examples(model, photos, settings):
+    from shiftless.lora.examples import chosen, examples_of, open_photos
+
+    held = chosen(open_photos(photos, []), settings)[1]
+    return examples_of(model, held, [""] * len(held))
+
+
+@pytest.mark.parametrize("targets", ["attention", "all"])
+def test_diffusers_loads_the_file_to_the_same_effect(model, photos, tmp_path, targets):
+    from diffusers.loaders import StableDiffusionLoraLoaderMixin as Loader
+
+    out = tmp_path / "look.safetensors"
+    train(model, photos, out, QUICK.but(targets=targets, lr=1e-2, steps=2), captioner=None)
+    parts = read_lora(out).parts
+    assert ("conv_in" in parts["unet"]) == (targets == "all")
+    assert any("q_proj" in path for path in parts["text_encoder"])
+    latent, ids = torch.randn(1, 4, 8, 8), torch.tensor([[1, 2, 3]])
+
+    def outcome():
+        embeds = model.text_encoder(input_ids=ids).last_hidden_state
+        return model.unet(latent, 100, embeds, return_dict=False)[0].detach()
+
+    plain = outcome()
+    with adapted(model.unet, model.text_encoder, [(str(out), 1.0)]):
+        ours = outcome()
+    state, alphas = Loader.lora_state_dict(load_file(out))
+    Loader.load_lora_into_unet(state, alphas, model.unet)
+    Loader.load_lora_into_text_encoder(state, alphas, model.text_encoder)
+    torch.testing.assert_close(outcome(), ours, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(ours, plain, atol=1e-4)
+
+
+class Stops(Silent):
+    """Ends the process after a step, as Ctrl-C does."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def step(self, progress, text):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_that_was_stopped_gives_what_an_unbroken_one_does(model, photos, tmp_path, accumulate):
+    settings = QUICK.but(accumulate=accumulate)
+    whole = train(model, photos, tmp_path / "whole.safetensors", settings, captioner=None)
+    before = numbers(model)
+    with pytest.raises(KeyboardInterrupt):
+        train(model, photos, tmp_path / "broken.safetensors", settings, captioner=None, report=Stops(3))
+    assert not (tmp_path / "broken.safetensors").exists()
+    assert all(torch.equal(value, before[name]) for name, value in numbers(model).items())
+    rest = Stops(99)
+    broken = train(model, photos, tmp_path / "broken.safetensors", settings, captioner=None, report=rest)
+    assert 99 - rest.left == 2, "it did not continue at the check"
+    assert broken.curve == whole.curve
+    ours, theirs = load_file(broken.path), load_file(whole.path)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_candidate_that_shifts_least_is_written(model, photos, tmp_path, monkeypatch):
+    told = iter([1.0, 0.9, 0.7, 0.95, 0.8])
+    monkeypatch.setattr(HeldOut, "errors", lambda self: dict.fromkeys((50, 100), next(told)))
+    found = train(model, photos, tmp_path / "a.safetensors", QUICK.but(checks=4), captioner=None)
+    assert [check.shift for check in found.curve] == [0.9, 0.7, 0.95, 0.8]
+    assert (found.best.step, found.improved) == (2, True)
+    written, second = load_file(found.path), load_file(tmp_path / "a.run" / "step-000002.safetensors")
+    assert all(torch.equal(written[name], second[name]) for name in written)
+    last = load_file(tmp_path / "a.run" / "step-000004.safetensors")
+    assert not all(torch.equal(written[name], last[name]) for name in written)
+
+
+def test_a_run_continues_only_under_its_own_settings(model, photos, tmp_path):
+    out = tmp_path / "a.safetensors"
+    train(model, photos, out, QUICK.but(steps=1), captioner=None)
+    assert train(model, photos, out, QUICK.but(steps=2), captioner=None).curve[-1].step == 2  # a longer run is no other
+    with pytest.raises(BadInput, match=r"other settings \(rank\)"):
+        train(model, photos, out, QUICK.but(steps=2, rank=3), captioner=None)
+    with pytest.raises(BadInput, match=r"other settings \(the photos\)"):
+        train(model, photos[:4], out, QUICK.but(steps=2), captioner=None)
+    found = train(model, photos, out, QUICK.but(steps=1, rank=3), captioner=None, restart=True)
+    assert [check.step for check in found.curve] == [1]
+
+
+def test_photos_that_cannot_be_read_are_listed(model, photos, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"hello")
+    found = train(model, [*photos, bad], tmp_path / "a.safetensors", QUICK.but(steps=1), captioner=None)
+    assert [message.startswith(str(bad)) for message in found.skipped] == [True]
+    with pytest.raises(BadInput, match=r"1 different photos .*bad.png: not a picture"):
+        train(model, [photos[0], photos[0], bad], tmp_path / "b.safetensors", QUICK, captioner=None)
+    assert not (tmp_path / "b.run").exists()
+
+
+def test_half_precision(photos, tmp_path):
+    model = shiftless.load("twin:sd15", device="cpu", dtype="bf16", size=64)
+    found = train(model, photos, tmp_path / "a.safetensors", QUICK.but(steps=2), captioner=None)
+    assert found.best.shift == pytest.approx(1, abs=0.2)
+    assert {p.dtype for p in model.unet.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_the_target_is_what_the_schedule_says(prediction):
+    schedule = Schedule.from_betas(0.00085, 0.012, 1000, prediction=prediction)
+    clean, noise = torch.randn(2, 3, 4, 8, 8)
+    timesteps = [10, 500, 990]
+    noisy, target = noisy_and_target(schedule, clean, noise, torch.tensor(timesteps))
+    for i, t in enumerate(timesteps):
+        torch.testing.assert_close(noisy[i], schedule.add(clean[i], noise[i], t))
+        torch.testing.assert_close(schedule.clean(noisy[i], target[i], t), clean[i], atol=1e-3, rtol=1e-3)
