@@ -1,0 +1,86 @@
+"""How much of what the world's captions say a captioner says as well, of pictures that no training has seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from shiftless.conditions.caption import Captioner
+from shiftless.image import open_photo
+from shiftless.mini.captions import GAITS, OCCLUDERS, PLACES, TIMES
+from shiftless.mini.kinds import KINDS
+from shiftless.mini.training.captioned import FINE
+from shiftless.mini.training.pictures import UNSEEN_SEED, unseen
+from shiftless.mini.vehicles import VEHICLES
+
+ALWAYS = ("kind", "colour", "facing", "scene", "time")
+"""What every caption says."""
+SOMETIMES = ("gait", "rider", "occluder", "mane", "saddle", "bandages")
+"""What only some captions say."""
+_HEAD = re.compile(rf"a photo of an? (?P<colour>.+?) (?P<kind>{'|'.join([*KINDS, *VEHICLES])})\b")
+
+
+def facts(caption: str) -> dict[str, str]:
+    """Take a fine caption apart into what it says; "" for what it does not.
+
+    >>> said = facts("a photo of a brown horse with a black mane, walking, facing left, in the snow at dusk")
+    >>> said["kind"], said["colour"], said["mane"], said["scene"], said["time"], said["rider"]
+    ('horse', 'brown', 'black', 'snow', 'dusk', '')
+    """
+    head = _HEAD.match(caption)
+    found = {"kind": head["kind"], "colour": head["colour"]} if head else {"kind": "", "colour": ""}
+    found["facing"] = _after(r"facing (left|right)\b", caption)
+    found["scene"] = _which(PLACES, caption)
+    found["time"] = _which(TIMES, caption)
+    found["gait"] = _which(GAITS, caption)
+    found["occluder"] = _which(OCCLUDERS, caption)
+    found["rider"] = _after(r"(ridden) by", caption)
+    return found | {gear: _after(rf"(\w+) {gear}\b", caption) for gear in ("mane", "saddle", "bandages")}
+
+
+def agreement(said: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
+    """Give the share of captions that are right, whole ("exact") and in each fact.
+
+    A fact that only some captions have is counted over the pictures where either caption has it.
+
+    >>> truth = ["a photo of a red bus, facing left, in a town at noon"]
+    >>> found = agreement(["a photo of a red bus, facing right, in a town at noon"], truth)
+    >>> found["exact"], found["colour"], found["facing"], "rider" in found
+    (0.0, 1.0, 0.0, False)
+    """
+    pairs = [(facts(a), facts(b)) for a, b in zip(said, truth, strict=True)]
+    shares = {"exact": _share([a == b for a, b in zip(said, truth)])}
+    for name in (*ALWAYS, *SOMETIMES):
+        counted = [a[name] == b[name] for a, b in pairs if name in ALWAYS or a[name] or b[name]]
+        if counted:
+            shares[name] = _share(counted)
+    return shares
+
+
+def caption_accuracy(captioner: Captioner, n: int, *, first: int = UNSEEN_SEED + 300_000) -> dict[str, Any]:
+    """Caption `n` pictures that no training has seen and give `agreement` with their true captions, and examples."""
+    said: list[str] = []
+    truth: list[str] = []
+    waiting = []
+    for image, about in unseen(n, first=first):
+        waiting.append(open_photo(image, f"picture {first + len(truth)}"))
+        truth.append(about["captions"][FINE])
+        if len(waiting) == 32 or len(truth) == n:
+            said += captioner.caption(waiting)
+            waiting = []
+    examples = [{"said": a, "true": b} for a, b in list(zip(said, truth))[:8]]
+    return {"pictures": n, **agreement(said, truth), "examples": examples}
+
+
+def _which(phrases: dict[str, str], caption: str) -> str:
+    return next((name for name, phrase in phrases.items() if re.search(rf"\b{phrase}\b", caption)), "")
+
+
+def _after(pattern: str, caption: str) -> str:
+    found = re.search(pattern, caption)
+    return found[1] if found else ""
+
+
+def _share(right: Sequence[bool]) -> float:
+    return round(sum(right) / len(right), 4)

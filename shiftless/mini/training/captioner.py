@@ -1,0 +1,192 @@
+"""The captioner: it learns to say of a drawn picture what the world's fine captions say."""
+
+from __future__ import annotations
+
+import json
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    CLIPTokenizer,
+    GPT2Config,
+    SegformerConfig,
+    VisionEncoderDecoderConfig,
+    VisionEncoderDecoderModel,
+)
+
+from shiftless.mini.training.budget import Budget, Log
+from shiftless.mini.training.captioned import LENGTH, CaptionedPictures
+from shiftless.mini.training.checkpoint import swap_folder
+from shiftless.mini.training.compiled import compiled
+from shiftless.mini.training.master import MasterAdamW
+from shiftless.mini.training.pictures import PictureFolder, draw_pictures
+from shiftless.mini.training.run import Mean, Run
+from shiftless.mini.training.tokenizer import new_tokenizer, save_tokenizer
+
+NAME = "captioner"
+"""The captioner's folder, beside the parts of the pipeline."""
+SIZE = 128
+"""Pixels a side that it sees; other pictures are resized to this."""
+
+ENCODER: dict[str, Any] = {
+    "num_encoder_blocks": 3,
+    "depths": (1, 2, 4),
+    "hidden_sizes": (48, 96, 192),
+    "patch_sizes": (7, 3, 3),
+    "strides": (4, 2, 2),
+    "sr_ratios": (4, 2, 1),
+    "num_attention_heads": (1, 2, 3),
+    "mlp_ratios": (4, 4, 4),
+    "drop_path_rate": 0.0,
+    "reshape_last_stage": False,  # B N C, which is what a text decoder attends to
+}
+"""A small SegFormer (Xie et al. 2021): its convolutions learn from few pictures, at half the cost of plain patches."""
+
+DECODER: dict[str, Any] = {
+    "n_positions": 64,
+    "n_embd": 192,
+    "n_layer": 3,
+    "n_head": 3,
+    "resid_pdrop": 0.0,
+    "embd_pdrop": 0.0,
+    "attn_pdrop": 0.0,
+}
+"""A small GPT-2 over the embedded model's own words."""
+
+
+def new_captioner(tokenizer: Any, seed: int = 0, **changes: Any) -> VisionEncoderDecoderModel:
+    """Build the captioner with random weights: pixels B 3 H W in [-1, 1] and B T tokens to B T scores of every word.
+
+    `changes` are values of `ENCODER` or `DECODER` to replace.
+    """
+    torch.manual_seed(seed)
+    encoder = {**ENCODER, **{key: value for key, value in changes.items() if key in ENCODER}}
+    decoder = {**DECODER, **{key: value for key, value in changes.items() if key in DECODER}}
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    special = {**ends, "pad_token_id": tokenizer.pad_token_id, "decoder_start_token_id": tokenizer.bos_token_id}
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        SegformerConfig(**encoder, hidden_size=encoder["hidden_sizes"][-1]),  # the name that the joint class looks for
+        GPT2Config(**decoder, **ends, vocab_size=len(tokenizer), is_decoder=True, add_cross_attention=True),
+        **special,
+    )
+    model = VisionEncoderDecoderModel(config)
+    for key, value in (*special.items(), ("max_length", LENGTH)):
+        setattr(model.generation_config, key, value)
+    for module in model.encoder.modules():  # as in SegFormer's own code; the library's default is 24 times smaller
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels:
+            nn.init.normal_(module.weight, std=(2 / 9) ** 0.5)
+    return model
+
+
+class CaptionLoss(nn.Module):
+    """A captioner with its training loss, in one graph that compiles."""
+
+    def __init__(self, model: VisionEncoderDecoderModel, end: int) -> None:
+        super().__init__()
+        self.model, self.end = model, end
+
+    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Give (cross-entropy a token, share of right tokens) of pictures B H W 3 uint8 and tokens B L.
+
+        What follows a caption's end is padding and does not count.
+        """
+        pixels = (images.permute(0, 3, 1, 2).float() / 127.5 - 1).to(next(self.model.parameters()).dtype)
+        shown, wanted = tokens[:, :-1], tokens[:, 1:]
+        wanted = torch.where(shown == self.end, -100, wanted)
+        scores = self.model(pixel_values=pixels, decoder_input_ids=shown, use_cache=False).logits.float()
+        loss = F.cross_entropy(scores.flatten(0, 1), wanted.flatten(), ignore_index=-100)
+        counted = (wanted != -100).sum()
+        return loss, ((scores.argmax(-1) == wanted).sum() / counted).detach()
+
+
+def train_captioner(
+    out: str | Path,
+    *,
+    minutes: float | None = None,
+    images: int | None = None,
+    seed: int = 0,
+    resume: bool = True,
+    pictures: str | Path | None = None,
+    n_pictures: int = 30_000,
+    draw: bool = True,
+    start_from: str | Path | None = None,
+    batch: int = 32,
+    lr: float = 1e-3,
+    compile: bool = True,
+    checkpoint_minutes: float = 5.0,
+    changes: dict[str, Any] | None = None,
+) -> Path:
+    """Train the captioner and write it to `out/captioner`; continues from `out/captioner.pt`.
+
+    The pictures are `pictures`, or `out/pictures`, drawn as far as they are missing. `start_from` is a captioner's
+    folder, or a pipeline's that has one, to train further. A run of `images` is a function of its seed; one of
+    `minutes` also of the machine. Raises `BadInput` without a length.
+    """
+    out = Path(out)
+    budget = Budget(minutes=minutes, images=images)
+    tokenizer, model = _networks(start_from, seed, changes or {})
+    folder = Path(pictures) if pictures is not None else out / "pictures"
+    with Log(NAME) as log:
+        if draw:
+            draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
+        data = CaptionedPictures(PictureFolder(folder), tokenizer)
+        model.set_attn_implementation("eager")  # on a processor its backward pass is faster than the fused one
+        network = CaptionLoss(model, tokenizer.eos_token_id).train()
+        optimiser = MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.999)
+        run = Run(out / f"{NAME}.pt", optimiser, budget, log, lr, checkpoint_minutes)
+        if resume:
+            run.restore()
+        loss_of = compiled(network, [data.batch(batch, seed, 0)] if compile else [], log.say)  # before the clock runs
+        mean = Mean()
+
+        def step(number: int, _: float) -> tuple[Tensor, int, dict[str, float]]:
+            loss, right = loss_of(*data.batch(batch, seed, number))
+            return loss, batch, {"right": mean(float(right))}
+
+        log.say(
+            f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training"
+        )
+        run.go(step)
+        with optimiser.averaged():
+            swap_folder(out / NAME, lambda path: save_captioner(path, model, tokenizer))
+        log.say(f"written to {out / NAME}")
+    return out / NAME
+
+
+def save_captioner(folder: str | Path, model: VisionEncoderDecoderModel, tokenizer: Any) -> None:
+    """Write a folder that plain `VisionEncoderDecoderModel.from_pretrained` loads, in float16 safetensors."""
+    folder = Path(folder)
+    deepcopy(model).half().save_pretrained(folder)
+    config = folder / "config.json"
+    text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())  # to be computed in
+    config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a path of this machine says nothing elsewhere
+    save_tokenizer(tokenizer, folder)
+    half = [0.5, 0.5, 0.5]
+    pixels = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": SIZE, "width": SIZE},
+        "resample": 3,  # Pillow's bicubic
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": half,
+        "image_std": half,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
+
+
+def _networks(start_from: str | Path | None, seed: int, changes: dict[str, Any]) -> tuple[Any, Any]:
+    if start_from is None:
+        tokenizer = new_tokenizer()
+        return tokenizer, new_captioner(tokenizer, seed, **changes)
+    folder = Path(start_from) / NAME if (Path(start_from) / NAME).is_dir() else Path(start_from)
+    return (
+        CLIPTokenizer.from_pretrained(folder),
+        VisionEncoderDecoderModel.from_pretrained(folder, torch_dtype=torch.float32),
+    )
