@@ -23,7 +23,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; bad input is one line and exit code 2."""
-    for room in ("start", "read", "show", "bench", "lora", "mini"):  # each adds its commands, in this order
+    # each adds its commands to the app, in this order
+    for room in ("start", "read", "caption", "show", "bench", "lora", "mini"):
         import_module(f"shiftless.cli.{room}")
     try:
         app()
