@@ -103,12 +103,12 @@ def fit(
             losses.append(float(loss.detach()))
             if step % every and step != steps:
                 continue
-            row = {"step": step, "loss": sum(losses) / len(losses), "pck": None}
-            losses, history = [], [*history, row]
-            if validation is None:
+            found = None if validation is None else pck(head, validation)
+            history.append({"step": step, "loss": sum(losses) / len(losses), "pck": found})
+            losses = []
+            if found is None:
                 continue
-            row["pck"] = pck(head, validation)
-            if best.better(step, row["pck"]):
+            if best.better(step, found):
                 kept = copy.deepcopy(head.state_dict())
             elif patience is not None and best.waited >= patience:
                 break

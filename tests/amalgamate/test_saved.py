@@ -43,7 +43,7 @@ def test_what_is_saved_comes_back_with_its_recipes(make, tmp_path):
 def test_files_of_something_else(tmp_path):
     with pytest.raises(BadInput, match=r"nowhere.*hf download"):
         Gate.from_pretrained(tmp_path / "nowhere")
-    with pytest.raises(BadInput, match="no/such-head.*hf download"):
+    with pytest.raises(BadInput, match=r"no/such-head.*hf download"):
         Gate.from_pretrained("no/such-head")  # never fetched
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match=r"model\.safetensors"):
@@ -69,7 +69,7 @@ def test_files_of_something_else(tmp_path):
 )
 def test_headers_that_cannot_be_meant(tmp_path, header):
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"shiftless": "gate", **header})
-    with pytest.raises(BadInput, match="x.safetensors"):
+    with pytest.raises(BadInput, match=r"x\.safetensors"):
         Gate.from_pretrained(tmp_path / "x.safetensors")
 
 

@@ -1,0 +1,151 @@
+"""Heads on pairs: read annotated pairs into what heads train from, and score heads beside the plain mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shiftless.backbones.base import Backbone
+from shiftless.bench.mini_pairs import mini_pairs
+from shiftless.bench.pairs import TRIVIAL, Scores, _gain, _visits, reader, same_place, score
+from shiftless.bench.table import Table, machine
+from shiftless.data.pairs import read_pairs
+from shiftless.data.photopair import PhotoPair, photo_key, spread
+from shiftless.data.spair import read_spair
+from shiftless.errors import BadInput
+from shiftless.recipe import Recipe
+from shiftless.tasks.correspondence import match
+from shiftless.tasks.head import CorrespondenceHead
+from shiftless.tasks.pairfeatures import AnnotatedBuckets, PairFeatures
+
+SPLITS = ("train", "val", "test")
+HELD_BACK = 5  # of a folder without splits, every so manieth pair validates
+
+
+def annotated_pairs(data: str, split: str, n: int | None = None, look: str = "photo") -> list[PhotoPair]:
+    """Return the pairs of a split: of the embedded world ("mini"), of SPair-71k, or of a folder of one's own.
+
+    A folder of one's own has no splits: every fifth pair validates, those that share no photo with one of these
+    train, and all are "test".
+
+    Raises BadInput naming what is wrong with the data, and for a split that is empty.
+    """
+    if split not in SPLITS:
+        raise BadInput(f"split={split!r}: must be one of {', '.join(SPLITS)}")
+    if data == "mini":
+        return mini_pairs(split, n, look)
+    folder = Path(data)
+    if any((place / "PairAnnotation").is_dir() for place in (folder, folder / "SPair-71k")):
+        return spread(read_spair(folder, {"train": "trn"}.get(split, split)), n)
+    pairs = read_pairs(folder)
+    if split != "test":
+        held = [pair for i, pair in enumerate(pairs) if i % HELD_BACK == HELD_BACK - 1]
+        seen = {photo_key(photo) for pair in held for photo in (pair.source, pair.target)}
+        free = [pair for pair in pairs if photo_key(pair.source) not in seen and photo_key(pair.target) not in seen]
+        pairs = held if split == "val" else free
+    if not pairs:
+        raise BadInput(f"{data}: no pairs are left for {split!r}; give at least {2 * HELD_BACK}, most of other photos")
+    return spread(pairs, n)
+
+
+def visits(
+    model: Backbone,
+    pairs: Sequence[PhotoPair],
+    recipes: Sequence[Recipe],
+    *,
+    batch: int = 8,
+    title: str = "",
+    progress: bool = False,
+) -> Iterator[tuple[int, AnnotatedBuckets]]:
+    """Yield (pair's index, its buckets and points) as soon as both photos are read, each photo once.
+
+    Where a prompt says {category}, each category's pairs are read with its own.
+    """
+    groups: dict[str, list[int]] = {}
+    by_category = any("{category}" in recipe.prompt for recipe in recipes)
+    for i, pair in enumerate(pairs):
+        groups.setdefault(pair.category if by_category else "", []).append(i)
+    for category, rows in groups.items():
+        filled = [recipe.but(prompt=recipe.prompt.replace("{category}", category)) for recipe in recipes]
+        part = [pairs[i] for i in rows]
+        for index, a, b in _visits(part, reader(model, filled, batch), f"{title} {category}".strip(), progress):
+            pair = part[index]
+            yield rows[index], AnnotatedBuckets(a, b, pair.source_points, pair.target_points, pair.target_box)
+
+
+def keep(
+    model: Backbone, pairs: Sequence[PhotoPair], recipes: Sequence[Recipe], *, attention: int = 0,
+    layout: Any = None, normalise: bool = True, side: int | None = None, **reading: Any,
+) -> PairFeatures:  # fmt: skip
+    """Read pairs once and keep what a head trains from; arguments as in `visits` and PairFeatures.gather."""
+    rows = (pair for _, pair in visits(model, pairs, recipes, **reading))
+    return PairFeatures.gather(rows, attention=attention, layout=layout, normalise=normalise, side=side)
+
+
+def evaluate_heads(
+    model: Backbone,
+    pairs: Sequence[PhotoPair],
+    heads: Mapping[str, CorrespondenceHead],
+    recipes: Sequence[Recipe],
+    *,
+    alpha: float = 0.1,
+    refine: str = "upsample",
+    **reading: Any,
+) -> dict[str, Scores]:
+    """Match every pair with each head's map and score it: name -> Scores; every photo is read once for all heads."""
+    found: dict[str, list[Any]] = {name: [None] * len(pairs) for name in heads}
+    for index, pair in visits(model, pairs, recipes, **reading):
+        for name, head in heads.items():
+            a, b = head.apply(pair.source), head.apply(pair.target)
+            found[name][index] = match(a, b, pair.source_points, refine=refine).points
+    return {name: score(pairs, predicted, alpha) for name, predicted in found.items()}
+
+
+def mean_scores(scores: Sequence[Scores]) -> Scores:
+    """Return the mean hits of several training seeds on the same pairs, so that an interval is of the mean.
+
+    >>> one, two = (Scores(np.array([h]), np.array([h]), np.array([4])) for h in (1, 2))
+    >>> mean_scores([one, two]).img.tolist()
+    [1.5]
+    """
+    img, bbox = (np.mean([getattr(s, rule) for s in scores], axis=0) for rule in ("img", "bbox"))
+    return Scores(img, bbox, scores[0].totals, scores[0].alpha)
+
+
+def run(
+    model: Backbone,
+    pairs: Sequence[PhotoPair],
+    heads: Sequence[CorrespondenceHead],
+    *,
+    name: str = "correspondence",
+    alpha: float = 0.1,
+    refine: str = "upsample",
+    batch: int = 8,
+    progress: bool = True,
+) -> Table:
+    """Score heads that differ in their training seed alone, beside the plain mean of their bucket and no model.
+
+    Raises BadInput if the heads are not of one kind, or were saved without recipes.
+    """
+    first = heads[0]
+    if not first.recipes:
+        raise BadInput("the head was saved without recipes, so its photos cannot be read; fit it again with recipes")
+    if any((h.settings, h.recipes) != (first.settings, first.recipes) for h in heads):
+        raise BadInput("the heads differ in more than their seed; test them one at a time")
+    k = first.layout.readings
+    plain = CorrespondenceHead(first.layout, "mean", recipes=first.recipes)
+    named = {"mean": plain, **{f"seed {i}": head for i, head in enumerate(heads)}}
+    reading: dict[str, Any] = {"batch": batch, "title": model.spec.name, "progress": progress}
+    found = evaluate_heads(model, pairs, named, first.recipes, alpha=alpha, refine=refine, **reading)
+    ours = mean_scores([found[n] for n in named if n != "mean"])
+    trivial = score(pairs, [same_place(pair) for pair in pairs], alpha)
+    title = {"gate": "GATE"}.get(first.amalgamator, first.amalgamator) + (" + convolution" if first.out else "")
+    seeds = f", mean of {len(heads)} seeds" if len(heads) > 1 else ""
+    rows = trivial.rows(TRIVIAL) + found["mean"].rows(f"baseline: mean of {k} readings")
+    rows += ours.rows(f"{title}: {k} readings{seeds}")
+    notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; 95% bootstrap intervals over pairs"]
+    notes.append(_gain(f"{title} - mean of its readings", ours, found["mean"]))
+    return Table(name, model.spec.name, rows, machine(), notes)

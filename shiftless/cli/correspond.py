@@ -1,0 +1,146 @@
+"""`shiftless correspond`: fit a correspondence head on annotated pairs, and test it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shiftless.cli import app
+from shiftless.cli.flags import Device, Dtype, Json, Model
+from shiftless.errors import BadInput
+from shiftless.presets import preset
+from shiftless.recipe import Recipe
+
+if TYPE_CHECKING:
+    from shiftless.tasks.head import CorrespondenceHead
+
+correspond = typer.Typer(
+    help="Train a small head that merges several readings of a photo into one map to match with (GATE), and test it.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+app.add_typer(correspond, name="correspond", rich_help_panel="Measure")
+
+DATA = "mini (the embedded world), an unpacked SPair-71k, or a folder of your own pairs (docs/pairs.md)."
+Data = Annotated[str, typer.Option(help=DATA)]
+Look = Annotated[str, typer.Option(help="With --data mini: photo, pencil, nightvision or embroidery.")]
+Batch = Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")]
+RECIPE = "A reading to merge: a preset (all its readings) or a TOML file; repeat for a bucket of several."
+ATTENTION = "A reading whose maps are joined as they are, such as attention maps; repeat for more."
+AMALGAMATOR = "gate (as published), gate-pixel, hyper, mean or concat."
+SIDE = "Cells along a map's longer side; by default the finest tap's own. Fewer train faster."
+NEGATIVES = "What a point is told apart from: every cell (grid) or the other points (points: fast)."
+
+
+@correspond.command()
+def fit(
+    recipe: Annotated[list[str], typer.Option("--recipe", "-r", help=RECIPE)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the head; seed-N in it if there are several.")],
+    data: Data = "mini",
+    model: Model = "mini",
+    attention: Annotated[list[str], typer.Option("--attention", "-a", help=ATTENTION)] = [],  # noqa: B006
+    conv: Annotated[bool, typer.Option("--conv/--no-conv", help="End with a trained 3x3 convolution.")] = False,
+    amalgamator: Annotated[str, typer.Option(help=AMALGAMATOR)] = "gate",
+    seeds: Annotated[int, typer.Option(min=1, help="Heads to train, alike but for their seed.")] = 1,
+    pairs: Annotated[int | None, typer.Option(min=1, help="Training pairs; by default all.")] = None,
+    val_pairs: Annotated[int | None, typer.Option(min=1, help="Validation pairs; by default all.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="At most so many; stops when validation does not gain.")] = 1000,
+    batch_pairs: Annotated[int, typer.Option(min=1, help="Pairs a step; one, as published.")] = 1,
+    side: Annotated[int | None, typer.Option(min=1, help=SIDE)] = None,
+    normalise: Annotated[bool, typer.Option(help="Unit length for each tap before joining; off as published.")] = True,
+    negatives: Annotated[str, typer.Option(help=NEGATIVES)] = "grid",
+    look: Look = "photo",
+    batch: Batch = 8,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Fit a head: photos are read once, kept, and the head trains from what was read.
+
+    Example: shiftless correspond fit -r plain.toml -r prompt.toml -a maps.toml --conv --out head
+    """
+    from rich.console import Console
+
+    from shiftless.backbones.registry import load
+    from shiftless.bench.heads import annotated_pairs, keep
+    from shiftless.tasks.contrast import NEGATIVES
+    from shiftless.tasks.fit import fit as train
+    from shiftless.tasks.head import AMALGAMATORS
+
+    for flag, value, legal in (("amalgamator", amalgamator, AMALGAMATORS), ("negatives", negatives, NEGATIVES)):
+        if value not in legal:  # said before minutes of reading
+            raise BadInput(f"--{flag} {value!r}: must be one of {', '.join(legal)}")
+    merged, joined = _recipes(recipe, "--recipe"), _recipes(attention, "--attention")
+    found = {split: annotated_pairs(data, split, n, look) for split, n in (("train", pairs), ("val", val_pairs))}
+    backbone, console = load(model, device=device, dtype=dtype), Console(stderr=True)
+    reading: dict[str, Any] = {"batch": batch, "progress": True}
+    form: dict[str, Any] = {"attention": len(joined), "normalise": normalise, "side": side}
+    kept = keep(backbone, found["train"], [*merged, *joined], title="train", **form, **reading)
+    checks = keep(backbone, found["val"], [*merged, *joined], title="validation", layout=kept.layout, **reading)
+    console.print(f"{len(merged)} readings to merge, {len(joined)} joined", soft_wrap=True)
+    console.print(f"train {kept}, validation {checks}", soft_wrap=True)
+    for seed in range(seeds):
+        fitted = train(
+            kept, checks, amalgamator=amalgamator, conv=conv, recipes=[*merged, *joined], seed=seed, steps=steps,
+            batch=batch_pairs, negatives=negatives, device=backbone.device.type, progress=True,
+        )  # fmt: skip
+        place = out if seeds == 1 else out / f"seed-{seed}"
+        fitted.head.save_pretrained(place)
+        scores = {row["step"]: row["pck"] for row in fitted.history}
+        console.print(
+            f"seed {seed}: validation PCK@0.1 {scores[0]:.3f} untrained, {scores[fitted.best]:.3f} at step "
+            f"{fitted.best}; {fitted.seconds:.0f} s; written: {place}",
+            soft_wrap=True,
+        )
+
+
+@correspond.command("test")
+def score_heads(
+    head: Annotated[list[Path], typer.Argument(help="Folders that `fit` wrote; several are taken as seeds of one.")],
+    data: Data = "mini",
+    model: Model = "mini",
+    split: Annotated[str, typer.Option(help="test, or val.")] = "test",
+    pairs: Annotated[int | None, typer.Option(min=1, help="Only so many pairs, shared out over the kinds.")] = None,
+    refine: Annotated[str, typer.Option(help="upsample (as published), cell, or soft.")] = "upsample",
+    look: Look = "photo",
+    batch: Batch = 8,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Test heads: PCK with intervals, beside the plain mean of the same readings and beside no model at all.
+
+    Example: shiftless correspond test head --pairs 60
+    """
+    from shiftless.backbones.registry import load
+    from shiftless.bench.heads import annotated_pairs, run
+    from shiftless.cli.bench import show
+
+    heads = _heads(head)
+    found = annotated_pairs(data, split, pairs, look)
+    backbone = load(model, device=device, dtype=dtype)
+    name = f"correspond {Path(data).name} {split}" + ("" if look == "photo" else f" {look}")
+    show(run(backbone, found, heads, name=name, refine=refine, batch=batch), json)
+
+
+def _recipes(names: list[str], flag: str) -> list[Recipe]:
+    """Every reading of presets and TOML files, in the order given."""
+    found: list[Recipe] = []
+    for name in names:
+        if not name:
+            raise BadInput(f"{flag} is empty: give a preset (`shiftless presets`) or a TOML file")
+        is_file = name.endswith(".toml") or Path(name).is_file()
+        found += [Recipe.read(name)] if is_file else preset(name).recipes
+    return found
+
+
+def _heads(places: list[Path]) -> list[CorrespondenceHead]:
+    """Open the heads; a folder of several stands for all its seeds."""
+    from shiftless.tasks.head import CorrespondenceHead
+
+    found: list[Path] = []
+    for place in places:
+        seeds = sorted(place.glob("seed-*"), key=lambda p: (len(p.name), p.name))
+        found += seeds if seeds and not (place / "model.safetensors").is_file() else [place]
+    return [CorrespondenceHead.from_pretrained(place) for place in found]

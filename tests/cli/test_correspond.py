@@ -1,0 +1,101 @@
+"""`shiftless correspond`: from annotated pairs to a saved head and its table."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shiftless.cli import main
+from shiftless.recipe import Recipe
+from shiftless.tasks.head import CorrespondenceHead
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["shiftless", "correspond", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def recipes(tmp_path):
+    base = Recipe(timestep=20, taps=("up1",), size=64)
+    for name, recipe in (("a", base), ("b", base.but(seed=1)), ("maps", base.but(taps=("up.cross.map.s16",)))):
+        (tmp_path / f"{name}.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    return tmp_path
+
+
+def test_from_the_embedded_world_to_a_table_by_seeds(command, recipes):
+    a, b, maps, head, answer = (recipes / name for name in ("a.toml", "b.toml", "maps.toml", "head", "out.json"))
+    few = ("--pairs", 3, "--val-pairs", 2, "--steps", 4, "--seeds", 2)
+    code, _, err = command("fit", "-r", a, "-r", b, "-a", maps, "--conv", "-m", "twin:sd15", "--out", head, *few)
+    assert code == 0, err
+    assert "seed 1: validation PCK@0.1" in err
+    opened = CorrespondenceHead.from_pretrained(head / "seed-1")
+    assert [recipe.seed for recipe in opened.recipes] == [0, 1, 0]
+    assert opened.recipes[2].taps == ("up.cross.map.s16",)
+    code, out, err = command("test", head, "-m", "twin:sd15", "--pairs", 2, "--json", answer)
+    assert code == 0, err
+    found = json.loads(answer.read_text())
+    assert list(dict.fromkeys(row["method"] for row in found["rows"])) == [
+        "trivial: same relative position",
+        "baseline: mean of 2 readings",
+        "GATE + convolution: 2 readings, mean of 2 seeds",
+    ]
+    assert all(0 <= row["ci95"][0] <= row["value"] <= row["ci95"][1] <= 1 for row in found["rows"])
+    assert "paired" in out
+
+
+def test_a_folder_of_ones_own_holds_pairs_back(command, recipes):
+    images = {}
+    for i in range(20):
+        name = f"p{i}"
+        pixels = np.random.default_rng(i).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(recipes / f"{name}.png")
+        points = [[10, 10], [40, 30], [70, 50]]
+        images[name] = {"file": f"{name}.png", "width": 80, "height": 64, "keypoints": points}
+    (recipes / "annotations.json").write_text(
+        json.dumps({"images": images, "pairs": [[f"p{i}", f"p{i + 1}"] for i in range(0, 20, 2)]})
+    )
+    head = recipes / "head"
+    code, _, err = command(
+        "fit", "-r", recipes / "a.toml", "--data", recipes, "-m", "twin:sd15", "--out", head, "--steps", 1
+    )
+    assert code == 0, err
+    assert "train PairFeatures(8 pairs" in err
+    assert "validation PairFeatures(2 pairs" in err
+    assert CorrespondenceHead.from_pretrained(head).layout.readings == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("fit", "-r", "none.toml", "--out", "h"), "none.toml"),
+        (("fit", "-r", "", "--out", "h"), "--recipe is empty"),
+        (("fit", "-r", "gate-sqair", "--out", "h"), "nearest"),
+        (("fit", "-r", "a.toml", "--data", "nowhere", "--out", "h"), "nowhere: no such folder"),
+        (("fit", "-r", "a.toml", "--look", "oil", "--out", "h"), "look"),
+        (("fit", "-r", "a.toml", "--amalgamator", "median", "--out", "h"), "gate-pixel"),
+        (("fit", "-r", "a.toml", "--negatives", "all", "--out", "h"), "grid, points"),
+        (("test", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(command, recipes, monkeypatch, arguments, says):
+    monkeypatch.chdir(recipes)
+    code, _, err = command(*arguments, "-m", "twin:sd15")
+    assert code == 2
+    assert says in err.replace("\n", " ")
+    assert "Traceback" not in err
+    assert not (recipes / "h").exists()
