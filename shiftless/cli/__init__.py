@@ -1,0 +1,44 @@
+"""The command line: typer here, the work elsewhere; torch is imported only by the commands that need it."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import typer
+
+from shiftless.errors import BadInput
+
+app = typer.Typer(
+    name="shiftless",
+    help="Diffusion features without the content shift.\n\n"
+    "Read dense features from any Stable Diffusion model, match points between photos, and see what the noise "
+    "made the model invent. Start with: shiftless demo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line; bad input is one line and exit code 2."""
+    # each adds its commands to the app, in this order
+    for room in ("start", "read", "caption", "show", "bench", "lora", "correspond", "mini"):
+        import_module(f"shiftless.cli.{room}")
+    try:
+        app()
+    except BadInput as error:
+        say_error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say_error("stopped; what was written is whole, and the same command continues where it can")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe went away, which is its right
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def say_error(message: str) -> None:
+    """Print one plain line to stderr."""
+    typer.echo(typer.style("error: ", fg="red", bold=True, reset=True) + " ".join(message.split("\n")), err=True)
