@@ -91,7 +91,7 @@ def fit(
         if validation is not None:
             best.better(0, pck(head, validation))
             history.append({"step": 0, "loss": None, "pck": best.score})
-        optimiser = torch.optim.AdamW(learning, lr=lr, weight_decay=weight_decay) if learning else None
+        optimiser = torch.optim.AdamW(learning, lr=lr, weight_decay=weight_decay, fused=True) if learning else None
         losses: list[float] = []
         for step, part in enumerate(_shown(_batches(train, batch, steps, seed), steps, seed, progress), 1):
             assert optimiser is not None
@@ -128,10 +128,9 @@ def fit_seeds(
 def pck(head: CorrespondenceHead, pairs: PairFeatures, alpha: float = 0.1) -> float:
     """Return the head's pooled PCK on kept pairs, in [0, 1]: nearest neighbour at the size the model was fed."""
     right = total = 0
-    ready: dict[int, Any] = {}
     for pair in pairs.pairs:
-        a, b = (ready.setdefault(id(s), None) or head.apply_to(s.readings, s.attention, s.frame, s.name)
-                for s in (pair.source, pair.target))  # fmt: skip
+        sides = (pair.source, pair.target)
+        a, b = (head.apply_to(side.readings, side.attention, side.frame, side.name) for side in sides)
         found = match(a, b, pair.source_points).points
         right += int(hits(found, pair.target_points, pair.box or pair.target.frame.original, alpha).sum())
         total += len(found)
