@@ -18,8 +18,11 @@ from shiftless.errors import BadInput
 WEIGHTS = "pytorch_lora_weights.safetensors"
 PARTS = ("unet", "text_encoder")
 _PAIR = re.compile(r"(.+)\.lora_([AB])\.weight")
-_HALVES = ((".lora_up.weight", ".lora_down.weight"), (".lora.up.weight", ".lora.down.weight"))
-_HALVES += ((".lora_B.weight", ".lora_A.weight"),)
+_HALVES = (
+    (".lora_up.weight", ".lora_down.weight"),
+    (".lora.up.weight", ".lora.down.weight"),
+    (".lora_B.weight", ".lora_A.weight"),
+)
 _OTHER_KINDS = {
     "dora_scale": "DoRA",
     "lora_magnitude_vector": "DoRA",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def chosen(photos: Sequence[Photo], settings: Settings) -> tuple[list[Photo], li
     return drawn[held : held + settings.photos], drawn[:held]
 
 
-def written_captions(folder: str | Path, photos: Sequence[Photo], say: Callable[[str], None]) -> list[str]:
+def written_captions(folder: str | os.PathLike[str], photos: Sequence[Photo], say: Callable[[str], None]) -> list[str]:
     """Read FILE.txt beside or in place of a captioner, by the photo's name without its ending; "" where there is none.
 
     Raises BadInput if the folder holds captions of none of the photos.

@@ -46,17 +46,16 @@ class RunFolder:
             if not file.is_file():
                 raise BadInput(f"{self.path}: not the folder of a training run, so it is not emptied; move it away")
             shutil.rmtree(self.path)
-        if file.is_file():
+        if file.is_file() and (self.path / "state.pt").is_file():
             try:
                 began = json.loads(file.read_text(encoding="utf-8"))
             except ValueError:
-                raise BadInput(f"{file}: not the plan of a run; delete {self.path} or use --restart") from None
+                raise BadInput(f"{file}: not the plan of a run; use --restart, or delete {self.path}") from None
             other = [name for name in self.plan if began.get(name) != self.plan[name]]
             if other:
                 what = "the photos" if other[0] in ("learned", "held_out") else other[0]
                 raise BadInput(f"{self.path}: begun with other settings ({what}); use --restart to drop that run")
-        else:
-            write_whole(file, json.dumps(self.plan, indent=1).encode())
+        write_whole(file, json.dumps(self.plan, indent=1).encode())
         if not os.access(self.out.parent, os.W_OK):
             raise BadInput(f"{self.out}: cannot be written; give a path in a folder you may write to")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
@@ -99,8 +100,8 @@ def train(
     for message in skipped:
         report.say(f"left out: {message}")
     learn, held = chosen(opened, settings)
-    folder.begin(_plan(model, settings, learn, held, captions, captioner), restart=restart)
     sentences = _sentences(model, learn, captions, captioner, report, opened)
+    folder.begin(_plan(model, settings, learn, held, sentences), restart=restart)
     examples = examples_of(model, learn, sentences)
     judged = HeldOut(model, examples_of(model, held, [""] * len(held)), settings.read_at, settings.seed)
     report.say(f"{len(learn)} photos to learn from, {len(held)} held out; {sum(map(bool, sentences))} have captions")
@@ -118,13 +119,15 @@ def _models(model: Any, settings: Settings) -> dict[str, nn.Module]:
 
 
 def _plan(
-    model: Backbone, settings: Settings, learn: list[Photo], held: list[Photo], captions: Any, captioner: Any
+    model: Any, settings: Settings, learn: list[Photo], held: list[Photo], sentences: list[str]
 ) -> dict[str, Any]:
     """What a run may not change when it is continued, and what its file says of it; lengths may grow."""
+    ends = [model.unet.conv_in.weight, model.unet.conv_out.weight]  # enough to tell other weights of one name
+    weights = hashlib.blake2s(b"".join(w.detach().float().cpu().numpy().tobytes() for w in ends), digest_size=8)
     fixed = {k: v for k, v in vars(settings).items() if k not in ("epochs", "steps", "minutes", "checks")}
-    words = list(captions) if isinstance(captions, (list, tuple)) else None if captions is None else str(captions)
     digests = {"learned": [p.digest for p in learn], "held_out": [p.digest for p in held]}
-    return {"model": model.spec.name, "captions": words, "captioner": captioner, **fixed, **digests}
+    about = {"model": model.spec.name, "weights": weights.hexdigest(), "dtype": str(model.dtype).removeprefix("torch.")}
+    return {**about, **fixed, **digests, "captions": sentences}
 
 
 def _sentences(

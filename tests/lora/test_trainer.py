@@ -19,7 +19,9 @@ from shiftless.lora.shift import HeldOut
 from shiftless.lora.trainer import Silent, noisy_and_target
 from shiftless.noise import Schedule
 
-QUICK = Settings(rank=2, alpha=4, lr=3e-3, text_lr=1e-3, batch=2, epochs=None, steps=4, checks=2, repeats=1)
+QUICK = Settings(
+    rank=2, alpha=4, lr=3e-3, text_lr=1e-3, batch=2, read_at=(100, 300), epochs=None, steps=4, checks=2, repeats=1
+)
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def numbers(model):
 
 def test_a_run_learns_the_look_and_leaves_the_model_alone(model, photos, tmp_path):
     before, out = numbers(model), tmp_path / "look.safetensors"
-    settings = QUICK.but(steps=12, lr=1e-2, targets="all", batch=4)
+    settings = QUICK.but(steps=10, lr=1e-2, targets="all", batch=4)
     found = train(model, photos, out, settings, captions=["a stripe"] * 5)
     after = numbers(model)
     assert list(after) == list(before)
@@ -55,11 +57,11 @@ def test_a_run_learns_the_look_and_leaves_the_model_alone(model, photos, tmp_pat
     assert not any(p.requires_grad for p in model.unet.parameters())
     assert found.improved
     assert found.best.shift < 0.97
-    assert [check.step for check in found.curve] == [6, 12]
+    assert [check.step for check in found.curve] == [5, 10]
     about = json.loads(safe_open(out, "pt").metadata()["shiftless"])
     assert about["rank"] == 2
     assert about["model"] == "twin:sd15"
-    assert about["curve"][0]["step"] == 6
+    assert about["curve"][0]["step"] == 5
     held = HeldOut(model, examples(model, photos, settings), settings.read_at, settings.seed)
     plain = held.errors()
     with adapted(model.unet, model.text_encoder, [(str(out), 1.0)]):
@@ -113,9 +115,8 @@ class Stops(Silent):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_run_that_was_stopped_gives_what_an_unbroken_one_does(model, photos, tmp_path, accumulate):
-    settings = QUICK.but(accumulate=accumulate)
+def test_a_run_that_was_stopped_gives_what_an_unbroken_one_does(model, photos, tmp_path):
+    settings = QUICK.but(accumulate=2, batch=1)
     whole = train(model, photos, tmp_path / "whole.safetensors", settings, captioner=None)
     before = numbers(model)
     with pytest.raises(KeyboardInterrupt):
@@ -162,6 +163,34 @@ def test_photos_that_cannot_be_read_are_listed(model, photos, tmp_path):
     with pytest.raises(BadInput, match=r"1 different photos .*bad.png: not a picture"):
         train(model, [photos[0], photos[0], bad], tmp_path / "b.safetensors", QUICK, captioner=None)
     assert not (tmp_path / "b.run").exists()
+
+
+class Told(Silent):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+class Describes:
+    name, fingerprint = "stub", ""
+
+    def caption(self, photos):
+        return [f"a photo of {photo.hw[1]} stripes" for photo in photos]
+
+
+def test_captions_come_from_the_captioner(model, photos, tmp_path, monkeypatch):
+    told = Told()
+    train(model, photos, tmp_path / "a.safetensors", QUICK.but(steps=1), report=told)
+    assert any("no captioner, so photos are shown with the empty caption only" in line for line in told.lines)
+    with pytest.raises(BadInput, match="no such captioner"):
+        train(model, photos, tmp_path / "b.safetensors", QUICK, captioner="nobody")
+    monkeypatch.setattr(model, "captioner", lambda name: Describes())
+    train(model, photos, tmp_path / "c.safetensors", QUICK.but(steps=1), report=told)
+    assert "4 photos to learn from, 1 held out; 4 have captions" in told.lines
+    plan = json.loads((tmp_path / "c.run" / "plan.json").read_text())
+    assert set(plan["captions"]) <= {"a photo of 64 stripes", "a photo of 128 stripes"}
 
 
 def test_half_precision(photos, tmp_path):
