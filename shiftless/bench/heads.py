@@ -22,7 +22,7 @@ from shiftless.tasks.head import CorrespondenceHead
 from shiftless.tasks.pairfeatures import AnnotatedBuckets, PairFeatures
 
 SPLITS = ("train", "val", "test")
-HELD_BACK = 5  # of a folder without splits, every so manieth pair validates
+HELD_BACK = 5  # of a folder without splits, one pair in so many validates
 
 
 def annotated_pairs(data: str, split: str, n: int | None = None, look: str = "photo") -> list[PhotoPair]:
@@ -32,6 +32,9 @@ def annotated_pairs(data: str, split: str, n: int | None = None, look: str = "ph
     train, and all are "test".
 
     Raises BadInput naming what is wrong with the data, and for a split that is empty.
+
+    >>> annotated_pairs("mini", "train", 1)
+    [PhotoPair(train-000: train-000-a -> train-000-b, ... points, horse)]
     """
     if split not in SPLITS:
         raise BadInput(f"split={split!r}: must be one of {', '.join(SPLITS)}")

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from shiftless.amalgamate.layout import Layout
+from shiftless.bench.heads import annotated_pairs, evaluate_heads, keep, run, visits
+from shiftless.data.photopair import PhotoPair
+from shiftless.errors import BadInput
+from shiftless.features import Bucket, FeatureMaps
+from shiftless.image import Frame
+from shiftless.recipe import Recipe
+from shiftless.taps.names import Tap
+from shiftless.tasks.head import CorrespondenceHead
+
+SIZE = (64, 64)
+RECIPES = (Recipe(prompt="a {category}"), Recipe(seed=1))
+LAYOUT = Layout(2, (("up1", 8),))
+MODEL = SimpleNamespace(spec=SimpleNamespace(name="fake"))
+
+
+def pair(source: str, target: str, category: str = "cat") -> PhotoPair:
+    """Photo "s<n>" is one field moved n cells of 8 pixels to the right."""
+    points = np.array([[20.0, 20.0], [36.0, 44.0]])
+    moved = points + [8.0 * (int(target[1:]) - int(source[1:])), 0]
+    return PhotoPair(source, target, points, moved, SIZE, SIZE, (0, 0, 40, 40), category, f"{source}{target}")
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Read photos without a model; keeps which prompts and photos were asked for."""
+    log: dict[str, list[str]] = {}
+
+    def reader(model, recipes, batch):
+        def read(photos):
+            log.setdefault(recipes[0].prompt, []).extend(photos)
+            for photo in photos:
+                wide = F.interpolate(torch.randn(1, 8, 5, 6, generator=torch.manual_seed(0)), (8, 11), mode="bicubic")
+                grid = wide[..., 3 - int(photo[1:]) :][..., :8]
+                tap, frame = {"up1": Tap("up1", 8, 8, "")}, Frame(SIZE, SIZE)
+                yield Bucket(tuple(FeatureMaps({"up1": grid}, tap, frame, r, photo) for r in recipes))
+
+        return read
+
+    monkeypatch.setattr("shiftless.bench.heads.reader", reader)
+    return log
+
+
+PAIRS = [pair("s0", "s1"), pair("s1", "s2", "dog"), pair("s0", "s2")]
+
+
+def test_each_category_is_read_with_its_own_prompt_and_every_pair_comes_once(asked):
+    found = dict(visits(MODEL, PAIRS, RECIPES))
+    assert sorted(found) == [0, 1, 2]
+    assert asked == {"a cat": ["s0", "s1", "s2"], "a dog": ["s1", "s2"]}
+    assert found[1].source[0].recipe.prompt == "a dog"
+    assert found[1].source[1].recipe == RECIPES[1]
+    asked.clear()
+    list(visits(MODEL, PAIRS, RECIPES[1:]))
+    assert list(asked.values()) == [["s0", "s1", "s2"]]
+
+
+def test_heads_are_scored_on_what_was_read_once(asked):
+    heads = {"a": CorrespondenceHead(LAYOUT, "mean"), "b": CorrespondenceHead(LAYOUT, "gate")}
+    found = evaluate_heads(MODEL, PAIRS, heads, RECIPES[1:] * 2, refine="cell")
+    assert len(next(iter(asked.values()))) == 3
+    assert found["a"].img.tolist() == found["b"].img.tolist() == [2, 2, 2]  # equal readings: any weights find all
+    kept = keep(MODEL, PAIRS, RECIPES[1:] * 2, side=4)
+    assert (len(kept), kept.layout.side, kept[0].source.readings.shape) == (3, 4, (2, 8, 4, 4))
+
+
+def test_the_table_has_the_plain_mean_and_the_seeds_as_one(asked):
+    heads = [CorrespondenceHead(LAYOUT, recipes=RECIPES) for _ in range(2)]
+    table = run(MODEL, PAIRS, heads, refine="cell", progress=False)
+    assert table.value("GATE: 2 readings, mean of 2 seeds", "PCK@0.1 img") == 1
+    assert table.value("baseline: mean of 2 readings", "PCK@0.1 bbox") == 1
+    assert table.value("trivial", "PCK@0.1 bbox") == 0
+
+
+def test_heads_that_cannot_be_tested_together():
+    with pytest.raises(BadInput, match="without recipes"):
+        run(MODEL, PAIRS, [CorrespondenceHead(LAYOUT)])
+    with pytest.raises(BadInput, match="more than their seed"):
+        run(MODEL, PAIRS, [CorrespondenceHead(LAYOUT, conv=c, recipes=RECIPES) for c in (False, True)])
+
+
+def test_a_folder_gives_training_pairs_that_share_no_photo_with_validation(monkeypatch):
+    chain = [pair(f"s{i}", f"s{i + 1}") for i in range(10)]
+    monkeypatch.setattr("shiftless.bench.heads.read_pairs", lambda folder: chain)
+    train, val = annotated_pairs("x", "train"), annotated_pairs("x", "val")
+    assert [p.id for p in val] == ["s4s5", "s9s10"]
+    photos = [{photo for p in part for photo in (p.source, p.target)} for part in (train, val)]
+    assert photos[0] & photos[1] == set()
+    assert len(train) == 5
+    assert len(annotated_pairs("x", "test")) == 10
+    monkeypatch.setattr("shiftless.bench.heads.read_pairs", lambda folder: chain[:3])
+    with pytest.raises(BadInput, match="no pairs are left for 'val'"):
+        annotated_pairs("x", "val")
+    with pytest.raises(BadInput, match="train, val, test"):
+        annotated_pairs("mini", "all")
