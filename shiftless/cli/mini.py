@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,12 @@ mini = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(mini, name="mini", rich_help_panel="The embedded model")
+
+STAGES = {  # stage: file and function that train it, and what that function calls --from
+    "vae": ("vae", "train_vae", "start_from"),
+    "unet": ("unet", "train_unet", "start_from"),
+    "controlnet": ("control", "train_controlnet", "model"),
+}
 
 
 @mini.command()
@@ -41,7 +48,7 @@ def draw(
 
 @mini.command()
 def train(
-    stage: Annotated[str, typer.Option(help="vae first, then unet.")],
+    stage: Annotated[str, typer.Option(help="vae first, then unet, then controlnet.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; run again to continue it.")] = Path(
         "out/mini"
     ),
@@ -49,22 +56,18 @@ def train(
     images: Annotated[int | None, typer.Option(min=1, help="Stop after so many images; repeatable to the bit.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, data and noise.")] = 0,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if the folder holds a run.")] = False,
-    start_from: Annotated[Path | None, typer.Option("--from", help="Weights to begin with: a model folder.")] = None,
+    start_from: Annotated[
+        Path | None, typer.Option("--from", help="A model folder to begin with or to add to.")
+    ] = None,
 ) -> None:
     """Train one stage of the embedded model; checkpoints every few minutes, resumable."""
-    if stage not in ("vae", "unet"):
-        raise BadInput(f"--stage {stage!r}: must be vae or unet")
+    if stage not in STAGES:
+        raise BadInput(f"--stage {stage!r}: must be one of {', '.join(STAGES)}")
     if (minutes is None) == (images is None):
         raise BadInput("give either --minutes or --images, to say when training is done")
-    options = {"minutes": minutes, "images": images, "seed": seed, "resume": not restart, "start_from": start_from}
-    if stage == "vae":
-        from shiftless.mini.training.vae import train_vae
-
-        train_vae(out, **options)  # type: ignore[arg-type]
-    else:
-        from shiftless.mini.training.unet import train_unet
-
-        train_unet(out, **options)  # type: ignore[arg-type]
+    file, function, begin = STAGES[stage]
+    run = getattr(import_module(f"shiftless.mini.training.{file}"), function)
+    run(out, minutes=minutes, images=images, seed=seed, resume=not restart, **{begin: start_from})
     typer.echo(f"done; weights are in {out}")
 
 
@@ -75,14 +78,15 @@ def prove(
         "out/proof"
     ),
 ) -> None:
-    """Prove that the embedded model learned: PSNR, samples, the captions' effect, linear probes."""
+    """Prove that the embedded model learned: PSNR, samples, what captions and edges change, linear probes."""
     from shiftless.backbones.registry import MINI
     from shiftless.mini.training.proof import prove as prove_model
 
     report = prove_model(model or MINI, out)
     typer.echo(f"autoencoder: {report['psnr_db']:.1f} dB PSNR on {report['pictures']} unseen pictures")
-    for name, test in report["captions"]["tests"].items():
-        typer.echo(f"noise error, {name}: {test['difference']:+.5f} [{test['low']:+.5f}, {test['high']:+.5f}]")
+    for what, part in (("captions", "noise error"), ("control", "noise error by edges")):
+        for name, test in report.get(what, {"tests": {}})["tests"].items():
+            typer.echo(f"{part}, {name}: {test['difference']:+.5f} [{test['low']:+.5f}, {test['high']:+.5f}]")
     for name in ("kind", "facing"):
         found = report["probes"][name]
         typer.echo(f"linear probe, {name}: " + ", ".join(f"{what} {value}" for what, value in found.items()))

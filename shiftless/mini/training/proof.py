@@ -1,4 +1,4 @@
-"""Did it learn? Reconstruction, samples, the captions' effect, and what a linear probe reads from the features."""
+"""Did it learn? Reconstruction, samples, what captions and edges change, and what a linear probe reads."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline
 from torch import Tensor
 
+from shiftless.conditions.control import canny
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import difference
+from shiftless.mini.training.control import NAME
 from shiftless.mini.training.latents import encode, tokenize
 from shiftless.mini.training.pictures import UNSEEN_SEED, unseen
 from shiftless.mini.training.probe import probe_accuracy
-from shiftless.mini.training.vae import measure_psnr
+from shiftless.mini.training.vae import measure_psnr, to_tensor
 
 TIMESTEPS = (100, 200, 300, 400, 500, 600, 700)
+CONTROL_TIMESTEPS = (50, 100, 300, 500)
 PROBE_TIMESTEP = 100
 
 
@@ -36,8 +39,8 @@ def prove(
     """Measure a trained pipeline on pictures it has never seen, and write `proof.json` and `samples.png` to `out`.
 
     The numbers: the autoencoder's PSNR in dB; the noise-prediction error with the fine, the class and the empty
-    caption, with paired tests over pictures; the accuracy of linear probes for kind and facing. Raises `BadInput`
-    when the folder is no pipeline.
+    caption, with paired tests over pictures; the same with and without the Canny ControlNet, when the folder has one;
+    the accuracy of linear probes for kind and facing. Raises `BadInput` when the folder is no pipeline.
     """
     out = Path(out)
     if not (Path(model) / "model_index.json").exists():
@@ -47,6 +50,9 @@ def prove(
     out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"psnr_db": round(measure_psnr(pipe.vae, pictures), 2), "pictures": pictures}
     report["captions"] = caption_effect(pipe, pictures)
+    if (Path(model) / NAME).exists():
+        controlnet = ControlNetModel.from_pretrained(Path(model) / NAME, torch_dtype=torch.float32).eval()
+        report["control"] = control_effect(pipe, controlnet, pictures)
     if probes[0] and probes[1]:
         report["probes"] = probe(pipe, *probes)
     (out / "proof.json").write_text(json.dumps(report, indent=2) + "\n")
@@ -62,31 +68,78 @@ def caption_effect(pipe: Any, n: int, *, seed: int = 0) -> dict[str, Any]:
     For each picture the squared error is averaged over `TIMESTEPS`; two captions are compared by the paired t-test
     (its p-value by the normal law, fit for `n` of a hundred and more) and by a bootstrap over pictures.
     """
-    latents, about = _unseen_latents(pipe.vae, n, UNSEEN_SEED)
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    latents, about, _ = _unseen_latents(pipe.vae, n, UNSEEN_SEED)
     texts = {
         "fine": [one["captions"][2] for one in about],
         "class": [one["captions"][1] for one in about],
         "empty": [""] * n,
     }
-    errors = {name: np.zeros((n, len(TIMESTEPS))) for name in texts}
-    for name, captions in texts.items():
-        prompt = prompt_embeds(pipe, captions)
-        for column, t in enumerate(TIMESTEPS):
-            for i in range(0, n, 32):
-                rows = slice(i, i + 32)
-                noisy = pipe.scheduler.add_noise(latents[rows], noise[rows], torch.tensor([t]))
-                predicted = pipe.unet(noisy, t, prompt[rows]).sample
-                errors[name][rows, column] = (predicted - noise[rows]).square().mean((1, 2, 3)).numpy()
-    means = {
-        name: {"mean": float(e.mean()), **{f"t{t}": float(v) for t, v in zip(TIMESTEPS, e.mean(0))}}
-        for name, e in errors.items()
+    errors = {
+        name: noise_errors(pipe, latents, prompt_embeds(pipe, captions), TIMESTEPS, seed)
+        for name, captions in texts.items()
     }
     tests = {
         f"{a} < {b}": paired_test(errors[a].mean(1), errors[b].mean(1))
         for a, b in (("fine", "class"), ("class", "empty"), ("fine", "empty"))
     }
-    return {"noise_error": means, "tests": tests}
+    return {"noise_error": _means(errors, TIMESTEPS), "tests": tests}
+
+
+@torch.no_grad()
+def control_effect(pipe: Any, controlnet: ControlNetModel, n: int, *, seed: int = 0) -> dict[str, Any]:
+    """Compare the noise-prediction error with a picture's own edges, with another picture's, and without a ControlNet.
+
+    The prompt is empty; pictures, noise and timesteps are the same. Own edges must help, and another picture's must
+    not help as they do: otherwise the ControlNet learned something, but not to follow edges.
+    """
+    latents, _, images = _unseen_latents(pipe.vae, n, UNSEEN_SEED)
+    edges = canny(to_tensor(images))
+    prompt = prompt_embeds(pipe, [""]).expand(n, -1, -1)
+    errors = {
+        name: noise_errors(pipe, latents, prompt, CONTROL_TIMESTEPS, seed, controlnet, guides)
+        for name, guides in (("own", edges), ("other", edges.roll(1, 0)), ("none", None))
+    }
+    tests = {
+        f"{a} < {b}, t = {t}": paired_test(errors[a][:, column], errors[b][:, column])
+        for a, b in (("own", "none"), ("own", "other"))
+        for column, t in enumerate(CONTROL_TIMESTEPS)
+    }
+    return {"noise_error": _means(errors, CONTROL_TIMESTEPS), "tests": tests}
+
+
+@torch.no_grad()
+def noise_errors(
+    pipe: Any,
+    latents: Tensor,
+    prompt: Tensor,
+    timesteps: tuple[int, ...],
+    seed: int = 0,
+    controlnet: Any = None,
+    edges: Tensor | None = None,
+    *,
+    batch: int = 32,
+) -> np.ndarray:
+    """Measure the mean squared error of the predicted noise, N pictures x T timesteps, guided by edges if given."""
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    errors = np.zeros((len(latents), len(timesteps)))
+    for column, t in enumerate(timesteps):
+        for i in range(0, len(latents), batch):
+            rows = slice(i, i + batch)
+            noisy = pipe.scheduler.add_noise(latents[rows], noise[rows], torch.tensor([t]))
+            guides: dict[str, Any] = {}
+            if edges is not None:
+                down, mid = controlnet(noisy, t, prompt[rows], edges[rows], return_dict=False)
+                guides = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+            predicted = pipe.unet(noisy, t, prompt[rows], **guides).sample
+            errors[rows, column] = (predicted - noise[rows]).square().mean((1, 2, 3)).numpy()
+    return errors
+
+
+def _means(errors: dict[str, np.ndarray], timesteps: tuple[int, ...]) -> dict[str, dict[str, float]]:
+    return {
+        name: {"mean": float(e.mean()), **{f"t{t}": float(v) for t, v in zip(timesteps, e.mean(0))}}
+        for name, e in errors.items()
+    }
 
 
 def paired_test(smaller: np.ndarray, larger: np.ndarray) -> dict[str, float]:
@@ -117,7 +170,7 @@ def probe(pipe: Any, train: int, test: int) -> dict[str, Any]:
     """
     kept: list[Tensor] = []
     handle = pipe.unet.up_blocks[1].register_forward_hook(lambda _m, _i, output: kept.append(output))
-    latents, about = _unseen_latents(pipe.vae, train + test, UNSEEN_SEED + 100_000)
+    latents, about, _ = _unseen_latents(pipe.vae, train + test, UNSEEN_SEED + 100_000)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(1))
     empty = prompt_embeds(pipe, [""])
     features = []
@@ -165,7 +218,8 @@ def sample_sheet(pipe: Any, n: int, steps: int, guidance: float) -> Any:
 
 
 @torch.no_grad()
-def _unseen_latents(vae: AutoencoderKL, n: int, first: int) -> tuple[Tensor, list[dict[str, Any]]]:
+def _unseen_latents(vae: AutoencoderKL, n: int, first: int) -> tuple[Tensor, list[dict[str, Any]], np.ndarray]:
     pictures = list(unseen(n, first=first))
     images = np.stack([image for image, _ in pictures])
-    return torch.cat([encode(vae, images[i : i + 32]) for i in range(0, n, 32)]), [about for _, about in pictures]
+    latents = torch.cat([encode(vae, images[i : i + 32]) for i in range(0, n, 32)])
+    return latents, [about for _, about in pictures], images

@@ -1,0 +1,201 @@
+"""Stage 3: a ControlNet learns to keep the denoiser on a picture's edges; the denoiser itself stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from shiftless.backbones.quiet import quiet
+from shiftless.conditions.control import check_fit
+from shiftless.errors import BadInput
+from shiftless.mini.training.budget import Budget, Log
+from shiftless.mini.training.checkpoint import swap_folder
+from shiftless.mini.training.compiled import compiled
+from shiftless.mini.training.edges import EdgeMaps, draw_edges
+from shiftless.mini.training.latents import Latents, encode_pictures, fingerprint, tokenize
+from shiftless.mini.training.master import MasterAdamW
+from shiftless.mini.training.norm import use_kernel
+from shiftless.mini.training.pictures import PictureFolder, draw_pictures
+from shiftless.mini.training.run import Mean, Run
+from shiftless.mini.training.unet import NoiseLoss, PlainAttention, save_part
+
+NAME = "controlnet-canny"
+"""The ControlNet's folder, beside the parts of the pipeline that it is for."""
+SHARES = (0.50, 0.05, 0.15, 0.30)
+"""How often each grain of caption is shown: half are dropped (Zhang et al. 2023), so that edges must say it all."""
+LEVELS = ((0.0, 0.01, 0.80, 1.0), (0.0, 20.0, 420.0, 1000.0))
+"""Timesteps of a batch: 1% below 20, 79% in 20 .. 419, where features are read, 20% above, so that it draws as well."""
+
+
+class ControlLoss(NoiseLoss):
+    """The denoiser's training loss, with a ControlNet that adds what it knows of the edges."""
+
+    def __init__(self, controlnet: ControlNetModel, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+        super().__init__(unet, text_encoder)
+        self.controlnet = controlnet
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, prompt: Tensor, *guides: Tensor) -> Tensor:
+        """Predict the noise B 4 H W, guided by edges of 0 and 1: B 1 and the height and width of the pictures."""
+        edges = guides[0].to(noisy.dtype).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        down, mid = self.controlnet(noisy, timesteps, prompt, edges, return_dict=False)
+        predicted: Tensor = self.unet(
+            noisy, timesteps, prompt, down_block_additional_residuals=down, mid_block_additional_residual=mid
+        ).sample
+        return predicted
+
+
+def new_controlnet(unet: UNet2DConditionModel, stride: int, seed: int = 0) -> ControlNetModel:
+    """Build a ControlNet on a copy of the denoiser's encoder, for latents that are `stride` times smaller than edges.
+
+    The published start has zero convolutions behind the copy and one before it (Zhang et al. 2023). The ones behind
+    it alone leave the denoiser as it was; the one before it is random here, so that edges count from the first step.
+
+    >>> from shiftless.mini.training.architecture import new_unet
+    >>> net = new_controlnet(new_unet(block_out_channels=(32, 32, 32), attention_head_dim=2), stride=4)
+    >>> net.controlnet_cond_embedding(torch.ones(1, 3, 32, 32)).shape
+    torch.Size([1, 32, 8, 8])
+    """
+    torch.manual_seed(seed)
+    widths = tuple(16 * 2**i for i in range(stride.bit_length()))  # a halving between each two
+    net: ControlNetModel = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=widths)
+    for module in net.controlnet_cond_embedding.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+    return net
+
+
+@contextmanager
+def opened(net: ControlNetModel) -> Iterator[None]:
+    """Inside the `with`, the zero convolutions are random: behind zeros no gradient arrives, right or wrong."""
+    parameters = [*net.controlnet_down_blocks.parameters(), *net.controlnet_mid_block.parameters()]
+    kept = [p.detach().clone() for p in parameters]
+    with torch.no_grad():
+        for p in parameters:
+            p.normal_(std=0.05, generator=torch.Generator().manual_seed(0))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for p, was in zip(parameters, kept):
+                p.copy_(was)
+
+
+def train_controlnet(
+    out: str | Path,
+    *,
+    model: str | Path | None = None,
+    minutes: float | None = None,
+    images: int | None = None,
+    seed: int = 0,
+    resume: bool = True,
+    pictures: str | Path | None = None,
+    n_pictures: int = 30_000,
+    draw: bool = True,
+    start_from: str | Path | None = None,
+    batch: int = 32,
+    lr: float = 5e-4,
+    compile: bool = True,
+    checkpoint_minutes: float = 5.0,
+    latest: str | Path | None = None,
+) -> Path:
+    """Train a Canny ControlNet and write it to `out/controlnet-canny`; continues from `out/controlnet.pt`.
+
+    `model` is the pipeline's folder it is for: `out/mini` of the stage before, or else the embedded one. `start_from`
+    is a ControlNet's folder that is trained further. `latest` is a folder that gets the moving average at every
+    checkpoint. A run of `images` is a function of its seed; one of `minutes` also of the machine. Raises `BadInput`
+    without a length, or when a folder is not what it should be.
+    """
+    out = Path(out)
+    budget = Budget(minutes=minutes, images=images)
+    if model is None:
+        from shiftless.backbones.registry import MINI
+
+        model = out / "mini" if (out / "mini" / "model_index.json").exists() else MINI
+    with quiet():
+        coder, tokenizer, text_encoder, unet = _frozen(Path(model))
+    stride = 2 ** (len(coder.config.block_out_channels) - 1)
+    if start_from is None:
+        controlnet = new_controlnet(unet, stride, seed)
+    else:
+        controlnet = _existing(Path(start_from), unet, stride)
+    folder = Path(pictures) if pictures is not None else out / "pictures"
+    with Log("controlnet") as log:
+        if draw:
+            draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
+        drawn = PictureFolder(folder)
+        encoded = out / f"latents-{fingerprint(coder, tokenizer)}"
+        encode_pictures(coder, tokenizer, drawn, encoded, report=lambda a, b: log.say(f"{a} of {b} encoded"))
+        draw_edges(drawn, out / "edges", report=lambda a, b: log.say(f"edges of {a} of {b} drawn"))
+        data, edges, empty = Latents(encoded), EdgeMaps(out / "edges"), torch.from_numpy(tokenize(tokenizer, [""]))
+        if len(edges) != len(data):
+            raise BadInput(
+                f"{out / 'edges'}: {len(edges)} edge maps for the {len(data)} pictures of {encoded}; "
+                "delete both folders to have them made again"
+            )
+        network = ControlLoss(controlnet.train(), unet, text_encoder)
+        for part in (controlnet, unet):
+            part.to(memory_format=torch.channels_last)
+            part.set_attn_processor(PlainAttention())
+        with quiet():
+            for frozen in (unet, text_encoder):
+                frozen.requires_grad_(False).eval().to(torch.bfloat16)
+        if hasattr(text_encoder, "set_attn_implementation"):
+            text_encoder.set_attn_implementation("eager")
+        optimiser = MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.9995)
+        run = Run(out / "controlnet.pt", optimiser, budget, log, lr, checkpoint_minutes)
+        if resume:
+            run.restore()
+        if compile:
+            use_kernel(network)
+
+        def batch_of(number: int) -> tuple[Tensor, ...]:
+            shown = data.batch(batch, seed, number, empty, shares=SHARES, levels=LEVELS)
+            return *shown.values(), edges.batch(data.rows(batch, seed, number))
+
+        with opened(controlnet):
+            loss_of = compiled(network, [batch_of(0)] if compile else [], log.say)
+        mean = Mean()
+
+        def write(target: Path) -> None:
+            with optimiser.averaged():
+                swap_folder(target, lambda path: save_part(controlnet, path))
+
+        def step(number: int, _: float) -> tuple[Tensor, int, dict[str, float]]:
+            loss, plain = loss_of(*batch_of(number))
+            return loss, batch, {"mse": mean(float(plain))}
+
+        if latest is not None:
+            run.on_save = lambda: write(Path(latest))
+        log.say(
+            f"{sum(p.numel() for p in controlnet.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training"
+        )
+        run.go(step)
+        write(out / NAME)
+        log.say(f"written to {out / NAME}")
+    return out / NAME
+
+
+def _frozen(folder: Path) -> tuple[AutoencoderKL, CLIPTokenizer, CLIPTextModel, UNet2DConditionModel]:
+    if not (folder / "model_index.json").exists():
+        raise BadInput(f"{folder}: no model_index.json here; give the folder of a trained pipeline")
+    return (
+        AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32),
+        CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"),
+        CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", torch_dtype=torch.float32),
+        UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32),
+    )
+
+
+def _existing(folder: Path, unet: UNet2DConditionModel, stride: int) -> ControlNetModel:
+    if not (folder / "config.json").exists():
+        raise BadInput(f"{folder}: no ControlNet here; give the folder that holds its config.json")
+    net: ControlNetModel = ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32)
+    check_fit(net, unet, stride, str(folder))
+    return net
