@@ -67,7 +67,8 @@ def new_controlnet(unet: UNet2DConditionModel, stride: int, seed: int = 0) -> Co
     for module in net.controlnet_cond_embedding.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return net
 
 
