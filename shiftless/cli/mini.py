@@ -22,6 +22,7 @@ STAGES = {  # stage: file and function that train it, and what that function cal
     "vae": ("vae", "train_vae", "start_from"),
     "unet": ("unet", "train_unet", "start_from"),
     "controlnet": ("control", "train_controlnet", "model"),
+    "captioner": ("captioner", "train_captioner", "start_from"),
 }
 
 
@@ -48,7 +49,7 @@ def draw(
 
 @mini.command()
 def train(
-    stage: Annotated[str, typer.Option(help="vae first, then unet, then controlnet.")],
+    stage: Annotated[str, typer.Option(help="vae first, then unet, then controlnet; captioner at any time.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; run again to continue it.")] = Path(
         "out/mini"
     ),
@@ -78,7 +79,7 @@ def prove(
         "out/proof"
     ),
 ) -> None:
-    """Prove that the embedded model learned: PSNR, samples, what captions and edges change, linear probes."""
+    """Prove that the embedded model learned: PSNR, samples, what captions and edges change, probes, its captions."""
     from shiftless.backbones.registry import MINI
     from shiftless.mini.training.proof import prove as prove_model
 
@@ -90,4 +91,7 @@ def prove(
     for name in ("kind", "facing"):
         found = report["probes"][name]
         typer.echo(f"linear probe, {name}: " + ", ".join(f"{what} {value}" for what, value in found.items()))
+    shares = {name: share for name, share in report.get("captioner", {}).items() if isinstance(share, float)}
+    if shares:
+        typer.echo("captioner, share right: " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()))
     typer.echo(f"written: {out / 'proof.json'} and {out / 'samples.png'}")

@@ -192,3 +192,15 @@ def test_accuracy_is_of_pictures_and_captions_that_belong_together():
     assert found["pictures"] == 3
     assert found["exact"] == found["kind"] == 1.0
     assert len(found["examples"]) == 3
+
+
+def test_a_picture_without_words_counts_as_wrong():
+    class Shy:
+        name, fingerprint = "shy", ""
+
+        def caption(self, photos):
+            if any(int(photo.name.split()[-1]) % 2 for photo in photos):
+                raise BadInput("nothing to say")
+            return [draw(int(photo.name.split()[-1])).captions[2] for photo in photos]
+
+    assert caption_accuracy(Shy(), 4)["exact"] == 0.5

@@ -14,6 +14,7 @@ from shiftless.errors import BadInput
 from shiftless.mini.captions import vocabulary
 from shiftless.mini.training.architecture import new_text_encoder, new_unet, new_vae
 from shiftless.mini.training.budget import Budget, learning_rate
+from shiftless.mini.training.captioner import new_captioner, save_captioner
 from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
 from shiftless.mini.training.compiled import compiled
 from shiftless.mini.training.latents import SHARES, Latents, fingerprint, tokenize
@@ -152,10 +153,13 @@ def test_prove_measures_every_claim(tmp_path, tiny_vae, tokenizer):
 
     vae = AutoencoderKL.from_pretrained(tiny_vae)
     save_pipeline(tmp_path / "mini", vae, new_unet(**TINY_UNET), new_text_encoder(tokenizer), tokenizer)
+    tiny = {"depths": (1, 1, 1), "hidden_sizes": (8, 8, 8), "num_attention_heads": (1, 1, 1), "n_embd": 8, "n_head": 1}
+    save_captioner(tmp_path / "mini" / "captioner", new_captioner(tokenizer, **tiny), tokenizer)
     report = prove(tmp_path / "mini", tmp_path / "proof", pictures=4, samples=2, probes=(16, 8), steps=1)
     assert 0 < report["psnr_db"] < 40
     assert set(report["captions"]["tests"]) == {"fine < class", "class < empty", "fine < empty"}
     assert 0 <= report["probes"]["kind"]["features"] <= 1
+    assert report["captioner"]["exact"] == 0  # random weights
     assert (tmp_path / "proof" / "samples.png").stat().st_size > 1000
     with pytest.raises(BadInput, match=r"no model_index\.json"):
         prove(tmp_path, tmp_path / "proof")

@@ -12,9 +12,12 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline
 from torch import Tensor
 
+from shiftless.conditions.caption import load_captioner
 from shiftless.conditions.control import canny
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import difference
+from shiftless.mini.training.caption_proof import caption_accuracy
+from shiftless.mini.training.captioner import NAME as CAPTIONER
 from shiftless.mini.training.control import NAME
 from shiftless.mini.training.latents import encode, tokenize
 from shiftless.mini.training.pictures import UNSEEN_SEED, unseen
@@ -40,7 +43,8 @@ def prove(
 
     The numbers: the autoencoder's PSNR in dB; the noise-prediction error with the fine, the class and the empty
     caption, with paired tests over pictures; the same with and without the Canny ControlNet, when the folder has one;
-    the accuracy of linear probes for kind and facing. Raises `BadInput` when the folder is no pipeline.
+    the share of captions and facts that its captioner gets right, when it has one; the accuracy of linear probes for
+    kind and facing. Raises `BadInput` when the folder is no pipeline.
     """
     out = Path(out)
     if not (Path(model) / "model_index.json").exists():
@@ -53,6 +57,8 @@ def prove(
     if (Path(model) / NAME).exists():
         controlnet = ControlNetModel.from_pretrained(Path(model) / NAME, torch_dtype=torch.float32).eval()
         report["control"] = control_effect(pipe, controlnet, pictures)
+    if (Path(model) / CAPTIONER).exists():
+        report["captioner"] = caption_accuracy(load_captioner(Path(model) / CAPTIONER), pictures)
     if probes[0] and probes[1]:
         report["probes"] = probe(pipe, *probes)
     (out / "proof.json").write_text(json.dumps(report, indent=2) + "\n")
