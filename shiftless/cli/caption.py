@@ -49,7 +49,9 @@ def caption(
 
     targets = _targets(photos, out)
     model = load_captioner(captioner, device=choose_device(device))
-    console, failed, said = Console(stderr=True), [], {}
+    console = Console(stderr=True)
+    failed: list[str] = []
+    said: dict[str, str] = {}
     paths = list(targets)
     parts = [paths[i : i + 8] for i in range(0, len(paths), 8)]
     for part in track(parts, f"captioning {len(paths)} photos", console=console, transient=True):

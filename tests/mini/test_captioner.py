@@ -80,7 +80,7 @@ def test_an_interrupted_captioner_ends_where_an_uninterrupted_one_does(tmp_path,
 
 def test_it_learns_to_tell_two_pictures_apart(tokenizer):
     model = new_captioner(tokenizer, **TINY)
-    tokens = torch.from_numpy(caption_tokens(tokenizer, ["a red bus", "a white cat, facing left"])).long()
+    tokens = torch.from_numpy(caption_tokens(tokenizer, ["a red bus", "a white cat, facing left"], 12)).long()
     images = torch.stack([torch.full((32, 32, 3), v, dtype=torch.uint8) for v in (20, 230)])
     network, optimiser = CaptionLoss(model, tokenizer.eos_token_id), torch.optim.Adam(model.parameters(), 5e-3)
     for _ in range(120):
