@@ -1,0 +1,75 @@
+"""Depth maps for ControlNets: estimated by a transformers depth model that is on this machine."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from shiftless.errors import BadInput
+
+ESTIMATORS = ("Intel/dpt-large", "depth-anything/Depth-Anything-V2-Small-hf", "LiheYoung/depth-anything-small-hf")
+"""Hub ids that are tried, in this order, when SHIFTLESS_DEPTH does not name one; the first is the published one."""
+
+
+@torch.no_grad()
+def depth(pixels: torch.Tensor, estimator: str | None = None) -> torch.Tensor:
+    """Relative depth of B 3 H W in [-1, 1]: B 3 H W in [0, 1], near is bright, each image over its own range.
+
+    estimator  hub id or folder of a transformers depth model; by default $SHIFTLESS_DEPTH, or the first known one here
+
+    Raises BadInput, with the command that fetches one, if no depth model is on this machine.
+    """
+    wanted = estimator or os.environ.get("SHIFTLESS_DEPTH")
+    processor, model = _load(wanted)
+    mean, std = (torch.tensor(getattr(processor, name)).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
+    side = _side(processor)
+    fed = F.interpolate((pixels.float().cpu() + 1) / 2, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+    found = model(pixel_values=(fed - mean) / std).predicted_depth[:, None]
+    found = F.interpolate(found.float(), pixels.shape[-2:], mode="bicubic", align_corners=False)
+    low, high = found.amin((2, 3), keepdim=True), found.amax((2, 3), keepdim=True)
+    return ((found - low) / (high - low).clamp_min(1e-8)).expand(-1, 3, -1, -1).contiguous()
+
+
+def _side(processor: Any) -> int:
+    size = dict(processor.size)
+    return int(size.get("height") or size.get("shortest_edge") or 384)
+
+
+@cache
+def _load(wanted: str | None) -> tuple[Any, Any]:
+    from transformers import AutoModelForDepthEstimation
+
+    for name in (wanted,) if wanted else ESTIMATORS:
+        try:
+            options: dict[str, Any] = {"local_files_only": True}
+            processor = _processor(name)
+            model = AutoModelForDepthEstimation.from_pretrained(name, use_safetensors=True, **options)
+        except (OSError, ValueError):
+            continue
+        return processor, model.eval()
+    first = wanted or ESTIMATORS[0]
+    if wanted and Path(wanted).exists():
+        raise BadInput(f"{wanted}: not a depth model that can be loaded; give a transformers folder with safetensors")
+    raise BadInput(
+        f"control 'depth' needs a depth model, and none is on this machine; fetch one once with: hf download {first}"
+    )
+
+
+def _processor(name: str) -> Any:
+    """The image processor's settings alone: its own code may need packages that are not here."""
+    from types import SimpleNamespace
+
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    settings, _ = ImageProcessingMixin.get_image_processor_dict(name, local_files_only=True)
+    half = [0.5, 0.5, 0.5]
+    return SimpleNamespace(
+        size=settings.get("size") or {"height": 384},
+        image_mean=settings.get("image_mean") or half,
+        image_std=settings.get("image_std") or half,
+    )
