@@ -44,13 +44,20 @@ class Saved(nn.Module, PyTorchModelHubMixin, library_name="shiftless"):
         super().__init__()
         self.settings, self.recipes = settings, tuple(recipes)
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def save(self, path: str | os.PathLike[str], dtype: torch.dtype | None = None) -> Path:
+        """Write one safetensors file that `from_pretrained` opens; a `dtype` of 16 bits halves it."""
         from safetensors.torch import save
 
         recipes = [recipe.to_dict() for recipe in self.recipes]
         header = {"shiftless": self.kind, "settings": json.dumps(self.settings), "recipes": json.dumps(recipes)}
         state = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
-        write_whole(save_directory / WEIGHTS, save(state, metadata=header))
+        if dtype is not None:
+            state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+        return write_whole(path, save(state, metadata=header))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory / WEIGHTS)
+        recipes = [recipe.to_dict() for recipe in self.recipes]
         config = {"shiftless": self.kind, **self.settings, "recipes": recipes}  # for people; it is not read back
         write_whole(save_directory / CONFIG, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shiftless.backbones.base import Reading, Spec
-from shiftless.backbones.quiet import quiet
 from shiftless.backbones.unet_taps import unet_taps
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.control import Control, load_control, own_controls, residuals
 from shiftless.conditions.lora import adapted
 from shiftless.conditions.prompt import encode_with_clip
+from shiftless.conditions.quiet import quiet
 from shiftless.errors import BadInput
 from shiftless.noise import Schedule
 from shiftless.taps.hooks import tapped

@@ -10,7 +10,7 @@ import numpy as np
 
 from shiftless.backbones.base import Backbone
 from shiftless.bench.mini_pairs import mini_pairs
-from shiftless.bench.pairs import TRIVIAL, Scores, _gain, _visits, reader, same_place, score
+from shiftless.bench.pairs import TRIVIAL, Scores, gain, pair_visits, reader, same_place, score
 from shiftless.bench.table import Table, machine
 from shiftless.data.pairs import read_pairs
 from shiftless.data.photopair import PhotoPair, photo_key, spread
@@ -74,7 +74,7 @@ def visits(
     for category, rows in groups.items():
         filled = [recipe.but(prompt=recipe.prompt.replace("{category}", category)) for recipe in recipes]
         part = [pairs[i] for i in rows]
-        for index, a, b in _visits(part, reader(model, filled, batch), f"{title} {category}".strip(), progress):
+        for index, a, b in pair_visits(part, reader(model, filled, batch), f"{title} {category}".strip(), progress):
             pair = part[index]
             yield rows[index], AnnotatedBuckets(a, b, pair.source_points, pair.target_points, pair.target_box)
 
@@ -150,5 +150,5 @@ def run(
     rows = trivial.rows(TRIVIAL) + found["mean"].rows(f"baseline: mean of {k} readings")
     rows += ours.rows(f"{title}: {k} readings{seeds}")
     notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; 95% bootstrap intervals over pairs"]
-    notes.append(_gain(f"{title} - mean of its readings", ours, found["mean"]))
+    notes.append(gain(f"{title} - mean of its readings", ours, found["mean"]))
     return Table(name, model.spec.name, rows, machine(), notes)

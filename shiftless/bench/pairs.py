@@ -81,7 +81,7 @@ def evaluate(
     Raises BadInput if a photo is not of the size that its annotation says.
     """
     found: dict[str, list[Any]] = {name: [None] * len(pairs) for name in choices}
-    for index, a, b in _visits(pairs, read, title, progress):
+    for index, a, b in pair_visits(pairs, read, title, progress):
         for name, (k, taps) in choices.items():
             found[name][index] = match(a[k], b[k], pairs[index].source_points, taps=taps, refine=refine).points
     return {name: score(pairs, predicted, alpha) for name, predicted in found.items()}
@@ -105,13 +105,13 @@ def run_pairs(
     trivial = score(pairs, [same_place(pair) for pair in pairs], alpha)
     rows = [*trivial.rows(TRIVIAL)]
     notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; 95% bootstrap intervals over pairs"]
-    notes.append(_gain("baseline - trivial", ours, trivial))
+    notes.append(gain("baseline - trivial", ours, trivial))
     if controls:
         from shiftless.backbones.registry import untrained
 
         blank = by_prompt(untrained(model), pairs, recipe, batch, title="untrained", **options)
         rows += blank.rows(UNTRAINED)
-        notes.append(_gain("baseline - untrained", ours, blank))
+        notes.append(gain("baseline - untrained", ours, blank))
     rows += ours.rows(f"baseline: {describe(recipe)}")
     return Table(bench, model.spec.name, rows, machine(), notes)
 
@@ -156,12 +156,13 @@ def describe(recipe: Recipe) -> str:
     return f"t={recipe.timestep} {'+'.join(recipe.taps)}{extra}"
 
 
-def _gain(name: str, ours: Scores, theirs: Scores) -> str:
-    gain = difference(ours.bbox, theirs.bbox, ours.totals)
-    return f"{name}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] PCK@{ours.alpha:g} bbox, paired"
+def gain(name: str, ours: Scores, theirs: Scores) -> str:
+    """Say in a line what one method gains over another on the same pairs, with its interval."""
+    found = difference(ours.bbox, theirs.bbox, ours.totals)
+    return f"{name}: {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] PCK@{ours.alpha:g} bbox, paired"
 
 
-def _visits(
+def pair_visits(
     pairs: Sequence[PhotoPair], read: Reader, title: str, progress: bool
 ) -> Iterator[tuple[int, Bucket, Bucket]]:
     """Yield (pair's index, source's readings, target's readings) as soon as both photos are read."""

@@ -117,6 +117,45 @@ def spair(
     show(run(backbone, data, recipe, refine=refine, batch=batch, **chosen), json)
 
 
+@bench.command("mini-correspondence")
+def mini_correspondence(
+    model: Model = "mini",
+    quick: Annotated[bool, typer.Option("--quick", help="60 test pairs of each look in place of 360.")] = False,
+    look: Annotated[
+        list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more. Both of these by default.")
+    ] = None,
+    pairs: Count = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train the heads anew (about half an hour) in place of those shipped.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="With --train: how many seeds of each head.")] = 3,
+    heads: Annotated[
+        Path | None, typer.Option(help="With --train: a folder for the first seed's heads, as files.")
+    ] = None,
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """GATE's correspondence table in miniature: baseline, each technique, all amalgamated, on two looks.
+
+    Trained rows use the heads that lie in the model's folder; a row whose parts are missing is left out and named.
+    """
+    from shiftless.backbones.registry import load
+    from shiftless.bench.mini_correspondence import LOOKS, run
+
+    backbone = load(model, device=device, dtype=dtype)
+    looks = tuple(look or LOOKS)
+    trained: Any = None
+    if train:
+        from shiftless.bench.train_heads import train as train_heads
+
+        trained = train_heads(
+            backbone, heads, looks=looks, seeds=range(seeds), report=lambda line: typer.echo(line, err=True)
+        )
+    show(run(backbone, quick=quick, n=pairs, looks=looks, heads=trained, batch=batch), json)
+
+
 def show(table: Any, json: Path | None) -> None:
     """Print a table, and write it as JSON if asked to."""
     from rich.console import Console

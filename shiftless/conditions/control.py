@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 
+from shiftless.conditions.quiet import quiet
 from shiftless.errors import BadInput
 
 CANNY = (100, 200)
@@ -97,7 +98,8 @@ def load_control(
     kind, where = read_name(name, own)
     net = where() if callable(where) else _load(_folder(where), dtype)
     check_fit(net, unet, stride, name if callable(where) else str(where))
-    net = net.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
+    with quiet():
+        net = net.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
     return Control(name, net, MAPS[kind])
 
 
@@ -108,7 +110,8 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
         raise BadInput(f"{folder}: no .safetensors weights of a ControlNet here; save it again as safetensors")
     try:
         options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
-        return ControlNetModel.from_pretrained(folder, **options)
+        with quiet():
+            return ControlNetModel.from_pretrained(folder, **options)
     except Exception as error:  # the library raises many kinds; the user needs one line
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadInput(f"{folder}: not a ControlNet that can be loaded ({reason}); fetch or save it again") from error

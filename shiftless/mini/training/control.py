@@ -11,8 +11,8 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from shiftless.backbones.quiet import quiet
 from shiftless.conditions.control import check_fit
+from shiftless.conditions.quiet import quiet
 from shiftless.errors import BadInput
 from shiftless.mini.training.budget import Budget, Log
 from shiftless.mini.training.checkpoint import swap_folder

@@ -1,0 +1,191 @@
+"""bench mini-correspondence: GATE's table in miniature: every technique, every head, two test sets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from shiftless.amalgamate.layout import Layout
+from shiftless.backbones.base import Backbone
+from shiftless.bench.heads import mean_scores, visits
+from shiftless.bench.methods import DIFT_TIMESTEPS, METHODS, Method, readings_of
+from shiftless.bench.mini_pairs import mini_pairs
+from shiftless.bench.pairs import TRIVIAL, Scores, reader, same_place, score
+from shiftless.bench.pairs import evaluate as evaluate_pairs
+from shiftless.bench.table import Row, Table, machine
+from shiftless.data.photopair import PhotoPair
+from shiftless.errors import BadInput
+from shiftless.features import Bucket, FeatureMaps
+from shiftless.metrics.bootstrap import difference
+from shiftless.recipe import Recipe
+from shiftless.taps.names import select
+from shiftless.tasks.correspondence import match
+from shiftless.tasks.head import CorrespondenceHead
+from shiftless.tasks.pairfeatures import AnnotatedBuckets
+
+LOOKS = ("photo", "embroidery")
+QUICK = 60
+GAIN = "gain over baseline, bbox"
+Heads = Mapping[str, Sequence[CorrespondenceHead]]
+
+
+def run(
+    model: Backbone,
+    *,
+    quick: bool = False,
+    n: int | None = None,
+    looks: Sequence[str] = LOOKS,
+    heads: Heads | None = None,
+    batch: int = 16,
+    progress: bool = True,
+) -> Table:
+    """Score every method on the test pairs of each look; `heads` are trained ones, by default those shipped.
+
+    quick  60 pairs of each look in place of all 360; `n` sets another number
+
+    A row whose ControlNet, LoRA, captioner or head the model does not have is left out and named in the notes. Each
+    row's gain is over the baseline of its kind (features as they are, or with a trained output convolution), paired.
+    """
+    began = time.perf_counter()
+    heads = shipped_heads(model) if heads is None else heads
+    rows: list[Row] = []
+    notes: list[str] = []
+    for look in looks:
+        pairs = mini_pairs("test", n or (QUICK if quick else None), look)
+        best = dift_timestep(model, look, batch, progress)
+        recipes = present(model, readings_of(look, best))
+        methods = [m for m in METHODS if possible(m, recipes) and (not m.trained or m.name in heads)]
+        found = evaluate(model, pairs, methods, recipes, heads, batch=batch, title=look, progress=progress)
+        found[TRIVIAL] = score(pairs, [same_place(pair) for pair in pairs])
+        rows += rows_of(found, methods, "" if look == "photo" else f", {look}")
+        notes.append(f"{look}: {len(pairs)} pairs, DIFT read at t = {best}")
+        left = [m.name for m in METHODS if m not in methods]
+        if left:
+            notes.append(f"{look}: left out, as parts or heads are not at hand: {'; '.join(left)}")
+    seeds = {len(h) for h in heads.values()}
+    trained = f"trained rows: mean of {max(seeds)} training seeds; " if seeds else ""
+    notes.append(f"{trained}95% bootstrap intervals over pairs, gains paired")
+    notes.append(f"{time.perf_counter() - began:.0f} s")
+    return Table("mini-correspondence", model.spec.name, rows, machine(), notes)
+
+
+def rows_of(found: Mapping[str, Scores], methods: Sequence[Method], suffix: str) -> list[Row]:
+    """Return a method's rows: both thresholds, and its gain over the baseline that it is compared with."""
+    rows = []
+    for name, against in [(TRIVIAL, ""), *((m.name, m.against) for m in methods)]:
+        for row in found[name].rows(name):
+            if not row.metric.endswith("per image"):
+                rows.append(replace(row, metric=row.metric + suffix))
+        if against in found and against != name:
+            ours, theirs = found[name], found[against]
+            gain = difference(ours.bbox, theirs.bbox, ours.totals)
+            rows.append(Row(name, GAIN + suffix, gain.value, (gain.low, gain.high)))
+    return rows
+
+
+def evaluate(
+    model: Backbone,
+    pairs: Sequence[PhotoPair],
+    methods: Sequence[Method],
+    recipes: Mapping[str, Recipe],
+    heads: Heads,
+    **reading: Any,
+) -> dict[str, Scores]:
+    """Match every pair by every method; each photo is read once. Trained rows are means over their heads."""
+    keys = list(recipes)
+    predicted: dict[tuple[str, int], list[Any]] = {}
+    for index, pair in visits(model, pairs, list(recipes.values()), **reading):
+        for method in methods:
+            source, target = (bucket_of(method, b, keys) for b in (pair.source, pair.target))
+            for seed, apply in enumerate(appliers(method, heads, source)):
+                points = match(apply(source), apply(target), pair.source_points).points
+                predicted.setdefault((method.name, seed), [None] * len(pairs))[index] = points
+    return {
+        m.name: mean_scores([score(pairs, points) for (name, _), points in predicted.items() if name == m.name])
+        for m in methods
+    }
+
+
+def appliers(method: Method, heads: Heads, bucket: Bucket) -> list[Callable[[Bucket], FeatureMaps]]:
+    """Return what makes one map of a method's bucket: a head for each seed, a plain mean, or the reading itself."""
+    if method.trained:
+        return [head.apply for head in heads[method.name]]
+    if len(bucket) > 1:
+        return [CorrespondenceHead(Layout.of(bucket), "mean").apply]
+    return [lambda one: one[0]]
+
+
+def bucket_of(method: Method, bucket: Bucket, keys: Sequence[str]) -> Bucket:
+    """Return the readings of a bucket that a method takes, each with the taps that it takes of it."""
+    return Bucket(tuple(_reading(name, bucket, keys) for name in (*method.readings, *method.attention)))
+
+
+def _reading(name: str, bucket: Bucket, keys: Sequence[str]) -> FeatureMaps:
+    key, _, part = name.partition("/")
+    maps: FeatureMaps = bucket[keys.index(key)]
+    chosen = [tap for tap in maps if (".map." in tap) == (part == "maps")]
+    return replace(maps, maps={tap: maps[tap] for tap in chosen}, taps={tap: maps.taps[tap] for tap in chosen})
+
+
+def present(model: Backbone, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """Return the recipes whose ControlNet, LoRAs, captioner and taps the model has."""
+    loras = set(getattr(model, "loras", list)())
+
+    def there(recipe: Recipe) -> bool:
+        try:
+            for name in recipe.control:
+                model.control(name)  # type: ignore[attr-defined]  # a family that has none is caught below
+            if recipe.prompt == "auto":
+                model.captioner(recipe.captioner)  # type: ignore[attr-defined]
+            select(recipe.taps, model.taps, model.spec.name)
+        except (BadInput, AttributeError):
+            return False
+        return set(recipe.lora) <= loras
+
+    return {key: recipe for key, recipe in recipes.items() if there(recipe)}
+
+
+def possible(method: Method, recipes: Mapping[str, Recipe]) -> bool:
+    """Whether every reading of a method is there."""
+    return all(name.partition("/")[0] in recipes for name in (*method.readings, *method.attention))
+
+
+def dift_timestep(model: Backbone, look: str, batch: int = 16, progress: bool = False) -> int:
+    """Return the timestep at which DIFT's one block matches best on 60 validation pairs (one noise draw each)."""
+    pairs = mini_pairs("val", QUICK, look)
+    base = readings_of(look)["dift"].but(ensemble=1)
+    read = reader(model, [base.but(timestep=t) for t in DIFT_TIMESTEPS], batch)
+    choices = {str(t): (k, None) for k, t in enumerate(DIFT_TIMESTEPS)}
+    found = evaluate_pairs(pairs, read, choices, title=f"DIFT's timestep, {look}", progress=progress)
+    return max(DIFT_TIMESTEPS, key=lambda t: int(found[str(t)].bbox.sum()))
+
+
+def shipped_heads(model: Backbone) -> dict[str, list[CorrespondenceHead]]:
+    """Open the heads in the model folder's `heads/`: method -> one head a training seed."""
+    home = getattr(model, "home", None)
+    found: dict[str, list[CorrespondenceHead]] = {}
+    for method in METHODS:
+        paths = sorted(Path(home, "heads").glob(f"{slug(method.name)}.*.safetensors")) if home else []
+        if method.trained and paths:
+            found[method.name] = [CorrespondenceHead.from_pretrained(path) for path in paths]
+    return found
+
+
+def slug(name: str) -> str:
+    """Turn a method's name into a file's.
+
+    >>> slug("+ LoRA + output convolution")
+    'lora-output-convolution'
+    """
+    return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def gathered(method: Method, rows: Sequence[AnnotatedBuckets], keys: Sequence[str]) -> list[AnnotatedBuckets]:
+    """Return pairs with what a method takes of their buckets."""
+    return [
+        row._replace(source=bucket_of(method, row.source, keys), target=bucket_of(method, row.target, keys))
+        for row in rows
+    ]

@@ -1,0 +1,102 @@
+"""Training of the correspondence table's heads: every trained row, on the same pairs, with the same budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shiftless.backbones.base import Backbone
+from shiftless.bench.heads import visits
+from shiftless.bench.methods import METHODS, Method, readings_of
+from shiftless.bench.mini_correspondence import LOOKS, gathered, possible, present, slug
+from shiftless.bench.mini_pairs import mini_pairs
+from shiftless.tasks.fit import Fitted, fit
+from shiftless.tasks.head import CorrespondenceHead
+from shiftless.tasks.pairfeatures import AnnotatedBuckets, PairFeatures
+
+PAIRS = {"train": 120, "val": 40}
+"""Pairs of each look."""
+STEPS = 720
+SIDE = 16
+OPTIONS: dict[str, dict[str, Any]] = {"hyper": {"width": 128}}
+
+
+def train(
+    model: Backbone,
+    out: Path | None = None,
+    *,
+    looks: Sequence[str] = LOOKS,
+    seeds: Sequence[int] = (0, 1, 2),
+    kept: int = 1,
+    pairs: dict[str, int] | None = None,
+    steps: int = STEPS,
+    batch: int = 16,
+    progress: bool = True,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, list[CorrespondenceHead]]:
+    """Train every head of the table and return them: method -> one a seed.
+
+    out    a folder for the first `kept` of each, as float16 files
+    pairs  how many of each look train and validate
+    steps  of one pair each, the same for every row; the step that is best on the validation pairs is kept
+
+    Heads are trained on the pairs of all looks together, read once; test pairs are never seen.
+    """
+    pairs = pairs or PAIRS
+    common = [set(present(model, readings_of(look))) for look in looks]
+    keys = [key for key in readings_of(looks[0]) if all(key in there for there in common)]
+    methods = [m for m in METHODS if m.trained and possible(m, dict.fromkeys(keys))]  # type: ignore[arg-type]
+    used = {name.partition("/")[0] for m in methods for name in (*m.readings, *m.attention)}
+    keys = [key for key in keys if key in used]
+    kept_pairs = {split: _read(model, split, n, looks, keys, batch, progress) for split, n in pairs.items()}
+    found: dict[str, list[CorrespondenceHead]] = {}
+    for method in methods:
+        began = time.perf_counter()
+        fitted = _fit(method, kept_pairs, keys, looks[0], seeds, steps, progress)
+        found[method.name] = [one.head for one in fitted]
+        scores = ", ".join(f"{max(row['pck'] for row in one.history):.3f} at step {one.best}" for one in fitted)
+        report(f"{method.name}: validation PCK {scores}; {time.perf_counter() - began:.0f} s")
+        for one in fitted[:kept] if out is not None else []:
+            assert out is not None
+            one.head.save(out / f"{slug(method.name)}.{one.seed}.safetensors", torch.float16)
+    return found
+
+
+def _read(
+    model: Backbone, split: str, n: int, looks: Sequence[str], keys: Sequence[str], batch: int, progress: bool
+) -> list[AnnotatedBuckets]:
+    rows = []
+    for look in looks:
+        recipes = readings_of(look)
+        chosen = [recipes[key] for key in keys]
+        title = f"{split}, {look}"
+        found = visits(model, mini_pairs(split, n, look), chosen, batch=batch, title=title, progress=progress)
+        rows += [pair for _, pair in found]
+    return rows
+
+
+def _fit(
+    method: Method,
+    rows: dict[str, list[AnnotatedBuckets]],
+    keys: Sequence[str],
+    look: str,
+    seeds: Sequence[int],
+    steps: int,
+    progress: bool,
+) -> list[Fitted]:
+    joined = len(method.attention)
+    train_pairs = PairFeatures.gather(gathered(method, rows["train"], keys), attention=joined, side=SIDE)
+    val_pairs = PairFeatures.gather(gathered(method, rows["val"], keys), layout=train_pairs.layout)
+    recipes = [readings_of(look)[name.partition("/")[0]] for name in (*method.readings, *method.attention)]
+    amalgamator = method.head or "mean"
+    options = OPTIONS.get(amalgamator, {})
+    settings: dict[str, Any] = {"amalgamator": amalgamator, "conv": method.conv, "options": options}
+    every = max(1, steps // 4)
+    return [
+        fit(train_pairs, val_pairs, recipes=recipes, seed=seed, steps=steps, every=every, progress=progress, **settings)
+        for seed in seeds
+    ]
