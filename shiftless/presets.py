@@ -10,6 +10,7 @@ from shiftless.recipe import Recipe
 
 _GDF = {"fit": "squash", "latent": "sample", "scheduler": "pndm-reference"}
 _LEGACY = ("up0", "up1", "up2", "up3.attn2")
+_DECODER = tuple(f"up{b}.res{r}" for b in range(4) for r in range(3))
 _PRACTICAL = ("up1.attn1.block0.cross.q", "up1.res2", "up2.attn1.block0.cross.q", "up3.attn0.block0.self.k")
 _MAPS = ("up.cross.map.s32", "up.cross.map.s16")
 _SPAIR = (
@@ -51,6 +52,20 @@ def _seeds(name: str, source: str, prompt: str, seeds: int, **fields: object) ->
 
 
 _GATE = "GATE, NeurIPS 2024"
+_OWN = "its LoRAs are trained by you: shiftless lora train"
+_CANNY = {"control": ("canny",), "start": 60}
+_HYPER = "Diffusion hyperfeatures, NeurIPS 2023"
+
+
+def _bucket(name: str, source: str, *readings: dict[str, object]) -> Preset:
+    """A bucket of readings at GATE's settings, labelled by what steers them."""
+    return Preset(name, "sd15", tuple(Recipe.from_dict({**_GDF, "taps": _LEGACY, **one}) for one in readings), source)
+
+
+def _lora(task: str, which: str) -> dict[str, object]:
+    return {"lora": (f"gate-{task}-{which}.safetensors",)}
+
+
 _TABLE = (
     _one("dift-spair", "sd21", "DIFT, NeurIPS 2023, section 4: 768 px, mean of 8 noise draws", timestep=261,
          taps=("up1",), prompt="a photo of a {category}", ensemble=8, fit="squash", latent="sample"),
@@ -66,6 +81,43 @@ _TABLE = (
          taps=_MAPS, **_GDF),
     _one("gate-horse21-prompt", "sd15", f"{_GATE}: Horse-21's prompt", prompt=_HORSE, taps=_LEGACY, **_GDF),
     _one("gate-bedroom28-prompt", "sd15", f"{_GATE}: Bedroom-28's prompt", prompt=_BEDROOM, taps=_LEGACY, **_GDF),
+    _bucket(
+        "gate-spair", f"{_GATE}: the bucket of SPair-71k, its attention reading last; {_OWN}",
+        *({"label": f"prompt {seed}", "prompt": _SPAIR, "seed": seed} for seed in (0, 1)),
+        *({"label": f"lora {one}", "prompt": "a photo", **_lora("spair", one)} for one in "ab"),
+        *({"label": f"control {seed}", "prompt": "a photo", "seed": seed, **_CANNY} for seed in (0, 1)),
+        {"label": "attention", "prompt": _SPAIR, "taps": _MAPS, **_CANNY, **_lora("spair", "a")},
+    ),
+    _bucket(
+        "gate-horse21", f"{_GATE}: the bucket of Horse-21, without its DDPM features; {_OWN}",
+        {"label": "prompt", "prompt": _HORSE},
+        {"label": "control", "prompt": "a horse", **_CANNY},
+        *({"label": f"lora {one}", "prompt": "a horse", **_lora("horse21", one)} for one in "ab"),
+    ),
+    _bucket(
+        "gate-bedroom28", f"{_GATE}: the bucket of Bedroom-28; {_OWN}",
+        {"label": "prompt", "prompt": _BEDROOM},
+        {"label": "control", "prompt": "a photo", **_CANNY},
+        {"label": "lora", "prompt": "a photo", **_lora("bedroom28", "a")},
+    ),
+    *(
+        _bucket(
+            f"gate-{task}", f"{_GATE}: the bucket of {title}; {_OWN}",
+            {"label": "plain", "prompt": prompt},
+            *({"label": f"lora {one} + control", "prompt": prompt, **_CANNY, **_lora(task, one)} for one in "ab"),
+        )
+        for task, title, prompt in (("ade20k", "ADE20K", _ADE20K), ("cityscapes", "Cityscapes", _CITYSCAPES))
+    ),
+    Preset(
+        "hyperfeatures", "sd15",
+        tuple(
+            Recipe(timestep=t, taps=_DECODER, noise="invert", steps=t // 20 or None, fit="squash", label=f"t={t}")
+            for t in (*range(0, 1000, 100), 980)
+        ),
+        f"{_HYPER}: every decoder layer along a DDIM inversion of 50 steps, 11 of them kept",
+    ),
+    _one("hyperfeatures-onestep", "sd15", f"{_HYPER}: every decoder layer at one noise level", timestep=1,
+         taps=_DECODER, fit="squash"),
     _one("gate-ade20k-plain", "sd15", f"{_GATE}: ADE20K's plain reading", prompt=_ADE20K, taps=_LEGACY, **_GDF),
     _one("gate-cityscapes-plain", "sd15", f"{_GATE}: Cityscapes' plain reading", prompt=_CITYSCAPES, taps=_LEGACY,
          **_GDF),

@@ -18,6 +18,7 @@ _TUPLES = ("taps", "control", "control_scale", "lora", "lora_scale")
 _EXAMPLE = {"control": "canny", "lora": "horses.safetensors"}
 LATENTS = ("mean", "sample")
 FITS = ("aspect", "squash")
+NOISES = ("draw", "invert")
 SCHEDULERS = ("plain", "pndm-reference")
 HELP = {  # one line a field: what the command line says of its flag
     "timestep": "How much noise is added before reading, 0 to 999; larger is noisier.",
@@ -29,7 +30,8 @@ HELP = {  # one line a field: what the command line says of its flag
     "lora": "LoRA files, comma-separated; the model is as before afterwards.",
     "lora_scale": "How strongly LoRAs act: one number for all, or one each, comma-separated.",
     "start": "Add the noise of this larger timestep, and denoise from there down to the timestep that is read.",
-    "steps": "In how many steps to denoise from start; by default one a timestep.",
+    "steps": "In how many steps to denoise from start, or to invert; by default one a timestep.",
+    "noise": f"How noise is added: {' or '.join(NOISES)} (DDIM inversion: what the model itself says was there).",
     "seed": "Seed of the noise.",
     "ensemble": "How many noise draws are averaged; the image is encoded once.",
     "size": "Longer side in pixels that the model sees; by default the model's own.",
@@ -54,6 +56,7 @@ class Recipe:
     control_scale, lora_scale  their strengths: one for all, or one each
     start     None, or a larger timestep: its noise is added, and steered denoising leads down to `timestep`
     steps     in how many steps, from start - timestep down to 1; None is one a timestep, as published
+    noise     "draw" it from the seed, or "invert": walk up from the clean latent by the model's own predictions
     seed      of the noise; the noise of an image depends on (seed, image content, ensemble index) only
     ensemble  how many noise draws are averaged; the image is encoded once
     size      longer side in pixels that the model sees; None is the model's own
@@ -81,6 +84,7 @@ class Recipe:
     lora_scale: tuple[float, ...] = (1.0,)
     start: int | None = None
     steps: int | None = None
+    noise: str = "draw"
     seed: int = 0
     ensemble: int = 1
     size: int | None = None
@@ -117,10 +121,13 @@ class Recipe:
             if self.start == self.timestep:  # the same reading has one key
                 object.__setattr__(self, "start", None)
         if self.steps is not None:
-            span = 0 if self.start is None else self.start - self.timestep
+            span = self.timestep if self.noise == "invert" else (self.start or self.timestep) - self.timestep
             if span < 1 or self.scheduler != "plain":
                 raise BadInput(f"steps={self.steps}: needs a start above the timestep, and the plain scheduler")
             _whole("steps", self.steps, 1, span, "steps between start and timestep")
+        _one_of("noise", self.noise, NOISES)
+        if self.noise == "invert" and (self.start is not None or self.ensemble > 1 or self.scheduler != "plain"):
+            raise BadInput("noise='invert': takes no start, no ensemble and the plain scheduler; it draws no noise")
         _one_of("fit", self.fit, FITS)
         _one_of("latent", self.latent, LATENTS)
         _one_of("scheduler", self.scheduler, SCHEDULERS)

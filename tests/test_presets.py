@@ -33,3 +33,19 @@ def test_defaults_are_legal_and_mistakes_are_helped():
         assert select(default_recipe(name).taps, taps(name), name)
     with pytest.raises(BadInput, match="dift-spair"):
         preset("dift-spare")
+
+
+def test_the_buckets_are_as_published():
+    spair = preset("gate-spair").recipes
+    assert len(spair) == 7
+    assert [r.seed for r in spair[:2]] == [0, 1]
+    assert all("aeroplane" in r.prompt for r in spair[:2])
+    assert [len(r.lora) for r in spair] == [0, 0, 1, 1, 0, 0, 1]
+    assert [(r.control, r.start, r.timestep) for r in spair[4:]] == [(("canny",), 60, 50)] * 3
+    assert spair[-1].taps == ("up.cross.map.s32", "up.cross.map.s16")
+    sizes = {"gate-horse21": 4, "gate-bedroom28": 3, "gate-ade20k": 3, "gate-cityscapes": 3}
+    assert {name: len(preset(name).recipes) for name in sizes} == sizes
+    assert all(r.control and r.lora for r in preset("gate-cityscapes").recipes[1:])
+    hyper = preset("hyperfeatures").recipes
+    assert len(hyper) == 11
+    assert {r.timestep / r.steps for r in hyper if r.steps} == {20}

@@ -47,6 +47,27 @@ def walk(
 
 
 @torch.no_grad()
+def invert(
+    model: Backbone, latent: torch.Tensor, first: int, timestep: int, steps: int, condition: Condition
+) -> torch.Tensor:
+    """Walk a latent B c h w up from timestep `first` to a noisier one by the model's own predictions; float32.
+
+    The same stride as in `walk`, the other way (DDIM inversion, Song et al. 2021, section 4.3): the noise that
+    comes in is what the model sees in the image, so that no draw decides what it hides. `first` is 0 for a clean
+    latent.
+    """
+    latent = latent.float()
+    path = timesteps_between(timestep, first, steps)[::-1]
+    for now, then in pairwise(path):
+        prediction = model.denoise(latent, now, condition).prediction
+        assert prediction is not None
+        prediction = prediction.float()
+        clean = model.schedule.clean(latent, prediction, now)
+        latent = model.schedule.add(clean, model.schedule.as_epsilon(latent, prediction, now), then)
+    return latent
+
+
+@torch.no_grad()
 def reference_walk(
     model: Backbone, latent: torch.Tensor, start: int, timestep: int, condition: Condition
 ) -> torch.Tensor:

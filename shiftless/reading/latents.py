@@ -41,12 +41,15 @@ class Latents:
                 pixels = self._pixels(key[0], fed)
                 self._draws[key] = self.model.encode_image(pixels, latent="sample", noise=torch.cat(noise)).float()
 
+    def clean(self, one: Pass) -> torch.Tensor:
+        """The clean latent of a pass, 1 c h w float32."""
+        if one.recipe.latent == "mean":
+            return self._means[one.photo, one.fed]
+        return self._draws[one.photo, one.fed, one.recipe.seed][one.member : one.member + 1]
+
     def noisy(self, one: Pass, timestep: int) -> torch.Tensor:
         """The latent of a pass with its own noise of `timestep` added, 1 c h w float32."""
-        if one.recipe.latent == "mean":
-            clean = self._means[one.photo, one.fed]
-        else:
-            clean = self._draws[one.photo, one.fed, one.recipe.seed][one.member : one.member + 1]
+        clean = self.clean(one)
         if not self.model.spec.takes_noise:
             return clean
         noise = self._noise(one.photo, one.recipe.seed, one.member, tuple(clean.shape[1:]), "diffusion")

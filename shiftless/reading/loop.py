@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from shiftless.backbones.base import Backbone, steerable
 from shiftless.backbones.memory import kept_memory
-from shiftless.backbones.walk import reference_walk, walk
+from shiftless.backbones.walk import invert, reference_walk, walk
 from shiftless.conditions.condition import Condition, Steer, join
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
@@ -24,6 +25,7 @@ from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap, select
 
 Wanted = dict[Pass, list[int]]  # a pass -> which of the K recipes read from it
+Risen = dict[tuple[Pass, float], tuple[int, torch.Tensor]]  # a walk up and its stride -> how far it came, and there
 
 
 def extract(
@@ -170,16 +172,17 @@ def _run(
         r = one.recipe
         taps = union(wanted[k] for k in readers)
         length = 0 if (embeds := texts[one.prompt].embeds) is None else embeds.shape[1]
-        key = (one.fed, r.timestep, r.start, r.steps, r.scheduler, controls_of(r), length, taps)
+        key = (one.fed, r.timestep, r.start, r.steps, r.noise, r.scheduler, controls_of(r), length, taps)
         groups.setdefault(key, []).append(one)
-    for (*_, taps), group in groups.items():
+    risen: Risen = {}
+    for (*_, taps), group in sorted(groups.items(), key=lambda item: item[0][1]):
         with kept_memory(model.device):  # apart from the denoiser's, whose tensors have other sizes
             latents.encode(group)
         for first in range(0, len(group), batch):
             rows = group[first : first + batch]
             condition = join([_steered(latents, one, texts[one.prompt]) for one in rows])
             with kept_memory(model.device):
-                noisy, timestep = _brought_to(model, latents, rows, condition)
+                noisy, timestep = _brought_to(model, latents, rows, condition, risen)
                 maps = model.denoise(noisy, timestep, condition, taps).maps
             yield rows, condition, maps
 
@@ -190,10 +193,12 @@ def _steered(latents: Latents, one: Pass, text: Condition) -> Condition:
 
 
 def _brought_to(
-    model: Backbone, latents: Latents, rows: Sequence[Pass], condition: Condition
+    model: Backbone, latents: Latents, rows: Sequence[Pass], condition: Condition, risen: Risen
 ) -> tuple[torch.Tensor, int]:
     """The noisy latents B c h w that are read, and the timestep that they are read at."""
     recipe = rows[0].recipe
+    if recipe.noise == "invert":
+        return _inverted(model, latents, rows, condition, risen), recipe.timestep
     reference = recipe.scheduler == "pndm-reference"
     first = recipe.timestep if recipe.start is None else recipe.start
     first = reference_timestep(first) if reference else first
@@ -203,6 +208,25 @@ def _brought_to(
     if reference:
         return reference_walk(model, noisy, recipe.start, recipe.timestep, condition), recipe.timestep
     return walk(model, noisy, recipe.start, recipe.timestep, recipe.steps, condition), recipe.timestep
+
+
+def _inverted(
+    model: Backbone, latents: Latents, rows: Sequence[Pass], condition: Condition, risen: Risen
+) -> torch.Tensor:
+    """Latents walked up to their timestep, from where an earlier reading of the same walk left them."""
+    timestep = rows[0].recipe.timestep
+    if timestep == 0:
+        return torch.cat([latents.clean(one) for one in rows])
+    steps = rows[0].recipe.steps or timestep
+    keys = [(replace(one, recipe=one.recipe.but(timestep=1, steps=None)), timestep / steps) for one in rows]
+    begun = [risen.get(key, (0, latents.clean(one))) for key, one in zip(keys, rows)]
+    first = begun[0][0] if len({t for t, _ in begun}) == 1 else 0
+    if first % (timestep / steps):
+        first = 0
+    at = torch.cat([latent if first else latents.clean(one) for (_, latent), one in zip(begun, rows)])
+    found = invert(model, at, first, timestep, round((timestep - first) * steps / timestep), condition)
+    risen |= {key: (timestep, found[i : i + 1]) for i, key in enumerate(keys)}
+    return found
 
 
 def _add(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import shiftless
 from shiftless.backbones.base import Reading
-from shiftless.backbones.walk import timesteps_between, walk
+from shiftless.backbones.walk import invert, timesteps_between, walk
 from shiftless.noise import Schedule
 
 
@@ -61,3 +61,12 @@ def test_the_walk_is_that_of_diffusers_ddim():
     for t in range(104, 100, -1):
         latent = scheduler.step(model.denoise(latent, t, condition).prediction, t, latent).prev_sample
     torch.testing.assert_close(arrived, latent, atol=1e-5, rtol=1e-5)
+
+
+def test_a_walk_down_takes_an_inversion_back():
+    clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.manual_seed(2))
+    model = Knowing(clean, noise, "epsilon")
+    low, high = (model.schedule.add(clean, noise, t) for t in (40, 200))
+    torch.testing.assert_close(invert(model, low, 40, 200, 8, None), high, atol=1e-4, rtol=1e-4)
+    assert model.seen == list(range(40, 200, 20))
+    torch.testing.assert_close(walk(model, high, 200, 40, 8, None), low, atol=1e-4, rtol=1e-4)
