@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shiftless.errors import BadInput
@@ -57,7 +58,7 @@ _CANNY = {"control": ("canny",), "start": 60}
 _HYPER = "Diffusion hyperfeatures, NeurIPS 2023"
 
 
-def _bucket(name: str, source: str, *readings: dict[str, object]) -> Preset:
+def _bucket(name: str, source: str, *readings: Mapping[str, object]) -> Preset:
     """A bucket of readings at GATE's settings, labelled by what steers them."""
     return Preset(name, "sd15", tuple(Recipe.from_dict({**_GDF, "taps": _LEGACY, **one}) for one in readings), source)
 

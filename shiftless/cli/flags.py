@@ -20,6 +20,14 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+Fill = Annotated[
+    list[str] | None,
+    typer.Option("--fill", help="A value for a field of the prompt, as category=horse; repeat for more."),
+]
+Captions = Annotated[
+    Path | None,
+    typer.Option(help="A folder of NAME.txt that fill {caption} for photo NAME, as `shiftless caption --out` writes."),
+]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the table here as JSON.")]
 
 
@@ -53,6 +61,37 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
     wrapped.__signature__ = inspect.Signature([*kept, start, *flags])  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in [*kept, start, *flags]}
     return wrapped
+
+
+def filler(recipe: Recipe, fill: list[str] | None, captions: Path | None) -> Callable[[Any], dict[str, str]]:
+    """Return what gives a photo's values: those of --fill, and its caption from the folder of --captions.
+
+    Raises BadInput for a --fill that is no NAME=VALUE and a field that no photo would have a value for; the function
+    it returns does for a photo without a caption.
+    """
+    from shiftless.conditions.template import CAPTION
+    from shiftless.conditions.template import fill as fill_in
+
+    values: dict[str, str] = {}
+    for one in fill or []:
+        name, given, value = one.partition("=")
+        if not given or not name:
+            raise BadInput(f"--fill {one!r}: give NAME=VALUE, such as category=horse")
+        values[name] = value
+    fill_in(recipe.prompt, {CAPTION: "", **values}, "--prompt")
+    if captions is not None and not captions.is_dir():
+        raise BadInput(f"{captions}: no such folder of captions; write one with shiftless caption PHOTOS --out FOLDER")
+
+    def values_of(photo: Any) -> dict[str, str]:
+        if captions is None:
+            return values
+        path = captions / f"{Path(photo.name).stem}.txt"
+        try:
+            return {**values, "caption": path.read_text(encoding="utf-8").strip()}
+        except (OSError, UnicodeDecodeError):
+            raise BadInput(f"{photo.name}: no caption at {path}; write it, or leave --captions out") from None
+
+    return values_of
 
 
 def _split(name: str, text: str) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shiftless.cli import app, say_error
-from shiftless.cli.flags import Device, Dtype, Model, takes_recipe
+from shiftless.cli.flags import Captions, Device, Dtype, Fill, Model, filler, takes_recipe
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
 
@@ -20,6 +20,8 @@ def extract(
     recipe: Recipe,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for one .safetensors a photo.")] = Path("features"),
     model: Model = "mini",
+    fill: Fill = None,
+    captions: Captions = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     batch: Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")] = 8,
@@ -35,6 +37,7 @@ def extract(
     from shiftless.image import list_photos, open_photo
     from shiftless.reading import stream
 
+    values = filler(recipe, fill, captions)
     paths = [path for place in photos for path in list_photos(place)]
     backbone = load(model, device=device, dtype=dtype)
     console, failed, done = Console(stderr=True), [], 0
@@ -51,7 +54,7 @@ def extract(
             if not targets[photo.name].exists():
                 yield photo
 
-    reading = stream(backbone, waiting(), recipe, batch=batch)
+    reading = stream(backbone, waiting(), recipe, fill=values, batch=batch, skipped=failed)
     for maps in track(reading, f"reading {len(paths)} photos", len(paths), console=console, transient=True):
         maps.save(targets[maps.name])
         done += 1
@@ -78,10 +81,14 @@ def match(
     refine: Annotated[
         str, typer.Option(help="upsample (as published), cell, or soft (sub-pixel soft-argmax).")
     ] = "upsample",
+    fill: Fill = None,
+    captions: Captions = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
     """Find where points of photo A are in photo B; original pixels in, original pixels out.
+
+    What steers the model is a flag: --prompt auto, --control canny --start 240, --lora FILE.
 
     Without --at, a grid of points is tried and the surest that find their way back are kept.
     Example: shiftless match a.jpg b.jpg --at 120,80 --at 60,40
@@ -99,7 +106,8 @@ def match(
 
     points = [_point(text) for text in at]
     first, second = open_photo(a), open_photo(b)
-    maps_a, maps_b = read(load(model, device=device, dtype=dtype), [first, second], recipe)
+    values = filler(recipe, fill, captions)
+    maps_a, maps_b = read(load(model, device=device, dtype=dtype), [first, second], recipe, fill=values)
     if points:
         found = find(maps_a, maps_b, points, refine=refine, mutual=mutual)
     else:

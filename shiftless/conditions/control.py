@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 
+from shiftless.conditions.condition import Steer
 from shiftless.conditions.quiet import quiet
 from shiftless.errors import BadInput
 
@@ -131,7 +132,9 @@ def check_fit(net: Any, unet: Any, stride: int, name: str) -> None:
         raise BadInput(f"{name}: this ControlNet shrinks its map {shrinks} times, the model's images {stride} times")
 
 
-def residuals(steers: Sequence[Any], latent: torch.Tensor, timestep: int, embeds: torch.Tensor) -> dict[str, Any]:
+def residuals(
+    steers: Sequence[Any], latent: torch.Tensor, timestep: int, embeds: torch.Tensor | None
+) -> dict[str, Any]:
     """Return the sum of the ControlNets' residuals as the denoiser takes them; {} without any.
 
     Source: Zhang et al., "Adding conditional control to text-to-image diffusion models", 2023.

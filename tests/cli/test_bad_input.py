@@ -88,6 +88,16 @@ def test_pictures_that_cannot_be_read(bad, tmp_path, content, says):
         (["--at", "5,5", "--dtype", "fp8"], "dtype"),
         (["--at", "5,5", "--device", "tpu"], "device"),
         (["--at", "5,5", "--out", "match.xyz"], ".png"),
+        (["--at", "5,5", "--control", "depth"], "no such ControlNet"),
+        (["--at", "5,5", "--control", "nowhere/at/canny"], "nowhere/at/canny"),
+        (["--at", "5,5", "--control", "canny", "--control-scale", "much"], "--control-scale"),
+        (["--at", "5,5", "--lora", "none.safetensors"], "none.safetensors"),
+        (["--at", "5,5", "--start", "10"], "start=10"),
+        (["--at", "5,5", "--prompt", "a {thing}"], "--fill thing="),
+        (["--at", "5,5", "--prompt", "auto"], "no captioner of its own"),
+        (["--at", "5,5", "--prompt", "auto", "--captioner", "no/such/folder"], "no/such/folder"),
+        (["--at", "5,5", "--fill", "thing"], "NAME=VALUE"),
+        (["--at", "5,5", "--captions", "nowhere"], "nowhere"),
     ],
 )
 def test_arguments_that_make_no_sense(bad, arguments, says):
