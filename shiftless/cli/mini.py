@@ -34,14 +34,19 @@ def draw(
     look: Annotated[str, typer.Option(help="photo, pencil, nightvision or embroidery.")] = "photo",
     kind: Annotated[str | None, typer.Option(help="Only this kind: horse, cow, bus ...")] = None,
     columns: Annotated[int, typer.Option(min=1, help="Pictures a row.")] = 8,
+    folder: Annotated[Path | None, typer.Option(help="Also write each picture by itself here, as SEED.png.")] = None,
 ) -> None:
     """Draw pictures of the world as one contact sheet; the same seed draws the same picture."""
+    from PIL import Image
+
     from shiftless.mini.datasets import contact_sheet
     from shiftless.mini.world import draw as draw_one
     from shiftless.view import save_picture
 
     pictures = [draw_one(seed + i, look=look, kind=kind) for i in range(n)]
     save_picture(contact_sheet(pictures, columns), out)
+    for i, picture in enumerate(pictures if folder is not None else []):
+        save_picture(Image.fromarray(picture.image), Path(str(folder)) / f"{seed + i}.png")
     for picture in pictures[: min(n, 4)]:
         typer.echo(picture.captions[2])
     typer.echo(f"written: {out}")
