@@ -15,6 +15,14 @@ settings.register_profile("shiftless", max_examples=60, deadline=None, derandomi
 settings.load_profile("shiftless")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep captions that tests write away from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHIFTLESS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def goldens() -> Path:
     """The folder of what the reference implementations computed."""

@@ -55,7 +55,7 @@ def run(
     notes: list[str] = []
     for look in looks:
         pairs = mini_pairs("test", n or (QUICK if quick else None), look)
-        best = dift_timestep(model, look, batch, progress)
+        best = dift_timestep(model, look, min(QUICK, len(pairs)), batch, progress)
         recipes = present(model, readings_of(look, best))
         methods = [m for m in METHODS if possible(m, recipes) and (not m.trained or m.name in heads)]
         found = evaluate(model, pairs, methods, recipes, heads, batch=batch, title=look, progress=progress)
@@ -153,9 +153,9 @@ def possible(method: Method, recipes: Mapping[str, Recipe]) -> bool:
     return all(name.partition("/")[0] in recipes for name in (*method.readings, *method.attention))
 
 
-def dift_timestep(model: Backbone, look: str, batch: int = 16, progress: bool = False) -> int:
-    """Return the timestep at which DIFT's one block matches best on 60 validation pairs (one noise draw each)."""
-    pairs = mini_pairs("val", QUICK, look)
+def dift_timestep(model: Backbone, look: str, n: int = QUICK, batch: int = 16, progress: bool = False) -> int:
+    """Return the timestep at which DIFT's one block matches best on n validation pairs (one noise draw each)."""
+    pairs = mini_pairs("val", n, look)
     base = readings_of(look)["dift"].but(ensemble=1)
     read = reader(model, [base.but(timestep=t) for t in DIFT_TIMESTEPS], batch)
     choices = {str(t): (k, None) for k, t in enumerate(DIFT_TIMESTEPS)}

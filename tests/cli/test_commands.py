@@ -53,7 +53,11 @@ def test_help_teaches_every_command(command):
         ["bench", "mini-pairs"],
         ["bench", "pairs"],
         ["bench", "spair"],
+        ["bench", "mini-correspondence"],
         ["mini", "train"],
+        ["caption"],
+        ["correspond", "fit"],
+        ["lora", "train"],
     ):
         code, out, _ = command(*words, "--help")
         assert code == 0
@@ -168,3 +172,25 @@ def test_mini_draw(command, tmp_path):
 
 def test_the_app_itself_is_importable_without_running():
     assert CliRunner().invoke(app, ["--version"]).exit_code != 1
+
+
+def test_photos_are_read_with_techniques_and_words_of_their_own(command, photos, tmp_path, goldens):
+    words = tmp_path / "words"
+    words.mkdir()
+    for i, caption in enumerate(("a cow in the snow", "a bus")):
+        (words / f"{i}.txt").write_text(caption + "\n")
+    lora = goldens / "tiny-lora" / "kohya_lora.safetensors"
+    steering = ["--prompt", "{caption}, {quality}", "--fill", "quality=sharp", "--captions", words, "--control", "canny"]
+    steering += ["--control-scale", "0.5", "--lora", lora, "--start", "70", "--steps", "2", "--taps", "up1,up2"]
+    code, _, err = command("extract", photos, "-m", "twin:sd15", "-o", tmp_path / "out", *steering)
+    assert code == 0, err
+    found = {maps.prompt: maps for maps in map(shiftless.FeatureMaps.open, sorted((tmp_path / "out").iterdir()))}
+    assert sorted(found) == ["a bus, sharp", "a cow in the snow, sharp"]
+    recipe = found["a bus, sharp"].recipe
+    assert (recipe.control, recipe.control_scale, recipe.start, recipe.steps) == (("canny",), (0.5,), 70, 2)
+    assert recipe.lora == (str(lora),)
+    (words / "1.txt").unlink()
+    code, _, err = command("extract", photos, "-m", "twin:sd15", "-o", tmp_path / "again", *steering)
+    assert code == 2
+    assert "1.png: no caption at" in err
+    assert len(list((tmp_path / "again").iterdir())) == 1
