@@ -156,6 +156,61 @@ def mini_correspondence(
     show(run(backbone, quick=quick, n=pairs, looks=looks, heads=trained, batch=batch), json)
 
 
+@bench.command("mini-attention")
+@takes_recipe
+def mini_attention(
+    recipe: Recipe,
+    model: Model = "mini",
+    quick: Annotated[bool, typer.Option("--quick", help="12 pictures in place of 48.")] = False,
+    look: Annotated[
+        str, typer.Option(help="photo, or one the model never saw: pencil, nightvision, embroidery.")
+    ] = "photo",
+    pictures: Annotated[int | None, typer.Option(min=1, help="So many pictures, in place of either.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Draw the first picture with every technique.")
+    ] = None,
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Where is the word "horse" looked at, and where does it act, with each technique, on horses with riders?
+
+    --control, --lora, --captioner, --start and --steps say what the techniques' columns take, in place of the model's
+    own; the prompts are the bench's.
+    """
+    from shiftless.backbones.registry import load
+    from shiftless.bench.attention import run
+    from shiftless.bench.attention_picture import attention_picture
+
+    backbone = load(model, device=device, dtype=dtype)
+    show(run(backbone, recipe, look=look, quick=quick, n=pictures, batch=batch), json)
+    if out is not None:
+        from shiftless.view import save_picture
+
+        save_picture(attention_picture(backbone, recipe, look).draw(), out)
+        typer.echo(f"picture: {out}")
+
+
+@bench.command("mini-walks")
+@takes_recipe
+def mini_walks(
+    recipe: Recipe,
+    model: Model = "mini",
+    look: Annotated[str, typer.Option(help="photo, embroidery ...")] = "photo",
+    pairs: Count = None,
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """What denoising down to the timestep with a ControlNet gains, and what larger steps cost and save."""
+    from shiftless.backbones.registry import load
+    from shiftless.bench.walks import run
+
+    show(run(load(model, device=device, dtype=dtype), recipe, n=pairs or 120, look=look, batch=batch), json)
+
+
 def show(table: Any, json: Path | None) -> None:
     """Print a table, and write it as JSON if asked to."""
     from rich.console import Console

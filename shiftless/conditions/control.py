@@ -133,7 +133,7 @@ def check_fit(net: Any, unet: Any, stride: int, name: str) -> None:
 
 
 def residuals(
-    steers: Sequence[Any], latent: torch.Tensor, timestep: int, embeds: torch.Tensor | None
+    steers: Sequence[Steer], latent: torch.Tensor, timestep: int, embeds: torch.Tensor | None
 ) -> dict[str, Any]:
     """Return the sum of the ControlNets' residuals as the denoiser takes them; {} without any.
 

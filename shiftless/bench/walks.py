@@ -1,0 +1,84 @@
+"""bench mini-walks: what steering over a walk gains, and what fewer, larger steps cost in quality and save in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shiftless.backbones.base import Backbone
+from shiftless.bench.mini_pairs import mini_pairs
+from shiftless.bench.pairs import evaluate, reader
+from shiftless.bench.table import Row, Table, machine
+from shiftless.data.photopair import PhotoPair
+from shiftless.metrics.bootstrap import difference, interval
+from shiftless.reading import extract
+from shiftless.recipe import Recipe
+
+BASELINE = "baseline: not steered"
+ABOVE = (20, 40, 100)
+STEPS = (1, 2, 5, None)
+TIMED = 16
+
+
+def ways(recipe: Recipe, above: Sequence[int] = ABOVE, steps: Sequence[int | None] = STEPS) -> dict[str, Recipe]:
+    """Return the baseline, the ControlNet read at once, and walks from `above` timesteps higher in so many steps.
+
+    >>> list(ways(Recipe(timestep=50), above=(10,), steps=(1, None)))[2:]
+    ['from t + 10 in 1 step', 'from t + 10 in 10 steps']
+    """
+    steered = recipe.but(control=recipe.control or "canny", start=None, steps=None)
+    found = {BASELINE: recipe.but(control=(), start=None, steps=None), "read at once": steered}
+    for more in above:
+        for n in steps:
+            if n is not None and n >= more:
+                continue
+            name = f"from t + {more} in {n or more} step{'s' if n != 1 else ''}"
+            found[name] = steered.but(start=recipe.timestep + more, steps=n)
+    return found
+
+
+def run(
+    model: Backbone,
+    recipe: Recipe,
+    *,
+    n: int = 120,
+    split: str = "val",
+    look: str = "photo",
+    batch: int = 16,
+    progress: bool = True,
+) -> Table:
+    """Score each way on n pairs of the embedded world, with its paired gain and its time a photo."""
+    pairs = mini_pairs(split, n, look)
+    recipes = ways(recipe)
+    read = reader(model, list(recipes.values()), batch)
+    choices: dict[str, Any] = {name: (k, None) for k, name in enumerate(recipes)}
+    found = evaluate(pairs, read, choices, title="walks", progress=progress)
+    spent = seconds(model, pairs, recipes, batch)
+    rows = []
+    for name, scores in found.items():
+        share = scores.bbox.sum() / scores.totals.sum()
+        rows.append(Row(name, "PCK@0.1 bbox", float(share), interval(scores.bbox, scores.totals)))
+        if name != BASELINE:
+            gain = difference(scores.bbox, found[BASELINE].bbox, scores.totals)
+            rows.append(Row(name, "gain, paired", gain.value, (gain.low, gain.high)))
+    notes = [f"{n} pairs of {split}, {look}; t = {recipe.timestep}; 95% bootstrap intervals over pairs"]
+    ratios = ", ".join(f"{name} {spent[name] / spent[BASELINE]:.1f}" for name in recipes if name != BASELINE)
+    notes.append(f"time against the baseline's {1000 * spent[BASELINE]:.1f} ms a photo, least of three runs: {ratios}")
+    return Table("mini-walks", model.spec.name, rows, machine(), notes)
+
+
+def seconds(
+    model: Backbone, pairs: Sequence[PhotoPair], recipes: Mapping[str, Recipe], batch: int
+) -> dict[str, float]:
+    """Time each recipe on a few photos: seconds a photo, the least of three runs."""
+    photos = [pair.source for pair in pairs[:TIMED]]
+    spent = {}
+    for name, recipe in recipes.items():
+        runs = []
+        for _ in range(3):
+            began = time.perf_counter()
+            extract(model, photos, recipe, batch=batch)
+            runs.append((time.perf_counter() - began) / len(photos))
+        spent[name] = min(runs)
+    return spent
