@@ -8,8 +8,20 @@ import torch
 from PIL import Image
 
 from shiftless.errors import BadInput
-from shiftless.view import contact_sheet, enlarge, heat_overlay, match_sheet, matches_picture, pca_rgb, save_picture
+from shiftless.view import (
+    Column,
+    Outline,
+    contact_sheet,
+    enlarge,
+    heat_overlay,
+    match_sheet,
+    matches_picture,
+    method_picture,
+    pca_rgb,
+    save_picture,
+)
 from shiftless.view.matches import RIGHT, WRONG, mark_point
+from shiftless.view.method import outlined
 from shiftless.view.pca import principal_axes
 from shiftless.view.sheet import THEMES, wrap
 
@@ -227,3 +239,42 @@ def test_a_match_sheet_holds_the_matches_above_and_the_heat_below():
     below = sheet[228:, 228:].sum(2)
     assert below[88:112, 288:312].mean() > 2 * below[:, :150].mean()
     assert sheet[228 + 59, 39].tolist() == [255, 196, 0]
+
+
+def test_heat_on_given_ends_is_as_bright_as_its_value():
+    photo = np.zeros((20, 20, 3), np.uint8)
+    brightness = [
+        heat_overlay(photo, np.full((4, 4), value), mark=False, ends=(0, 4)).mean() for value in (0.0, 1.0, 2.0, 4.0)
+    ]
+    assert brightness == sorted(brightness)
+    assert brightness[-1] > 2 * brightness[1] > 2 * brightness[0]
+
+
+def test_columns_of_the_method_s_picture_share_one_scale_and_one_colour_space(hidden):
+    _, maps = hidden
+    photo = np.zeros((100, 100, 3), np.uint8)
+    even, half = np.ones((4, 4)), np.zeros((4, 4))
+    half[:, :2] = 2.0  # all mass on the left, twice as dense
+    columns = [Column("even", maps[None], [even], ["50%"]), Column("left", maps[None], [7 * half])]
+    sheet = np.array(method_picture(photo, columns, ["features", "heat"], height=100)).astype(int)
+    bottom, right = sheet.shape[0] - 26 - 26, sheet.shape[1] - 26  # margins, and a line of caption
+    first, second = (sheet[bottom - 90 : bottom - 10, x : x + 100] for x in (right - 214, right - 100))
+    assert second[:, 10:40].mean() > 1.5 * first[:, 10:40].mean() > 1.5 * 1.5 * second[:, 60:90].mean()
+    left, again = (sheet[bottom - 200 : bottom - 124, x + 10 : x + 90] for x in (right - 214, right - 100))
+    assert np.ptp(left) > 200
+    np.testing.assert_array_equal(left, again)
+
+
+def test_an_outline_goes_around_its_mask_and_nowhere_else():
+    mask = np.zeros((50, 50), bool)
+    mask[10:40, 20:30] = True
+    drawn = outlined(np.zeros((100, 100, 3), np.uint8), [Outline(mask, (255, 255, 255))]).sum(2)
+    assert drawn[20:80, 36:44].max(1).all()
+    assert not drawn[:, :34].any()
+    assert not drawn[26:74, 45:54].any()
+
+
+@pytest.mark.parametrize("heats", [[], [np.ones((2, 2))] * 2])
+def test_a_column_has_a_map_for_each_row_of_heat(heats):
+    with pytest.raises(BadInput, match="a map for each"):
+        method_picture(np.zeros((20, 20, 3), np.uint8), [Column("a", torch.rand(1, 4, 2, 2), heats)], ["features", "h"])

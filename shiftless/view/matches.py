@@ -111,12 +111,20 @@ def match_sheet(
     return sheet
 
 
-def heat_overlay(image: Any, heat: ArrayLike, *, mark: bool = True, strength: float = 0.72) -> np.ndarray:
+def heat_overlay(
+    image: Any,
+    heat: ArrayLike,
+    *,
+    mark: bool = True,
+    strength: float = 0.72,
+    ends: tuple[float, float] | None = None,
+) -> np.ndarray:
     """Lay a heat map over an image, dark where it is low, glowing where it is high: H W 3 uint8 of the image's size.
 
-    heat      h w, of any size; its lowest value in 100 and its highest one are the ends of the scale
+    heat      h w, of any size
     mark      put a ring where it is highest
     strength  how much of the picture is heat where it is highest
+    ends      of the scale, for several maps on one; by default the lowest value in 100 and the highest one
 
     Raises BadInput for a map that is not h w or not finite.
 
@@ -128,7 +136,7 @@ def heat_overlay(image: Any, heat: ArrayLike, *, mark: bool = True, strength: fl
         raise BadInput(f"heat has shape {values.shape}; give h w of finite values")
     h, w = array.shape[:2]
     large = cv2.resize(values, (w, h), interpolation=cv2.INTER_CUBIC)
-    low, high = float(np.percentile(large, 1)), float(large.max())
+    low, high = ends or (float(np.percentile(large, 1)), float(large.max()))
     share = np.clip((large - low) / max(high - low, 1e-9), 0, 1)
     glow = cv2.applyColorMap((share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1].astype(np.float32)
     grey = array.mean(2, keepdims=True) * 0.55 + array * 0.25

@@ -1,0 +1,89 @@
+"""The picture beside the attention bench: its first horse, read with every technique."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from shiftless.backbones.base import Backbone, steerable
+from shiftless.bench.attention import Seen, riders, see, subjects
+from shiftless.bench.techniques import CONTROL, OTHER, PROMPT, WORD, techniques
+from shiftless.image import open_photo, plan, to_pixels
+from shiftless.mini.world import Picture
+from shiftless.recipe import Recipe
+from shiftless.view import Column, Outline, enlarge, method_picture
+from shiftless.view.method import outlined
+
+HORSE, RIDER = (255, 255, 255), (90, 200, 250)
+ROWS = ("features", f'attention\nto "{WORD}"', f'where "{WORD}"\nacts')
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionPicture:
+    """One drawn horse and what each technique's reading makes of it; `edges` H W 3 are what a ControlNet is shown."""
+
+    picture: Picture
+    seen: dict[str, Seen]
+    edges: np.ndarray | None = None
+
+    def draw(self, theme: str = "light", height: int = 200) -> Image.Image:
+        """Draw it: features, attention to the word, and where the word acts, a column a technique."""
+        outlines = [Outline(mask, ink) for mask, ink in zip(subjects(self.picture), (HORSE, RIDER))]
+        columns = []
+        for name, seen in self.seen.items():
+            shares = seen.shares(self.picture)
+            captions = [
+                f"horse {100 * horse:.1f}%\nrider {100 * rider:.1f}%" for horse, rider in (shares[:2], shares[2:])
+            ]
+            columns.append(Column(name, seen.read.dense(_plain(seen)), [seen.attention, seen.effect], captions))
+        area = [100 * mask.mean() for mask in subjects(self.picture)]
+        ground = np.array(enlarge(self.picture.image, height))
+        beside = [
+            self.picture.image,
+            (
+                outlined(ground, outlines),
+                f"the horse (white) is\n{area[0]:.1f}% of it,\nthe rider (blue) {area[1]:.1f}%",
+            ),
+            None if self.edges is None else (self.edges, "its edges, shown to the ControlNet"),
+        ]
+        return method_picture(
+            self.picture.image,
+            columns,
+            ROWS,
+            beside=beside,
+            outlines=outlines,
+            note=self.note(),
+            height=height,
+            theme=theme,
+        )
+
+    def note(self) -> str:
+        """Say what the prompts were, and how the maps are to be read."""
+        lines = [
+            "Colours of features are fitted on horse and rider, for all columns together. Percentages are shares of a "
+            "map's mass; an even map would have the areas' own. All maps of a row are on one scale. Where "
+            f'"{WORD}" acts: how far the features move when the prompt says "{OTHER}" in its place.'
+        ]
+        if PROMPT in self.seen:
+            lines.append(f"The fine prompt: {self.seen[PROMPT].read.prompt}.")
+        return "\n".join(lines)
+
+
+def attention_picture(model: Backbone, recipe: Recipe, look: str = "photo", *, index: int = 0) -> AttentionPicture:
+    """Read one of the bench's pictures with every technique at hand: the first, whatever it shows, or by index."""
+    picture = riders(index + 1, look)[index]
+    photo = open_photo(picture.image, name=f"horse-{index:02d}")
+    chosen, _ = techniques(model, recipe, look)
+    seen = {name: many[0] for name, many in see(model, [photo], chosen).items()}
+    edges = None
+    if CONTROL in chosen:
+        frame = plan(photo.hw, recipe.size or model.spec.size, model.spec.multiple, recipe.fit)
+        drawn = steerable(model, "control").control(chosen[CONTROL].control[0]).draw(to_pixels(photo, frame))
+        edges = (drawn[0].permute(1, 2, 0).float().cpu().numpy() * 255).round().astype(np.uint8)
+    return AttentionPicture(picture, seen, edges)
+
+
+def _plain(seen: Seen) -> list[str]:
+    return [tap for tap in seen.read if f":{WORD}" not in tap]
