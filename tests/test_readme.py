@@ -13,16 +13,18 @@ from shiftless.mini.world import draw
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_ten_lines(tmp_path, monkeypatch, capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_its_python_runs_in_order(tmp_path, monkeypatch, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     for name, seed in (("a", 3), ("b", 4)):
         picture = Image.fromarray(draw(seed, kind="horse").image)
         picture.resize((200, 160)).save(tmp_path / f"{name}.jpg")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(code, names)
+    for code in blocks:
+        exec(code, names)
     out = capsys.readouterr().out
     assert "up0" in out
+    assert "a photo of a " in out  # the caption
     (x, y), *_ = np.asarray(names["found"])
     assert 0 <= x <= 200
     assert 0 <= y <= 160
@@ -36,9 +38,9 @@ def test_the_example(capsys):
 def test_every_command_it_names_exists():
     from typer.main import get_command
 
-    from shiftless.cli import app, bench, mini, read, show, start
+    from shiftless.cli import app, bench, caption, correspond, lora, mini, read, show, start
 
-    assert all((bench, mini, read, show, start))
+    assert all((bench, caption, correspond, lora, mini, read, show, start))
     commands = get_command(app).commands  # type: ignore[attr-defined]
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"```\w*\n(.*?)```", text, re.DOTALL))
