@@ -251,7 +251,7 @@ def test_heat_on_given_ends_is_as_bright_as_its_value():
 
 
 def test_columns_of_the_method_s_picture_share_one_scale_and_one_colour_space(hidden):
-    _, maps = hidden
+    maps = hidden[1][:, :, :20]
     photo = np.zeros((100, 100, 3), np.uint8)
     even, half = np.ones((4, 4)), np.zeros((4, 4))
     half[:, :2] = 2.0  # all mass on the left, twice as dense
