@@ -158,7 +158,8 @@ def run(
     for name, values in scores.items():
         rows += _rows(f"{name}: {BASE!r}" if name == BASELINE else name, values)
     notes = [f"{len(pictures)} pictures; shares of the map's mass, with 95% bootstrap intervals over pictures"]
-    notes += [_gains(name, values, scores[BASELINE]) for name, values in scores.items() if name != BASELINE]
+    notes.append(_gains(f"{BASELINE} - even map", scores[BASELINE], area))
+    notes += [_gains(f"{k} - {BASELINE}", values, scores[BASELINE]) for k, values in scores.items() if k != BASELINE]
     name = "mini-attention" + ("" if look == "photo" else f" {look}")
     return Table(name, model.spec.name, rows, machine(), notes + absent)
 
@@ -179,4 +180,4 @@ def _gains(name: str, ours: np.ndarray, theirs: np.ndarray) -> str:
     for metric, a, b in zip(METRICS, ours.T, theirs.T):
         gain = difference(a, b)
         told.append(f"{re.sub(' on the', ',', metric)} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
-    return f"{name} - {BASELINE}, paired: " + "; ".join(told)
+    return f"{name}, paired: " + "; ".join(told)

@@ -34,6 +34,7 @@ def train(
     kept: int = 1,
     pairs: dict[str, int] | None = None,
     steps: int = STEPS,
+    peak: float = 0.0,
     batch: int = 16,
     progress: bool = True,
     report: Callable[[str], None] = lambda line: None,
@@ -43,6 +44,7 @@ def train(
     out    a folder for the first `kept` of each, as float16 files
     pairs  how many of each look train and validate
     steps  of one pair each, the same for every row; the step that is best on the validation pairs is kept
+    peak   also try the gates with a sparsity term of this strength, and report; the heads returned are without
 
     Heads are trained on the pairs of all looks together, read once; test pairs are never seen.
     """
@@ -58,8 +60,10 @@ def train(
         began = time.perf_counter()
         fitted = _fit(method, kept_pairs, keys, looks[0], seeds, steps, progress)
         found[method.name] = [one.head for one in fitted]
-        scores = ", ".join(f"{max(row['pck'] for row in one.history):.3f} at step {one.best}" for one in fitted)
-        report(f"{method.name}: validation PCK {scores}; {time.perf_counter() - began:.0f} s")
+        report(f"{method.name}: validation PCK {_scores(fitted)}; {time.perf_counter() - began:.0f} s")
+        if peak and method.head == "gate":  # does the sparsity term help? it is for the validation pairs to say
+            peaked = _fit(method, kept_pairs, keys, looks[0], seeds, steps, progress, peak=peak, ramp=0.5)
+            report(f"{method.name}, sparsity {peak:g}: validation PCK {_scores(peaked)}")
         for one in fitted[:kept] if out is not None else []:
             assert out is not None
             one.head.save(out / f"{slug(method.name)}.{one.seed}.safetensors", torch.float16)
@@ -87,6 +91,7 @@ def _fit(
     seeds: Sequence[int],
     steps: int,
     progress: bool,
+    **more: Any,
 ) -> list[Fitted]:
     joined = len(method.attention)
     train_pairs = PairFeatures.gather(gathered(method, rows["train"], keys), attention=joined, side=SIDE)
@@ -94,9 +99,13 @@ def _fit(
     recipes = [readings_of(look)[name.partition("/")[0]] for name in (*method.readings, *method.attention)]
     amalgamator = method.head or "mean"
     options = OPTIONS.get(amalgamator, {})
-    settings: dict[str, Any] = {"amalgamator": amalgamator, "conv": method.conv, "options": options}
+    settings: dict[str, Any] = {"amalgamator": amalgamator, "conv": method.conv, "options": options, **more}
     every = max(1, steps // 4)
     return [
         fit(train_pairs, val_pairs, recipes=recipes, seed=seed, steps=steps, every=every, progress=progress, **settings)
         for seed in seeds
     ]
+
+
+def _scores(fitted: Sequence[Fitted]) -> str:
+    return ", ".join(f"{max(row['pck'] for row in one.history):.3f} at step {one.best}" for one in fitted)

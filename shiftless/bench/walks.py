@@ -68,9 +68,7 @@ def run(
     return Table("mini-walks", model.spec.name, rows, machine(), notes)
 
 
-def seconds(
-    model: Backbone, pairs: Sequence[PhotoPair], recipes: Mapping[str, Recipe], batch: int
-) -> dict[str, float]:
+def seconds(model: Backbone, pairs: Sequence[PhotoPair], recipes: Mapping[str, Recipe], batch: int) -> dict[str, float]:
     """Time each recipe on a few photos: seconds a photo, the least of three runs."""
     photos = [pair.source for pair in pairs[:TIMED]]
     spent = {}

@@ -132,6 +132,10 @@ def mini_correspondence(
     heads: Annotated[
         Path | None, typer.Option(help="With --train: a folder for the first seed's heads, as files.")
     ] = None,
+    sparsity: Annotated[
+        float,
+        typer.Option(min=0, help="With --train: also try gates with this sparsity term, and say how they do."),
+    ] = 0.0,
     batch: Batch = 16,
     json: Json = None,
     device: Device = "auto",
@@ -150,9 +154,8 @@ def mini_correspondence(
     if train:
         from shiftless.bench.train_heads import train as train_heads
 
-        trained = train_heads(
-            backbone, heads, looks=looks, seeds=range(seeds), report=lambda line: typer.echo(line, err=True)
-        )
+        options: dict[str, Any] = {"looks": looks, "seeds": range(seeds), "peak": sparsity, "batch": batch}
+        trained = train_heads(backbone, heads, report=lambda line: typer.echo(line, err=True), **options)
     show(run(backbone, quick=quick, n=pairs, looks=looks, heads=trained, batch=batch), json)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from shiftless.backbones.registry import load
 from shiftless.bench.table import machine
 from shiftless.demo.chapters import Plan, features, matches, meet, table
+from shiftless.demo.method import comparison, steering, takes_comparison, takes_steering
 from shiftless.demo.page import Chapter, write_page
 from shiftless.demo.shifting import content_shift
 from shiftless.demo.subjects import cast, yours
@@ -19,8 +20,6 @@ from shiftless.recipe import Recipe
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-_COUNT = 6
 
 
 def tell(
@@ -46,11 +45,13 @@ def tell(
     plan = Plan(out, backbone, chosen, subjects, quick)
     screen.print(f"[bold]shiftless demo[/bold]  {backbone.spec.name}, t={chosen.timestep}, {'+'.join(chosen.taps)}")
     told: list[Chapter] = []
+    extra = [takes_steering(plan), takes_comparison(plan)]
+    count = 6 + sum(extra)
 
     def say(chapter: Chapter, since: float) -> None:
         told.append(chapter)
         took = f"[dim]{time.perf_counter() - since:.0f} s[/dim]"
-        screen.print(f"[bold cyan]{len(told)}/{_COUNT}[/bold cyan] {chapter.title}  {took}")
+        screen.print(f"[bold cyan]{len(told)}/{count}[/bold cyan] {chapter.title}  {took}")
         where = ", ".join(str(out / figure.file) for figure in chapter.figures)
         screen.print(f"    look at: {chapter.look}", highlight=False)
         if where:
@@ -71,8 +72,14 @@ def tell(
     say(working(lambda: matches(plan, maps), "matching"), now)
     now = time.perf_counter()
     say(working(lambda: content_shift(plan), "making content shift visible; the longest part"), now)
+    if extra[0]:
+        now = time.perf_counter()
+        say(working(lambda: steering(plan), "steering"), now)
     now = time.perf_counter()
     say(working(lambda: table(plan), "scoring pairs", live=False), now)  # it shows its own progress
+    if extra[1]:
+        now = time.perf_counter()
+        say(working(lambda: comparison(plan), "scoring methods", live=False), now)
     told.append(_next())
     seconds = time.perf_counter() - start
     foot = f"Made by shiftless demo with the model {backbone.spec.name} in {seconds:.0f} s on {machine()}."
@@ -95,6 +102,8 @@ def _next() -> Chapter:
         ("shiftless match A.jpg B.jpg --at 120,80", "Where is this point in the other photo?"),
         ("shiftless bench mini-pairs", "The whole table, on all 360 pairs."),
         ("shiftless bench mini-pairs --sweep", "Too little noise is bad, too much is bad: the curve."),
+        ("shiftless bench mini-attention --out method.png", "Where the word horse acts, with every technique."),
+        ("shiftless bench mini-correspondence", "Every method and technique on two test sets."),
         ("shiftless taps mini", "Every place inside the model that can be read."),
         ("shiftless extract photos/ --model sd15", "Features of your photos with Stable Diffusion, once you have it."),
     ]
