@@ -101,7 +101,7 @@ def train_controlnet(
     draw: bool = True,
     start_from: str | Path | None = None,
     batch: int = 32,
-    lr: float = 5e-4,
+    lr: float = 1.2e-3,
     compile: bool = True,
     checkpoint_minutes: float = 5.0,
     latest: str | Path | None = None,
