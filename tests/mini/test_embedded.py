@@ -9,7 +9,9 @@ import torch
 import shiftless
 from shiftless.backbones.registry import MINI
 from shiftless.bench.mini_pairs import run
-from shiftless.image import to_uint8
+from shiftless.conditions.condition import Condition, Steer
+from shiftless.image import open_photo, to_uint8
+from shiftless.metrics.bootstrap import difference
 from shiftless.mini.datasets import HELD_OUT
 from shiftless.mini.world import draw
 from shiftless.presets import default_recipe
@@ -40,7 +42,11 @@ def test_plain_diffusers_loads_it():
 
 
 def test_the_weights_are_small():
-    assert sum(file.stat().st_size for file in MINI.rglob("*") if file.is_file()) <= 40e6
+    limits = {"controlnet-canny": 25e6, "captioner": 12e6, "loras": 16e6, "heads": 12e6}
+    sizes = {file: file.stat().st_size for file in MINI.rglob("*") if file.is_file()}
+    for part, limit in limits.items():
+        assert 0 < sum(size for file, size in sizes.items() if part in file.parts) <= limit, part
+    assert sum(size for file, size in sizes.items() if not set(limits) & set(file.parts)) <= 40e6
 
 
 def test_the_autoencoder_keeps_unseen_pictures(mini, unseen):
@@ -70,3 +76,42 @@ def test_it_matches_better_than_copying_positions():
     table = run(mini, default_recipe("mini"), split="val", n=30, controls=False, progress=False)
     ours, trivial = table.row("baseline", "PCK@0.1 bbox"), table.row("trivial", "PCK@0.1 bbox")
     assert ours.ci95[0] > trivial.ci95[1]
+
+
+def noise_error(model, pictures, timestep, condition):
+    """The noise-prediction error of each picture, B, with the same noise whatever steers."""
+    clean = model.encode_image(tensor(pictures))
+    noise = torch.randn(clean.shape, generator=torch.manual_seed(3))
+    prediction = model.denoise(model.schedule.add(clean, noise, timestep), timestep, condition).prediction
+    return (prediction.float() - noise).square().mean((1, 2, 3)).numpy()
+
+
+def test_true_edges_help_the_denoiser_and_wrong_ones_harm(mini, unseen):
+    text = mini.encode_prompt([""] * len(unseen))
+    control = mini.control("canny")
+    edges = control.draw(tensor(unseen))
+    errors = [
+        noise_error(mini, unseen, 300, Condition(text.embeds, text.words, {}, steers))
+        for steers in ((Steer(control.net, edges),), (), (Steer(control.net, edges.roll(1, 0)),))
+    ]
+    true, none, wrong = (error.mean() for error in errors)
+    assert true < 0.95 * none
+    assert none < wrong
+
+
+def test_its_captioner_says_what_is_there(mini, unseen):
+    captions = mini.captioner("").caption([open_photo(p.image) for p in unseen])
+    assert np.mean([p.kind in caption for p, caption in zip(unseen, captions)]) > 0.75
+    assert np.mean([f"facing {p.facing}" in caption for p, caption in zip(unseen, captions)]) > 0.75
+
+
+def test_its_loras_know_the_look_that_the_model_never_saw(mini):
+    pictures = [draw(HELD_OUT + 6000 + i, look="embroidery") for i in range(16)]
+    text = mini.encode_prompt(["a photo"] * len(pictures))
+    without = noise_error(mini, pictures, 300, text)
+    for name in ("embroidery-a", "embroidery-b"):
+        with mini.adapted([(name, 1.0)]):
+            text = mini.encode_prompt(["a photo"] * len(pictures))
+            steered = noise_error(mini, pictures, 300, text)
+        gain = difference(without, steered)
+        assert gain.low > 0, name
