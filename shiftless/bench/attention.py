@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from shiftless.bench.techniques import BASE, BASELINE, SWAPPED, WORD, say_each, 
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
 from shiftless.image import Photo, open_photo
-from shiftless.metrics.bootstrap import difference, interval
+from shiftless.metrics.bootstrap import Difference, difference, interval
 from shiftless.mini.datasets import HELD_OUT
 from shiftless.mini.world import SCENE_CLASSES, Picture, draw
 from shiftless.recipe import Recipe
@@ -48,6 +47,39 @@ class Seen:
         """Return the shares of both maps' masses on the horse's and on the rider's own pixels, as in METRICS."""
         horse, rider = subjects(picture)
         return tuple(share(one, mask) for one in (self.attention, self.effect) for mask in (horse, rider))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Shares of both maps' masses: method -> N 4, as METRICS names them; and why techniques are absent."""
+
+    scores: dict[str, np.ndarray]
+    absent: list[str]
+
+    def gain(self, name: str, metric: str, over: str = BASELINE) -> Difference:
+        """Return how much more of a metric's mass a method has than another, paired, with its 95% interval."""
+        column = METRICS.index(metric)
+        return difference(self.scores[name][:, column], self.scores[over][:, column])
+
+    def table(self, bench: str, model: str) -> Table:
+        """Return the shares with their intervals, and the gains as notes."""
+        titles = {BASELINE: f"{BASELINE}: {BASE!r}"}
+        rows = [
+            Row(titles.get(name, name), metric, float(values.mean()), interval(values))
+            for name, scores in self.scores.items()
+            for metric, values in zip(METRICS, scores.T)
+        ]
+        notes = [f"{len(self.scores[EVEN])} pictures; shares of a map's mass, 95% bootstrap intervals over pictures"]
+        notes.append(self._gains(BASELINE, EVEN))
+        notes += [self._gains(name, BASELINE) for name in self.scores if name not in (EVEN, UNTRAINED, BASELINE)]
+        return Table(bench, model, rows, machine(), notes + self.absent)
+
+    def _gains(self, name: str, over: str) -> str:
+        told = []
+        for metric in METRICS:
+            gain = self.gain(name, metric, over)
+            told.append(f"{metric.replace(' on the', ',')} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
+        return f"{name} - {over.partition(':')[0]}, paired: " + "; ".join(told)
 
 
 def subjects(picture: Picture) -> tuple[np.ndarray, np.ndarray]:
@@ -93,8 +125,8 @@ def see(
     batch: int = 16,
     title: str = "",
     progress: bool = False,
-) -> dict[str, list[Seen]]:
-    """Read photos by named recipes, each a second time with another word: name -> what is seen of each photo.
+) -> Iterator[dict[str, Seen]]:
+    """Read photos by named recipes, each a second time with another word: yield name -> what is seen of a photo.
 
     Attention is the mean of the up blocks' cross-attention maps over heads, layers and resolutions. The effect is the
     distance between features of unit length with the word and with another animal's in its place, as in DiffEdit
@@ -111,16 +143,45 @@ def see(
         other = swap(recipe.prompt).replace("{caption}", f"{{{SWAPPED}}}")
         pairs += [recipe.but(taps=(*recipe.taps, *words)), recipe.but(prompt=other)]
     fill = say_each(model, photos, recipes.values())
-    found: dict[str, list[Seen]] = {name: [] for name in recipes}
     buckets = stream(model, photos, pairs, fill=fill, batch=batch)
     for photo, bucket in zip(photos, _shown(buckets, len(photos), title, progress), strict=True):
+        seen: dict[str, Seen] = {}
         for i, name in enumerate(recipes):
             read, other = bucket[2 * i], bucket[2 * i + 1]
             plain = list(other)
             moved = (read.dense(plain) - other.dense(plain)).norm(dim=1, keepdim=True)
             looks = [_mass(read[word], photo.hw) for word in words]
-            found[name].append(Seen(read, np.mean(looks, axis=0), _mass(moved, photo.hw)))
-    return found
+            seen[name] = Seen(read, np.mean(looks, axis=0), _mass(moved, photo.hw))
+        yield seen
+
+
+def measure(
+    model: Backbone,
+    recipe: Recipe,
+    look: str = "photo",
+    *,
+    n: int = N,
+    controls: bool = True,
+    batch: int = 16,
+    progress: bool = False,
+) -> Measured:
+    """Count both maps' masses on n horses and riders with every technique at hand; arguments as in `run`."""
+    pictures = riders(n, look)
+    photos = [open_photo(one.image, name=f"horse-{i:02d}") for i, one in enumerate(pictures)]
+    chosen, absent = techniques(model, recipe, look)
+    scores = {EVEN: np.array([[mask.mean() for mask in subjects(picture)] * 2 for picture in pictures])}
+
+    def count(reader: Backbone, recipes: dict[str, Recipe], title: str) -> None:
+        each = zip(pictures, see(reader, photos, recipes, batch=batch, title=title, progress=progress), strict=True)
+        seen = [{name: one.shares(picture) for name, one in many.items()} for picture, many in each]
+        scores.update({name: np.array([one[name] for one in seen]) for name in recipes})
+
+    if controls:
+        from shiftless.backbones.registry import untrained
+
+        count(untrained(model), {UNTRAINED: chosen[BASELINE]}, "untrained")
+    count(model, chosen, "where the word acts")
+    return Measured(scores, absent)
 
 
 def run(
@@ -143,25 +204,10 @@ def run(
 
     A technique that is not at hand is left out, and a note says why. Raises BadInput for an unknown look or tap.
     """
-    pictures = riders(n if n is not None else QUICK if quick else N, look)
-    photos = [open_photo(one.image, name=f"horse-{i:02d}") for i, one in enumerate(pictures)]
-    chosen, absent = techniques(model, recipe or Recipe(), look)
-    seen = see(model, photos, chosen, batch=batch, title="where the word looks and acts", progress=progress)
-    scores = {name: np.array([s.shares(p) for s, p in zip(many, pictures)]) for name, many in seen.items()}
-    area = np.array([[mask.mean() for mask in subjects(picture)] * 2 for picture in pictures])
-    rows = _rows(EVEN, area)
-    if controls:
-        from shiftless.backbones.registry import untrained
-
-        blank = see(untrained(model), photos, {UNTRAINED: chosen[BASELINE]}, batch=batch)[UNTRAINED]
-        rows += _rows(UNTRAINED, np.array([s.shares(p) for s, p in zip(blank, pictures)]))
-    for name, values in scores.items():
-        rows += _rows(f"{name}: {BASE!r}" if name == BASELINE else name, values)
-    notes = [f"{len(pictures)} pictures; shares of the map's mass, with 95% bootstrap intervals over pictures"]
-    notes.append(_gains(f"{BASELINE} - even map", scores[BASELINE], area))
-    notes += [_gains(f"{k} - {BASELINE}", values, scores[BASELINE]) for k, values in scores.items() if k != BASELINE]
+    many = n if n is not None else QUICK if quick else N
+    options: dict[str, Any] = {"n": many, "controls": controls, "batch": batch, "progress": progress}
     name = "mini-attention" + ("" if look == "photo" else f" {look}")
-    return Table(name, model.spec.name, rows, machine(), notes + absent)
+    return measure(model, recipe or Recipe(), look, **options).table(name, model.spec.name)
 
 
 def _mass(one: torch.Tensor, hw: tuple[int, int]) -> np.ndarray:
@@ -169,15 +215,3 @@ def _mass(one: torch.Tensor, hw: tuple[int, int]) -> np.ndarray:
     large: Any = F.interpolate(one.float().cpu(), hw, mode="bilinear")[0, 0].double().numpy()
     total = large.sum()
     return np.asarray(large / total if total > 0 else np.full(hw, 1 / (hw[0] * hw[1])))
-
-
-def _rows(method: str, values: np.ndarray) -> list[Row]:
-    return [Row(method, metric, float(v.mean()), interval(v)) for metric, v in zip(METRICS, values.T)]
-
-
-def _gains(name: str, ours: np.ndarray, theirs: np.ndarray) -> str:
-    told = []
-    for metric, a, b in zip(METRICS, ours.T, theirs.T):
-        gain = difference(a, b)
-        told.append(f"{re.sub(' on the', ',', metric)} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
-    return f"{name}, paired: " + "; ".join(told)

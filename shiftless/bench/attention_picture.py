@@ -76,7 +76,7 @@ def attention_picture(model: Backbone, recipe: Recipe, look: str = "photo", *, i
     picture = riders(index + 1, look)[index]
     photo = open_photo(picture.image, name=f"horse-{index:02d}")
     chosen, _ = techniques(model, recipe, look)
-    seen = {name: many[0] for name, many in see(model, [photo], chosen).items()}
+    seen = next(see(model, [photo], chosen))
     edges = None
     if CONTROL in chosen:
         frame = plan(photo.hw, recipe.size or model.spec.size, model.spec.multiple, recipe.fit)

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from shiftless.backbones.registry import load
 from shiftless.bench import attention, techniques
-from shiftless.bench.attention import EVEN, METRICS, riders, run, see, share, subjects
+from shiftless.bench.attention import EVEN, METRICS, Measured, riders, run, see, share, subjects
 from shiftless.bench.pairs import UNTRAINED
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
@@ -64,7 +64,7 @@ def test_horse_and_rider_are_what_the_parts_say_even_behind_something():
 def test_the_maps_are_what_is_read_and_the_effect_is_the_distance_to_the_other_word(twin):
     photo = open_photo(riders(1)[0].image)
     recipe = Recipe(timestep=200, taps=("up1", "up2"), prompt="a photo of a horse")
-    (seen,) = see(twin, [photo], {"one": recipe})["one"]
+    seen = next(see(twin, [photo], {"one": recipe}))["one"]
     groups = [tap.name for tap in twin.taps if tap.name.startswith("up.cross.map.s")]
     assert len(groups) == 3
     maps = extract(twin, photo, recipe.but(taps=tuple(f"{name}:horse" for name in groups)))
@@ -83,7 +83,7 @@ def test_a_word_exchanged_for_itself_acts_nowhere_in_particular(twin, monkeypatc
     monkeypatch.setattr(techniques, "OTHER", "horse")
     picture = riders(1)[0]
     recipe = Recipe(taps=("up1",), prompt="a photo of a horse")
-    (seen,) = see(twin, [open_photo(picture.image)], {"one": recipe})["one"]
+    seen = next(see(twin, [open_photo(picture.image)], {"one": recipe}))["one"]
     assert np.ptp(seen.effect) == 0
     assert seen.shares(picture)[2] == pytest.approx(subjects(picture)[0].mean())
 
@@ -111,3 +111,16 @@ def test_looks_are_the_world_s(twin):
     with pytest.raises(BadInput, match="look 'oil' is unknown"):
         run(twin, look="oil", progress=False)
     assert attention.FIRST == attention.HELD_OUT + 2_000_000
+
+
+def test_gains_are_paired_and_of_the_metric_asked_for():
+    even, base = np.full((3, 4), 0.25), np.array([[0.1, 0.2, 0.3, 0.4], [0.2, 0.2, 0.3, 0.5], [0.6, 0.2, 0.3, 0.6]])
+    found = Measured({EVEN: even, "baseline": base, "LoRA": base + [0.0, 0.1, 0.0, -0.2]}, ["without ControlNet: why"])
+    assert found.gain("LoRA", "effect on the rider") == pytest.approx((-0.2, -0.2, -0.2))
+    assert found.gain("LoRA", "attention on the rider") == pytest.approx((0.1, 0.1, 0.1))
+    table = found.table("b", "m")
+    assert table.value("LoRA", "effect on the rider") == pytest.approx(0.3)
+    assert (
+        "LoRA - baseline, paired: attention, horse +0.000 [+0.000, +0.000]; attention, rider +0.100" in table.notes[2]
+    )
+    assert table.notes[-1] == "without ControlNet: why"
