@@ -1,0 +1,129 @@
+"""The chapters on the method: what steering does to a reading, and every method in one table."""
+
+from __future__ import annotations
+
+from shiftless.backbones.base import Backbone
+from shiftless.bench.attention import EVEN, METRICS, Measured, measure
+from shiftless.bench.attention_picture import attention_picture
+from shiftless.bench.table import Table
+from shiftless.bench.techniques import ALL, BASELINE, CONTROL, LORA, OTHER, PROMPT, WORD, techniques
+from shiftless.demo.chapters import Plan
+from shiftless.demo.page import Bars, Chapter, draw_figure
+from shiftless.metrics.bootstrap import Difference
+
+_ATTENTION, _, _ON_HORSE, _ON_RIDER = METRICS
+_BOXES = "PCK@0.1 bbox"
+_HOW = {
+    PROMPT: "say finely what is in the picture (a captioner writes it)",
+    CONTROL: "show the model the picture's edges (a ControlNet)",
+    LORA: "lend it the look of a few pictures (a LoRA)",
+}
+
+
+def takes_steering(plan: Plan) -> bool:
+    """Whether the chapter on steering can be told: drawn pictures, and a model with a technique at hand."""
+    return plan.drawn and len(techniques(plan.model, plan.recipe)[0]) > 1
+
+
+def steering(plan: Plan) -> Chapter:
+    """Tell what steering does, on one picture that its seed chose, and counted on others."""
+    found = measure(plan.model, plan.recipe, n=3 if plan.quick else 24, controls=False)
+    table = found.table("mini-attention", plan.model.spec.name)
+    table.write(plan.out / "attention.json")
+    shown = attention_picture(plan.model, plan.recipe)
+    at_hand = [how for name, how in _HOW.items() if name in shown.seen]
+    text = [
+        f"What the model is told, it need not make up. So: {'; or '.join(at_hand)}. Nothing is trained for the picture "
+        "in question, and the layers that are read stay the same.",
+        f'Here the prompt says "{WORD}", and on the {WORD} sits a rider, whom a plain prompt does not mention. '
+        f'The last row shows where the word acts: how far the features move when it says "{OTHER}" instead.',
+    ]
+    caption = (
+        "A column is a way of reading. The picture is the first that its seeds give, whatever it shows. Look at the "
+        "rider in the last row."
+    )
+    title = "Steering: tell it what is there"
+    chapter = Chapter(title, text, f'how much of "{WORD}" acts on the rider, from left to right')
+    chapter.figures.append(draw_figure(plan.out, "method.png", caption, shown.draw))
+    for metric, about in ((_ON_HORSE, WORD), (_ON_RIDER, "rider")):
+        chapter.bars.append(_bars(table, metric, f'Share of where "{WORD}" acts that lies on the {about}, percent'))
+    chapter.after.append(_told(found))
+    return chapter
+
+
+def takes_comparison(plan: Plan) -> bool:
+    """Whether the table of methods can be told: it needs drawn pictures, and heads that only the mini has."""
+    return plan.drawn and _has_heads(plan.model)
+
+
+def comparison(plan: Plan) -> Chapter:
+    """Tell every method's score on the world's pairs, as it was drawn in training and in a look never seen."""
+    from shiftless.bench.mini_correspondence import run as compare
+
+    found = compare(plan.model, quick=True, n=6 if plan.quick else None, progress=not plan.quick)
+    found.write(plan.out / "correspondence.json")
+    text = [
+        "One steered reading is good; several, merged, are better. GATE reads a picture in several ways, and a small "
+        "trained head weighs them, channel by channel. Here is every way to match, on pictures as the model knows "
+        "them, and on embroidered ones, a look that it never saw.",
+    ]
+    chapter = Chapter("The method, in a table", text, "GATE's bars against the baseline's")
+    metrics = dict.fromkeys(row.metric for row in found.rows if row.metric.startswith(_BOXES))
+    for metric in metrics:
+        rows = [(r.method, r.value, *r.ci95, r.method.startswith("GATE")) for r in found.rows if r.metric == metric]
+        chapter.bars.append(Bars(metric, rows, top=1.0))
+    chapter.after += gains(found)
+    chapter.after += [note for note in found.notes if "left out" in note]
+    return chapter
+
+
+def gains(table: Table) -> list[str]:
+    """Say in a sentence for each test set which methods gain over the baseline of their kind, beyond doubt.
+
+    >>> from shiftless.bench.table import Row
+    >>> gains(Table("b", "m", [Row("GATE", "gain over baseline, bbox", 0.1, (0.05, 0.15))], "here"))
+    ['Sure gains over the baseline of their kind, on photo pairs (95% intervals, paired): GATE +0.10 [+0.05, +0.15].']
+    """
+    from shiftless.bench.mini_correspondence import GAIN
+
+    told = []
+    for metric in dict.fromkeys(row.metric for row in table.rows if row.metric.startswith(GAIN)):
+        look = metric.removeprefix(GAIN).removeprefix(", ") or "photo"
+        rows = [(row.method, Difference(row.value, *row.ci95)) for row in table.rows if row.metric == metric]
+        sure = [f"{name} {d.value:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" for name, d in rows if d.low > 0]
+        start = f"Sure gains over the baseline of their kind, on {look} pairs (95% intervals, paired): "
+        told.append(start + ("; ".join(sure) if sure else "none") + ".")
+    return told
+
+
+def _has_heads(model: Backbone) -> bool:
+    from shiftless.bench.mini_correspondence import shipped_heads
+
+    return bool(shipped_heads(model))
+
+
+def _bars(table: Table, metric: str, title: str) -> Bars:
+    found = [row for row in table.rows if row.metric == metric]
+    names = {EVEN: "its share of the picture"}
+    rows = [
+        (names.get(r.method, r.method), *(100 * v for v in (r.value, *r.ci95)), r.method.startswith((BASELINE, ALL)))
+        for r in found
+    ]
+    return Bars(title, rows, top=max(row[3] for row in rows) * 1.02, form="{:.1f}")
+
+
+def _told(found: Measured) -> str:
+    looked, even = (100 * float(found.scores[name][:, 0].mean()) for name in (BASELINE, EVEN))
+    told = [f"Counted on {len(found.scores[EVEN])} such pictures, as they come."]
+    clear = []
+    for name in found.scores:
+        gain = Difference(*(100 * v for v in found.gain(name, _ON_RIDER)))
+        if name not in (EVEN, BASELINE) and gain.clear:
+            clear.append(f"{name} {gain.value:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]")
+    points = "; ".join(clear) if clear else "nothing beyond doubt"
+    told.append(f"Against the baseline, what acts on the rider changes by percentage points: {points} (95%, paired).")
+    told.append(
+        f"Attention to the word itself is {'no' if looked < even else 'a weak'} guide in this model: {looked:.1f}% "
+        f"of it lies on the {WORD}, which takes up {even:.1f}% of the picture."
+    )
+    return " ".join(told)
