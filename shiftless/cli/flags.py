@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,21 +34,27 @@ Json = Annotated[Path | None, typer.Option("--json", help="Write the table here 
 def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every flag of a Recipe, and hand it one recipe made from them.
 
-    --recipe names a preset or a TOML file to begin with; without it the model's own default is taken.
+    --recipe names a preset or a TOML file to begin with; without it the model's own default is taken. A command whose
+    parameter is `recipes` takes buckets too: it gets a tuple.
     """
+    signature = inspect.signature(command, eval_str=True)
+    several = "recipes" in signature.parameters
 
     @functools.wraps(command)
     def wrapped(**given: Any) -> Any:
         changes = {f.name: given.pop(f.name) for f in _fields()}
         start = given.pop("recipe")
         chosen = _start(start, str(given.get("model", "")))
+        if len(chosen) > 1 and not several:
+            raise BadInput(f"preset {start!r} is a bucket of {len(chosen)} readings; this command takes one recipe")
         changes = {name: value for name, value in changes.items() if value is not None}
         for name in ("taps", "control", "lora", "control_scale", "lora_scale"):
             if name in changes:
                 changes[name] = _split(name, changes[name])
-        return command(recipe=chosen.but(**changes), **given)
+        varied = tuple(recipe.but(**changes) for recipe in chosen)
+        return command(**({"recipes": varied} if several else {"recipe": varied[0]}), **given)
 
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "recipe"]
+    own = [p for p in signature.parameters.values() if p.name not in ("recipe", "recipes")]
     flags = [_flag(f.name, f.default) for f in _fields()]
     preset_help = "A preset (`shiftless presets`) or a TOML file to begin with."
     start = inspect.Parameter(
@@ -63,7 +69,7 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def filler(recipe: Recipe, fill: list[str] | None, captions: Path | None) -> Callable[[Any], dict[str, str]]:
+def filler(recipes: Sequence[Recipe], fill: list[str] | None, captions: Path | None) -> Callable[[Any], dict[str, str]]:
     """Return what gives a photo's values: those of --fill, and its caption from the folder of --captions.
 
     Raises BadInput for a --fill that is no NAME=VALUE and a field that no photo would have a value for; the function
@@ -78,7 +84,8 @@ def filler(recipe: Recipe, fill: list[str] | None, captions: Path | None) -> Cal
         if not given or not name:
             raise BadInput(f"--fill {one!r}: give NAME=VALUE, such as category=horse")
         values[name] = value
-    fill_in(recipe.prompt, {CAPTION: "", **values}, "--prompt")
+    for recipe in recipes:
+        fill_in(recipe.prompt, {CAPTION: "", **values}, "--prompt")
     if captions is not None and not captions.is_dir():
         raise BadInput(f"{captions}: no such folder of captions; write one with shiftless caption PHOTOS --out FOLDER")
 
@@ -117,12 +124,9 @@ def _flag(name: str, default: object) -> inspect.Parameter:
     )
 
 
-def _start(name: str | None, model: str) -> Recipe:
+def _start(name: str | None, model: str) -> tuple[Recipe, ...]:
     if name is None:
-        return default_recipe(model)
+        return (default_recipe(model),)
     if name.endswith(".toml") or Path(name).is_file():
-        return Recipe.read(name)
-    found = preset(name)
-    if len(found.recipes) > 1:
-        raise BadInput(f"preset {name!r} is a bucket of {len(found.recipes)} readings; this command takes one recipe")
-    return found.recipes[0]
+        return (Recipe.read(name),)
+    return preset(name).recipes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from shiftless.recipe import Recipe
 @takes_recipe
 def extract(
     photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
-    recipe: Recipe,
+    recipes: tuple[Recipe, ...],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for one .safetensors a photo.")] = Path("features"),
     model: Model = "mini",
     fill: Fill = None,
@@ -28,38 +28,48 @@ def extract(
 ) -> None:
     """Read features of photos into a folder; run again, and it continues where it stopped.
 
+    A preset that is a bucket (--recipe gate-spair) gives one file for each of its readings, all from one pass.
     A photo that cannot be read is listed at the end, and the exit code is then 2.
     """
     from rich.console import Console
     from rich.progress import track
 
     from shiftless.backbones.registry import load
+    from shiftless.conditions.template import CAPTION
+    from shiftless.conditions.template import fill as fill_in
     from shiftless.image import list_photos, open_photo
     from shiftless.reading import stream
 
-    values = filler(recipe, fill, captions)
+    values = filler(recipes, fill, captions)
     paths = [path for place in photos for path in list_photos(place)]
     backbone = load(model, device=device, dtype=dtype)
     console, failed, done = Console(stderr=True), [], 0
-    targets: dict[str, Path] = {}
+    targets: dict[str, list[Path]] = {}
+
+    def key(recipe: Recipe, photo: Any) -> str:
+        """What the file is named by: the recipe with the words that are known before reading."""
+        words = {CAPTION: f"{{{CAPTION}}}", **values(photo)}
+        return recipe.but(prompt=fill_in(recipe.prompt, words, photo.name)).key()[:8]
 
     def waiting():  # type: ignore[no-untyped-def]  # a generator of photos not read yet
         for path in paths:
             try:
                 photo = open_photo(path)
+                names = [f"{path.stem}-{photo.digest[:8]}-{key(recipe, photo)}.safetensors" for recipe in recipes]
             except BadInput as error:
                 failed.append(str(error))
                 continue
-            targets[photo.name] = out / f"{path.stem}-{photo.digest[:8]}-{recipe.key()[:8]}.safetensors"
-            if not targets[photo.name].exists():
+            targets[photo.name] = [out / name for name in names]
+            if not all(target.exists() for target in targets[photo.name]):
                 yield photo
 
-    reading = stream(backbone, waiting(), recipe, fill=values, batch=batch, skipped=failed)
-    for maps in track(reading, f"reading {len(paths)} photos", len(paths), console=console, transient=True):
-        maps.save(targets[maps.name])
+    reading = stream(backbone, waiting(), list(recipes), fill=values, batch=batch, skipped=failed)
+    for bucket in track(reading, f"reading {len(paths)} photos", len(paths), console=console, transient=True):
+        for maps, target in zip(bucket, targets[bucket[0].name], strict=True):
+            maps.save(target)
         done += 1
         if done == 1:
-            console.print(maps.describe(), highlight=False, soft_wrap=True)
+            console.print("\n".join(maps.describe() for maps in bucket), highlight=False, soft_wrap=True)
     already = len(paths) - done - len(failed)
     console.print(f"{done} read into {out}" + (f", {already} were there already" if already else ""), soft_wrap=True)
     for message in failed:
@@ -106,7 +116,7 @@ def match(
 
     points = [_point(text) for text in at]
     first, second = open_photo(a), open_photo(b)
-    values = filler(recipe, fill, captions)
+    values = filler([recipe], fill, captions)
     maps_a, maps_b = read(load(model, device=device, dtype=dtype), [first, second], recipe, fill=values)
     if points:
         found = find(maps_a, maps_b, points, refine=refine, mutual=mutual)

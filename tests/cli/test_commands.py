@@ -180,7 +180,16 @@ def test_photos_are_read_with_techniques_and_words_of_their_own(command, photos,
     for i, caption in enumerate(("a cow in the snow", "a bus")):
         (words / f"{i}.txt").write_text(caption + "\n")
     lora = goldens / "tiny-lora" / "kohya_lora.safetensors"
-    steering = ["--prompt", "{caption}, {quality}", "--fill", "quality=sharp", "--captions", words, "--control", "canny"]
+    steering = [
+        "--prompt",
+        "{caption}, {quality}",
+        "--fill",
+        "quality=sharp",
+        "--captions",
+        words,
+        "--control",
+        "canny",
+    ]
     steering += ["--control-scale", "0.5", "--lora", lora, "--start", "70", "--steps", "2", "--taps", "up1,up2"]
     code, _, err = command("extract", photos, "-m", "twin:sd15", "-o", tmp_path / "out", *steering)
     assert code == 0, err
@@ -194,3 +203,26 @@ def test_photos_are_read_with_techniques_and_words_of_their_own(command, photos,
     assert code == 2
     assert "1.png: no caption at" in err
     assert len(list((tmp_path / "again").iterdir())) == 1
+
+
+def test_a_bucket_gives_a_file_for_each_reading(command, photos, tmp_path):
+    arguments = ("extract", photos, "-m", "twin:sd15", "-o", tmp_path / "f", "--recipe", "gate-spair-prompt")
+    code, _, err = command(*arguments, "--taps", "up0")
+    assert code == 0, err
+    found = [shiftless.FeatureMaps.open(path) for path in sorted((tmp_path / "f").iterdir())]
+    assert sorted((maps.name.rsplit("/", 1)[-1], maps.recipe.seed) for maps in found) == [
+        ("0.png", 0), ("0.png", 1), ("1.png", 0), ("1.png", 1),
+    ]  # fmt: skip
+    code, _, err = command(*arguments, "--taps", "up0")
+    assert "2 were there already" in err
+    code, _, err = command("match", photos / "0.png", photos / "1.png", "-m", "twin:sd15", "--recipe", "gate-spair")
+    assert code == 2
+    assert "a bucket of 7 readings" in err
+
+
+def test_other_words_are_another_reading(command, photos, tmp_path):
+    arguments = ("extract", photos / "0.png", "-m", "twin:sd15", "-o", tmp_path / "f", "--prompt", "a {category}")
+    for category in ("cow", "cow", "horse"):
+        assert command(*arguments, "--fill", f"category={category}")[0] == 0
+    prompts = [shiftless.FeatureMaps.open(path).prompt for path in (tmp_path / "f").iterdir()]
+    assert sorted(prompts) == ["a cow", "a horse"]
