@@ -104,11 +104,11 @@ def _has_heads(model: Backbone) -> bool:
 
 def _bars(table: Table, metric: str, title: str) -> Bars:
     found = [row for row in table.rows if row.metric == metric]
-    names = {EVEN: "its share of the picture"}
-    rows = [
-        (names.get(r.method, r.method), *(100 * v for v in (r.value, *r.ci95)), r.method.startswith((BASELINE, ALL)))
-        for r in found
-    ]
+    rows = []
+    for row in found:
+        name = "its share of the picture" if row.method == EVEN else row.method
+        value, low, high = (100 * v for v in (row.value, *row.ci95))
+        rows.append((name, value, low, high, row.method.startswith((BASELINE, ALL))))
     return Bars(title, rows, top=max(row[3] for row in rows) * 1.02, form="{:.1f}")
 
 
