@@ -12,6 +12,7 @@ DIFT_TIMESTEPS = (50, 100, 200, 300, 400)
 """What DIFT's row picks from, on validation pairs."""
 HYPER_TIMESTEPS = (50, 150, 300)
 WALK = {"start": TIMESTEP + 40, "steps": 2}
+LORA_SCALE = 0.6  # picked on validation pairs
 SIMPLE = "a photo"
 NAMES = (
     "a photo of a horse, a cow, a dog, a cat, a sheep, an elephant, a giraffe, a pig, a camel, a zebra, "
@@ -91,9 +92,10 @@ def readings_of(look: str, dift_timestep: int = 100) -> dict[str, Recipe]:
     found |= {f"base{i}": (base if i else both).but(seed=i) for i in range(SEEDS)}
     found |= {f"fine{i}": base.but(prompt="auto", seed=i) for i in range(2)}
     found |= {f"control{i}": (base if i else both).but(seed=i, **steered) for i in range(2)}
-    found |= {f"lora{i}": (base if i else both).but(lora=lora) for i, lora in enumerate(loras)}
+    styled = {"lora_scale": LORA_SCALE}
+    found |= {f"lora{i}": (base if i else both).but(lora=lora, seed=i, **styled) for i, lora in enumerate(loras)}
     found["names"] = base.but(taps=MAPS, prompt=NAMES)
-    found["all"] = base.but(taps=MAPS, prompt=NAMES, lora=loras[0], **steered)
-    found["all0"] = base.but(prompt="auto", lora=loras[0], **steered)
+    found["all"] = base.but(taps=MAPS, prompt=NAMES, lora=loras[0], **styled, **steered)
+    found["all0"] = base.but(prompt="auto", lora=loras[0], **styled, **steered)
     found |= {f"hyper{i}": base.but(timestep=t, taps=("mid", "up0", "up1")) for i, t in enumerate(HYPER_TIMESTEPS)}
     return {key: recipe.but(label=key) for key, recipe in found.items()}

@@ -84,8 +84,8 @@ class Settings:
 PUBLISHED = Settings()
 # A model of a few million parameters has little to adapt in attention alone, and takes larger steps without harm.
 SMALL = Settings(
-    rank=16, alpha=16, lr=1e-3, text_lr=2e-4, targets="all", repeats=4, batch=16, epochs=None, steps=600, noise="low",
-    read_at=(100, 200, 300), checks=12,
+    rank=16, alpha=16, lr=1e-3, text_lr=2e-4, targets="all", repeats=4, batch=16, epochs=None, steps=80, noise="low",
+    read_at=(100, 200, 300), checks=8,
 )  # fmt: skip
 _SMALL = 50_000_000  # parameters of the denoiser
 
