@@ -13,6 +13,7 @@ from shiftless.metrics.bootstrap import Difference
 
 _ATTENTION, _, _ON_HORSE, _ON_RIDER = METRICS
 _BOXES = "PCK@0.1 bbox"
+_PAIRS = 40  # of each look: the whole story takes minutes
 _HOW = {
     PROMPT: "say finely what is in the picture (a captioner writes it)",
     CONTROL: "show the model the picture's edges (a ControlNet)",
@@ -60,7 +61,7 @@ def comparison(plan: Plan) -> Chapter:
     """Tell every method's score on the world's pairs, as it was drawn in training and in a look never seen."""
     from shiftless.bench.mini_correspondence import run as compare
 
-    found = compare(plan.model, quick=True, n=6 if plan.quick else None, progress=not plan.quick)
+    found = compare(plan.model, quick=True, n=6 if plan.quick else _PAIRS, progress=not plan.quick)
     found.write(plan.out / "correspondence.json")
     text = [
         "One steered reading is good; several, merged, are better. GATE reads a picture in several ways, and a small "
