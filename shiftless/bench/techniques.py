@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from shiftless.backbones.base import Backbone, steerable
+from shiftless.bench.methods import LORA_SCALE
 from shiftless.conditions.caption import remembered
 from shiftless.conditions.template import CAPTION, fields_of
 from shiftless.errors import BadInput
@@ -24,7 +25,8 @@ def techniques(model: Backbone, recipe: Recipe, look: str = "photo") -> tuple[di
     """Return name -> recipe for every technique at hand, the baseline first; and, for the others, why not.
 
     recipe  how all are read; the ControlNets, LoRAs, captioner, start and steps that it names are what the columns
-            take, else the model's own: canny, and a LoRA of its folder whose name begins with the look
+            take, else the model's own: canny, and a LoRA of its folder whose name begins with the look, at the
+            strength that the correspondence table takes
 
     Raises BadInput for what the recipe names and the model cannot take.
 
@@ -66,8 +68,9 @@ def techniques(model: Backbone, recipe: Recipe, look: str = "photo") -> tuple[di
         if not (recipe.lora or own):
             raise BadInput(f"{model.spec.name}: this model has no LoRA of the look {look!r}; give one with --lora FILE")
         names = recipe.lora or (own[0],)
+        scale = recipe.lora_scale if recipe.lora or recipe.lora_scale != (1.0,) else LORA_SCALE
         with steerable(model, "lora").adapted([(name, 0.0) for name in names]):  # one that does not fit says so now
-            return {"lora": names, "lora_scale": recipe.lora_scale}
+            return {"lora": names, "lora_scale": scale}
 
     offer(PROMPT, prompt, recipe.captioner)
     offer(CONTROL, control, recipe.control)

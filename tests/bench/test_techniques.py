@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shiftless.backbones.registry import load
+from shiftless.bench.methods import LORA_SCALE
 from shiftless.bench.techniques import ALL, BASELINE, CONTROL, LORA, PROMPT, say_each, swap, techniques
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
@@ -67,7 +68,10 @@ def test_what_is_named_and_missing_is_an_error_not_a_gap(twin, named):
 def test_a_lora_is_of_the_look(twin, monkeypatch):
     monkeypatch.setattr(twin, "loras", lambda: ["embroidery-a", "photo-a", "photo-b"])
     twin.adapted = lambda loras: load("twin:sd15").adapted(())  # the files themselves are not there
-    assert techniques(twin, Recipe(), "photo")[0][LORA].lora == ("photo-a",)
+    photo = techniques(twin, Recipe(), "photo")[0][LORA]
+    assert (photo.lora, photo.lora_scale) == (("photo-a",), (LORA_SCALE,))
+    assert techniques(twin, Recipe(lora_scale=0.9), "photo")[0][LORA].lora_scale == (0.9,)
+    assert techniques(twin, Recipe(lora="mine.safetensors"), "photo")[0][LORA].lora_scale == (1.0,)
     assert techniques(twin, Recipe(), "embroidery")[0][LORA].lora == ("embroidery-a",)
     assert LORA not in techniques(twin, Recipe(), "pencil")[0]
 
