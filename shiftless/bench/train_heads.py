@@ -20,7 +20,7 @@ from shiftless.tasks.pairfeatures import AnnotatedBuckets, PairFeatures
 
 PAIRS = {"train": 120, "val": 40}
 """Pairs of each look."""
-STEPS = 720
+STEPS = 480
 SIDE = 16
 OPTIONS: dict[str, dict[str, Any]] = {"hyper": {"width": 128}}
 
@@ -29,6 +29,7 @@ def train(
     model: Backbone,
     out: Path | None = None,
     *,
+    methods: Sequence[Method] = METHODS,
     looks: Sequence[str] = LOOKS,
     seeds: Sequence[int] = (0, 1, 2),
     kept: int = 1,
@@ -51,7 +52,7 @@ def train(
     pairs = pairs or PAIRS
     common = [set(present(model, readings_of(look))) for look in looks]
     keys = [key for key in readings_of(looks[0]) if all(key in there for there in common)]
-    methods = [m for m in METHODS if m.trained and possible(m, dict.fromkeys(keys))]  # type: ignore[arg-type]
+    methods = [m for m in methods if m.trained and possible(m, dict.fromkeys(keys))]  # type: ignore[arg-type]
     used = {name.partition("/")[0] for m in methods for name in (*m.readings, *m.attention)}
     keys = [key for key in keys if key in used]
     kept_pairs = {split: _read(model, split, n, looks, keys, batch, progress) for split, n in pairs.items()}
@@ -100,7 +101,7 @@ def _fit(
     amalgamator = method.head or "mean"
     options = OPTIONS.get(amalgamator, {})
     settings: dict[str, Any] = {"amalgamator": amalgamator, "conv": method.conv, "options": options, **more}
-    every = max(1, steps // 4)
+    every = max(1, steps // 3)
     return [
         fit(train_pairs, val_pairs, recipes=recipes, seed=seed, steps=steps, every=every, progress=progress, **settings)
         for seed in seeds
