@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from shiftless.mini.world import draw
@@ -30,9 +31,10 @@ def test_its_python_runs_in_order(tmp_path, monkeypatch, capsys):
     assert 0 <= y <= 160
 
 
-def test_the_example(capsys):
-    exec((ROOT / "examples" / "ten_lines.py").read_text(encoding="utf-8"), {"__name__": "example"})
-    assert "Matches" in capsys.readouterr().out
+@pytest.mark.parametrize(("example", "says"), [("ten_lines.py", "Matches"), ("gate.py", "found in b at")])
+def test_the_examples(capsys, example, says):
+    exec((ROOT / "examples" / example).read_text(encoding="utf-8"), {"__name__": "example"})
+    assert says in capsys.readouterr().out
 
 
 def test_every_command_it_names_exists():

@@ -99,3 +99,19 @@ def readings_of(look: str, dift_timestep: int = 100) -> dict[str, Recipe]:
     found["all0"] = base.but(prompt="auto", lora=loras[0], **styled, **steered)
     found |= {f"hyper{i}": base.but(timestep=t, taps=("mid", "up0", "up1")) for i, t in enumerate(HYPER_TIMESTEPS)}
     return {key: recipe.but(label=key) for key, recipe in found.items()}
+
+
+def recipes_of(method: Method, look: str) -> list[Recipe]:
+    """Return the recipes of a method's bucket, in its order, each with the taps that the method takes.
+
+    >>> gate = next(m for m in METHODS if m.name == "GATE with output convolution")
+    >>> [recipe.taps for recipe in recipes_of(gate, "photo")][-2:]
+    [('up0',), ('up.cross.map.s16', 'up.cross.map.s8')]
+    """
+    readings = readings_of(look)
+    found = []
+    for name in (*method.readings, *method.attention):
+        key, _, part = name.partition("/")
+        taps = tuple(tap for tap in readings[key].taps if (".map." in tap) == (part == "maps"))
+        found.append(readings[key].but(taps=taps))
+    return found

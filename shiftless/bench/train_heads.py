@@ -11,7 +11,7 @@ import torch
 
 from shiftless.backbones.base import Backbone
 from shiftless.bench.heads import visits
-from shiftless.bench.methods import METHODS, Method, readings_of
+from shiftless.bench.methods import METHODS, Method, readings_of, recipes_of
 from shiftless.bench.mini_correspondence import LOOKS, gathered, possible, present, slug
 from shiftless.bench.mini_pairs import mini_pairs
 from shiftless.tasks.fit import Fitted, fit
@@ -97,7 +97,7 @@ def _fit(
     joined = len(method.attention)
     train_pairs = PairFeatures.gather(gathered(method, rows["train"], keys), attention=joined, side=SIDE)
     val_pairs = PairFeatures.gather(gathered(method, rows["val"], keys), layout=train_pairs.layout)
-    recipes = [readings_of(look)[name.partition("/")[0]] for name in (*method.readings, *method.attention)]
+    recipes = recipes_of(method, look)
     amalgamator = method.head or "mean"
     options = OPTIONS.get(amalgamator, {})
     settings: dict[str, Any] = {"amalgamator": amalgamator, "conv": method.conv, "options": options, **more}
