@@ -214,6 +214,27 @@ def mini_walks(
     show(run(load(model, device=device, dtype=dtype), recipe, n=pairs or 120, look=look, batch=batch), json)
 
 
+@bench.command("mini-shift")
+def mini_shift(
+    model: Model = "mini",
+    look: Annotated[list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more.")] = None,
+    pictures: Annotated[int, typer.Option(min=2, help="How many unseen pictures of each look.")] = 96,
+    timestep: Annotated[list[int] | None, typer.Option(min=1, max=900, help="Repeat for more.")] = None,
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """How far each technique's reading has drifted from the picture: content shift, before anything is matched."""
+    from shiftless.backbones.registry import load
+    from shiftless.bench.mini_correspondence import LOOKS
+    from shiftless.bench.shift import TIMESTEPS, run
+
+    backbone = load(model, device=device, dtype=dtype)
+    chosen: dict[str, Any] = {"looks": tuple(look or LOOKS), "timesteps": tuple(timestep or TIMESTEPS)}
+    show(run(backbone, n=pictures, batch=batch, **chosen), json)
+
+
 def show(table: Any, json: Path | None) -> None:
     """Print a table, and write it as JSON if asked to."""
     from rich.console import Console

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from shiftless.backbones.base import Backbone, steerable
+from shiftless.backbones.base import Backbone, Reading, steerable
 from shiftless.backbones.memory import kept_memory
 from shiftless.backbones.walk import invert, reference_walk, walk
 from shiftless.conditions.condition import Condition, Steer, join
@@ -125,7 +125,7 @@ def _read_window(
     batch: int,
 ) -> list[Bucket]:
     """Read every (photo, recipe): encode once, then send equal passes through the denoiser together."""
-    frames = [[_frame(model, photo, recipe) for recipe in recipes] for photo in photos]
+    frames = [[frame_of(model, photo, recipe) for recipe in recipes] for photo in photos]
     latents = Latents(model, photos)
     by_loras: dict[Any, Wanted] = {}
     for k, recipe in enumerate(recipes):
@@ -137,12 +137,12 @@ def _read_window(
     words: dict[tuple[int, int], tuple[str, ...]] = {}
     for loras, asked in by_loras.items():
         with steerable(model, "lora").adapted(loras) if loras else nullcontext():
-            for rows, condition, maps in _run(model, latents, asked, wanted, batch):
+            for rows, condition, _, _, read in run_passes(model, latents, asked, wanted, batch):
                 for row, one in enumerate(rows):
                     for k in asked[one]:
                         key = (one.photo, k)
                         words[key] = condition.words[row] if condition.words else ()
-                        _add(totals.setdefault(key, {}), maps, wanted[k], row, recipes[k].ensemble)
+                        _add(totals.setdefault(key, {}), read.maps, wanted[k], row, recipes[k].ensemble)
     return [
         Bucket(
             tuple(
@@ -162,10 +162,10 @@ def _read_window(
     ]
 
 
-def _run(
+def run_passes(
     model: Backbone, latents: Latents, asked: Wanted, wanted: Sequence[tuple[Tap, ...]], batch: int
-) -> Iterator[tuple[list[Pass], Condition, dict[str, torch.Tensor]]]:
-    """Run passes in batches of one kind: yield (the batch's passes, what steered them, the maps read)."""
+) -> Iterator[tuple[list[Pass], Condition, torch.Tensor, int, Reading]]:
+    """Run passes in batches of one kind: yield (passes, their condition, noisy latents B c h w, timestep, reading)."""
     texts = {one.prompt: model.encode_prompt([one.prompt]) for one in asked}
     groups: dict[Any, list[Pass]] = {}
     for one, readers in asked.items():
@@ -183,8 +183,8 @@ def _run(
             condition = join([_steered(latents, one, texts[one.prompt]) for one in rows])
             with kept_memory(model.device):
                 noisy, timestep = _brought_to(model, latents, rows, condition, risen)
-                maps = model.denoise(noisy, timestep, condition, taps).maps
-            yield rows, condition, maps
+                read = model.denoise(noisy, timestep, condition, taps)
+            yield rows, condition, noisy, timestep, read
 
 
 def _steered(latents: Latents, one: Pass, text: Condition) -> Condition:
@@ -240,5 +240,6 @@ def _add(
         total[tap.name] = total[tap.name] + one if tap.name in total else one.clone()
 
 
-def _frame(model: Backbone, photo: Photo, recipe: Recipe) -> Frame:
+def frame_of(model: Backbone, photo: Photo, recipe: Recipe) -> Frame:
+    """Return how a recipe fits a photo to what the model takes."""
     return plan(photo.hw, recipe.size or model.spec.size, model.spec.multiple, recipe.fit)

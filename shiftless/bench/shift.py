@@ -1,0 +1,88 @@
+"""bench mini-shift: how far each technique's reading has drifted from the picture, before anything is matched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from shiftless.backbones.base import Backbone
+from shiftless.bench.methods import readings_of
+from shiftless.bench.mini_correspondence import LOOKS, present
+from shiftless.bench.table import Row, Table, machine
+from shiftless.metrics.bootstrap import difference, interval
+from shiftless.reading.belief import believe
+from shiftless.recipe import Recipe
+
+NAMES = {
+    "base0": "baseline",
+    "fine0": "+ fine prompts",
+    "control0": "+ ControlNet",
+    "lora0": "+ LoRA",
+    "all0": "all techniques in one reading",
+}
+TIMESTEPS = (100, 300, 500)
+
+
+def run(
+    model: Backbone,
+    *,
+    n: int = 96,
+    looks: Sequence[str] = LOOKS,
+    timesteps: Sequence[int] = TIMESTEPS,
+    batch: int = 16,
+) -> Table:
+    """Measure content shift on n unseen pictures of each look: each technique's, and what it saves, paired.
+
+    The measure is the squared error of the clean latent that the model believes in where features are read, over
+    the box of the thing shown, as a share of the latent's variance there. Techniques that are not at hand are left out.
+    """
+    from shiftless.mini.datasets import HELD_OUT, photos
+
+    rows: list[Row] = []
+    for look in looks:
+        pictures = list(photos(HELD_OUT + 20_000, n, look))
+        for t in timesteps:
+            recipes = at(present(model, readings_of(look)), t)
+            clean, found = believe(model, [p.image for p in pictures], list(recipes.values()), batch=batch)
+            errors = {
+                key: np.array([shift(c, f[k], p.box) for c, f, p in zip(clean, found, pictures)])
+                for k, key in enumerate(recipes)
+            }
+            metric = f"shift, t = {t}, {look}"
+            for key, values in errors.items():
+                rows.append(Row(NAMES[key], metric, float(values.mean()), interval(values)))
+                if key != "base0":
+                    saved = difference(errors["base0"], values)
+                    base = float(errors["base0"].mean())
+                    share = (saved.low / base, saved.high / base)
+                    rows.append(Row(NAMES[key], f"saved, t = {t}, {look}", saved.value / base, share))
+    notes = [f"{n} unseen pictures a look; saved: share of the baseline's shift, paired; 95% bootstrap intervals"]
+    return Table("mini-shift", model.spec.name, rows, machine(), notes)
+
+
+def at(recipes: dict[str, Recipe], timestep: int) -> dict[str, Recipe]:
+    """Return the table's readings moved to another timestep, their walks as long as before."""
+    moved = {}
+    for key in NAMES:
+        if key in recipes:
+            recipe = recipes[key]
+            start = None if recipe.start is None else timestep + recipe.start - recipe.timestep
+            moved[key] = replace(recipe, timestep=timestep, start=start)
+    return moved
+
+
+def shift(clean: torch.Tensor, believed: torch.Tensor, box: Sequence[float], size: int = 128) -> float:
+    """Return the squared error of a believed latent 1 c h w inside a box (x0, y0, x1, y1) in pixels, in variances.
+
+    >>> one = torch.arange(64.0).view(1, 1, 8, 8)
+    >>> shift(one, one, (0, 0, 128, 128)), round(shift(one, torch.full_like(one, 31.5), (0, 0, 128, 128)), 2)
+    (0.0, 1.0)
+    """
+    h, w = clean.shape[-2:]
+    x0, y0, x1, y1 = (round(v * side / size) for v, side in zip(box, (w, h, w, h)))
+    part = (..., slice(y0, max(y1, y0 + 1)), slice(x0, max(x1, x0 + 1)))
+    wrong = (clean[part] - believed[part]).square().mean()
+    return float(wrong / clean[part].var((-2, -1), unbiased=False).mean().clamp_min(1e-8))

@@ -1,0 +1,46 @@
+"""Beliefs: a model that knows the noise believes in the picture itself, and steering reaches what is believed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+import shiftless
+from shiftless import Recipe
+from shiftless.backbones.base import Reading
+from shiftless.noise import noise_for
+from shiftless.reading.belief import believe
+
+PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(3)]
+
+
+def test_a_model_that_knows_the_noise_believes_in_the_picture(monkeypatch):
+    from shiftless.image import open_photo
+
+    model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    noises = torch.stack([noise_for(open_photo(p).digest, 0, 0, (4, 16, 16)) for p in PICTURES])
+    place = {}
+
+    def knowing(latent, timestep, condition, taps=(), **_):
+        rows = slice(place.get(timestep, 0), place.get(timestep, 0) + len(latent))
+        place[timestep] = rows.stop
+        return Reading({}, noises[rows])
+
+    monkeypatch.setattr(model, "denoise", knowing)
+    clean, found = believe(model, PICTURES, [Recipe(timestep=300), Recipe(timestep=200, start=240, steps=1)], batch=8)
+    for truth, beliefs in zip(clean, found):
+        for belief in beliefs:
+            torch.testing.assert_close(belief, truth, atol=1e-4, rtol=1e-4)
+
+
+def test_beliefs_follow_steering_and_do_not_depend_on_the_batch(goldens):
+    model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    lora = str(goldens / "tiny-lora" / "pytorch_lora_weights.safetensors")
+    recipes = [Recipe(timestep=300, **more) for more in ({}, {"prompt": "a cow"}, {"control": "canny"}, {"lora": lora})]
+    clean, found = believe(model, PICTURES, recipes, batch=2)
+    again, alone = believe(model, PICTURES[2:], recipes[2:3], batch=1)
+    torch.testing.assert_close(again[0], clean[2], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(alone[0][0], found[2][2], atol=2e-4, rtol=1e-4)
+    for i in range(len(recipes)):
+        for j in range(i):
+            assert not torch.allclose(found[0][i], found[0][j], atol=1e-5)
