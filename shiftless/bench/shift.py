@@ -51,14 +51,14 @@ def run(
                 key: np.array([shift(c, f[k], p.box) for c, f, p in zip(clean, found, pictures)])
                 for k, key in enumerate(recipes)
             }
-            metric = f"shift, t = {t}, {look}"
             for key, values in errors.items():
-                rows.append(Row(NAMES[key], metric, float(values.mean()), interval(values)))
+                name = f"{NAMES[key]}, {look}"
+                rows.append(Row(name, f"shift, t = {t}", float(values.mean()), interval(values)))
                 if key != "base0":
                     saved = difference(errors["base0"], values)
                     base = float(errors["base0"].mean())
                     share = (saved.low / base, saved.high / base)
-                    rows.append(Row(NAMES[key], f"saved, t = {t}, {look}", saved.value / base, share))
+                    rows.append(Row(name, f"saved, t = {t}", saved.value / base, share))
     notes = [f"{n} unseen pictures a look; saved: share of the baseline's shift, paired; 95% bootstrap intervals"]
     return Table("mini-shift", model.spec.name, rows, machine(), notes)
 

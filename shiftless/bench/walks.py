@@ -16,7 +16,7 @@ from shiftless.reading import extract
 from shiftless.recipe import Recipe
 
 BASELINE = "baseline: not steered"
-ABOVE = (20, 40, 100)
+ABOVE = (10, 40)
 STEPS = (1, 2, 5, None)
 TIMED = 16
 
@@ -42,7 +42,7 @@ def run(
     model: Backbone,
     recipe: Recipe,
     *,
-    n: int = 120,
+    n: int = 60,
     split: str = "val",
     look: str = "photo",
     batch: int = 16,

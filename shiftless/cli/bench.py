@@ -211,7 +211,7 @@ def mini_walks(
     from shiftless.backbones.registry import load
     from shiftless.bench.walks import run
 
-    show(run(load(model, device=device, dtype=dtype), recipe, n=pairs or 120, look=look, batch=batch), json)
+    show(run(load(model, device=device, dtype=dtype), recipe, n=pairs or 60, look=look, batch=batch), json)
 
 
 @bench.command("mini-shift")
