@@ -73,6 +73,15 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
 
+    def betas(self) -> list[float]:
+        """Return the betas that this schedule is the product of, as diffusers' schedulers take them.
+
+        >>> [round(beta, 6) for beta in Schedule.from_betas(0.1, 0.2, 2, kind="linear").betas()]
+        [0.1, 0.2]
+        """
+        previous = torch.cat([torch.ones(1), self.alphas_cumprod[:-1]]).double()
+        return (1 - self.alphas_cumprod.double() / previous).tolist()
+
     def alpha(self, t: int) -> float:
         """Return how much of the clean latent is in a noisy one at timestep t."""
         return math.sqrt(self._at(t))

@@ -111,9 +111,7 @@ def untrained(model: Backbone, seed: int = 0) -> Backbone:
             "text_encoder": type(model.text_encoder)(model.text_encoder.config),
         }
     parts |= {"vae": model.vae, "tokenizer": model.tokenizer}
-    parts["scheduler"] = DDIMScheduler(
-        trained_betas=_betas(model.schedule.alphas_cumprod), prediction_type=model.schedule.prediction
-    )
+    parts["scheduler"] = DDIMScheduler(trained_betas=model.schedule.betas(), prediction_type=model.schedule.prediction)
     return StableDiffusion(f"untrained {model.spec.name}", parts, model.spec.size, model.device, model.dtype)
 
 
@@ -176,8 +174,3 @@ def _controls(folder: Path) -> dict[str, str]:
     rows = (row for row in models().values() if row["unet"]["cross_attention_dim"] == width)
     found: dict[str, str] = next((row.get("controls", {}) for row in rows), {})
     return found
-
-
-def _betas(alphas_cumprod: torch.Tensor) -> list[float]:
-    previous = torch.cat([torch.ones(1), alphas_cumprod[:-1]]).double()
-    return (1 - alphas_cumprod.double() / previous).tolist()

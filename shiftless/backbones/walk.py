@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -35,15 +36,7 @@ def walk(
     >>> walk(model, torch.randn(1, 4, 8, 8), 60, 50, 2, model.encode_prompt([""])).shape
     torch.Size([1, 4, 8, 8])
     """
-    latent = latent.float()
-    path = timesteps_between(start, timestep, steps)
-    for now, then in pairwise(path):
-        prediction = model.denoise(latent, now, condition).prediction
-        assert prediction is not None
-        prediction = prediction.float()
-        clean = model.schedule.clean(latent, prediction, now)
-        latent = model.schedule.add(clean, model.schedule.as_epsilon(latent, prediction, now), then)
-    return latent
+    return _along(model, latent, timesteps_between(start, timestep, steps), condition)
 
 
 @torch.no_grad()
@@ -56,8 +49,12 @@ def invert(
     comes in is what the model sees in the image, so that no draw decides what it hides. `first` is 0 for a clean
     latent.
     """
+    return _along(model, latent, timesteps_between(timestep, first, steps)[::-1], condition)
+
+
+def _along(model: Backbone, latent: torch.Tensor, path: Sequence[int], condition: Condition) -> torch.Tensor:
+    """Take a latent from timestep to timestep of a path, either way."""
     latent = latent.float()
-    path = timesteps_between(timestep, first, steps)[::-1]
     for now, then in pairwise(path):
         prediction = model.denoise(latent, now, condition).prediction
         assert prediction is not None
@@ -88,10 +85,8 @@ def reference_walk(
 def _pndm(schedule: Schedule):  # type: ignore[no-untyped-def]  # diffusers is not typed
     from diffusers import PNDMScheduler
 
-    alphas = schedule.alphas_cumprod.double()
-    betas = 1 - alphas / torch.cat([torch.ones(1).double(), alphas[:-1]])
     scheduler = PNDMScheduler(
-        trained_betas=betas.tolist(), skip_prk_steps=True, steps_offset=1, prediction_type=schedule.prediction
+        trained_betas=schedule.betas(), skip_prk_steps=True, steps_offset=1, prediction_type=schedule.prediction
     )
     scheduler.set_timesteps(len(schedule))
     return scheduler

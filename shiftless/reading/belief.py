@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 
-from shiftless.backbones.base import Backbone, steerable
+from shiftless.backbones.base import Backbone
 from shiftless.image import open_photo
 from shiftless.reading.latents import Latents
 from shiftless.reading.loop import Wanted, frame_of, run_passes
-from shiftless.reading.passes import loras_of, passes_of
+from shiftless.reading.passes import passes_of
 from shiftless.reading.words import Fill, check_techniques, prompts_of
 from shiftless.recipe import Recipe
 
@@ -41,22 +40,20 @@ def believe(
         photos = [open_photo(image) for image in images[first : first + batch]]
         prompts = [prompts_of(model, photos, recipe, fill) for recipe in recipes]
         latents = Latents(model, photos)
-        by_loras: dict[Any, Wanted] = {}
+        asked: Wanted = {}
         for k, recipe in enumerate(recipes):
             for i, photo in enumerate(photos):
                 one = passes_of(i, recipe, prompts[k][i], frame_of(model, photo, recipe).fed)[0]
-                by_loras.setdefault(loras_of(recipe), {}).setdefault(one, []).append(k)
+                asked.setdefault(one, []).append(k)
         beliefs: dict[tuple[int, int], torch.Tensor] = {}
         truths: dict[int, torch.Tensor] = {}
-        for loras, asked in by_loras.items():
-            with steerable(model, "lora").adapted(loras) if loras else nullcontext():
-                for rows, _, noisy, timestep, read in run_passes(model, latents, asked, [()] * len(recipes), batch):
-                    assert read.prediction is not None
-                    predicted = model.predict_clean(noisy.to(read.prediction.device), read.prediction, timestep)
-                    for row, one in enumerate(rows):
-                        truths[one.photo] = latents.clean(one).float().cpu()
-                        for k in asked[one]:
-                            beliefs[one.photo, k] = predicted[row : row + 1].float().cpu()
+        for rows, _, noisy, timestep, read in run_passes(model, latents, asked, [()] * len(recipes), batch):
+            assert read.prediction is not None
+            predicted = model.predict_clean(noisy.to(read.prediction.device), read.prediction, timestep)
+            for row, one in enumerate(rows):
+                truths[one.photo] = latents.clean(one).float().cpu()
+                for k in asked[one]:
+                    beliefs[one.photo, k] = predicted[row : row + 1].float().cpu()
         clean += [truths[i] for i in range(len(photos))]
         found += [[beliefs[i, k] for k in range(len(recipes))] for i in range(len(photos))]
     return clean, found

@@ -25,6 +25,7 @@ from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap, select
 
 Wanted = dict[Pass, list[int]]  # a pass -> which of the K recipes read from it
+Ran = tuple[list[Pass], Condition, torch.Tensor, int, Reading]
 Risen = dict[tuple[Pass, float], tuple[int, torch.Tensor]]  # a walk up and its stride -> how far it came, and there
 
 
@@ -127,22 +128,19 @@ def _read_window(
     """Read every (photo, recipe): encode once, then send equal passes through the denoiser together."""
     frames = [[frame_of(model, photo, recipe) for recipe in recipes] for photo in photos]
     latents = Latents(model, photos)
-    by_loras: dict[Any, Wanted] = {}
+    asked: Wanted = {}
     for k, recipe in enumerate(recipes):
-        asked = by_loras.setdefault(loras_of(recipe), {})
         for i in range(len(photos)):
             for one in passes_of(i, recipe, prompts[k][i], frames[i][k].fed):
                 asked.setdefault(one, []).append(k)
     totals: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
     words: dict[tuple[int, int], tuple[str, ...]] = {}
-    for loras, asked in by_loras.items():
-        with steerable(model, "lora").adapted(loras) if loras else nullcontext():
-            for rows, condition, _, _, read in run_passes(model, latents, asked, wanted, batch):
-                for row, one in enumerate(rows):
-                    for k in asked[one]:
-                        key = (one.photo, k)
-                        words[key] = condition.words[row] if condition.words else ()
-                        _add(totals.setdefault(key, {}), read.maps, wanted[k], row, recipes[k].ensemble)
+    for rows, condition, _, _, read in run_passes(model, latents, asked, wanted, batch):
+        for row, one in enumerate(rows):
+            for k in asked[one]:
+                key = (one.photo, k)
+                words[key] = condition.words[row] if condition.words else ()
+                _add(totals.setdefault(key, {}), read.maps, wanted[k], row, recipes[k].ensemble)
     return [
         Bucket(
             tuple(
@@ -164,8 +162,23 @@ def _read_window(
 
 def run_passes(
     model: Backbone, latents: Latents, asked: Wanted, wanted: Sequence[tuple[Tap, ...]], batch: int
-) -> Iterator[tuple[list[Pass], Condition, torch.Tensor, int, Reading]]:
-    """Run passes in batches of one kind: yield (passes, their condition, noisy latents B c h w, timestep, reading)."""
+) -> Iterator[Ran]:
+    """Run passes in batches of one kind: yield (passes, their condition, noisy latents B c h w, timestep, reading).
+
+    Those with the same LoRAs run together, with the LoRAs in place.
+    """
+    by_loras: dict[Any, Wanted] = {}
+    for one, readers in asked.items():
+        by_loras.setdefault(loras_of(one.recipe), {})[one] = readers
+    for loras, part in by_loras.items():
+        with steerable(model, "lora").adapted(loras) if loras else nullcontext():
+            yield from _run(model, latents, part, wanted, batch)
+
+
+def _run(
+    model: Backbone, latents: Latents, asked: Wanted, wanted: Sequence[tuple[Tap, ...]], batch: int
+) -> Iterator[Ran]:
+    """Run passes whose LoRAs are in place."""
     texts = {one.prompt: model.encode_prompt([one.prompt]) for one in asked}
     groups: dict[Any, list[Pass]] = {}
     for one, readers in asked.items():

@@ -13,8 +13,7 @@ from shiftless.mini.training.caption_proof import ALWAYS, agreement, caption_acc
 from shiftless.mini.training.captioned import LENGTH, CaptionedPictures, caption_tokens
 from shiftless.mini.training.captioner import CaptionLoss, new_captioner, train_captioner
 from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.pictures import PictureFolder, draw_shard
-from shiftless.mini.training.tokenizer import new_tokenizer
+from shiftless.mini.training.pictures import PictureFolder
 from shiftless.mini.world import draw
 
 TINY = {
@@ -25,19 +24,6 @@ TINY = {
     "n_layer": 1,
     "n_head": 2,
 }
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return new_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    draw_shard(str(folder), 0, 6, 32)
-    draw_shard(str(folder), 6, 4, 32)
-    return folder
 
 
 def weights(folder):

@@ -16,7 +16,7 @@ from shiftless.mini.training.control import LEVELS, SHARES, ControlLoss, new_con
 from shiftless.mini.training.edges import EdgeMaps, draw_edges
 from shiftless.mini.training.latents import Latents, fingerprint, tokenize
 from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.pictures import PictureFolder, draw_shard
+from shiftless.mini.training.pictures import PictureFolder
 from shiftless.mini.training.proof import control_effect
 from shiftless.mini.training.tokenizer import new_tokenizer
 from shiftless.mini.training.unet import save_pipeline
@@ -24,19 +24,6 @@ from shiftless.mini.training.vae import to_tensor
 
 TINY_VAE = {"block_out_channels": (8, 8, 16), "norm_num_groups": 4, "sample_size": 32}
 TINY_UNET = {"block_out_channels": (8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 2, "sample_size": 8}
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return new_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    draw_shard(str(folder), 0, 6, 32)
-    draw_shard(str(folder), 6, 4, 32)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,6 @@ from shiftless.mini.training.pictures import (
     PictureFolder,
     crops,
     draw_pictures,
-    draw_shard,
 )
 from shiftless.mini.training.proof import prove
 from shiftless.mini.training.tokenizer import new_tokenizer, save_tokenizer
@@ -40,19 +39,6 @@ TINY_UNET = {
     "attention_head_dim": 2,
     "sample_size": 8,
 }
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return new_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    draw_shard(str(folder), 0, 6, 32)
-    draw_shard(str(folder), 6, 4, 32)
-    return folder
 
 
 @pytest.fixture(scope="module")
