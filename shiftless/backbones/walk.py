@@ -52,6 +52,26 @@ def invert(
     return _along(model, latent, timesteps_between(timestep, first, steps)[::-1], condition)
 
 
+@torch.no_grad()
+def finish(model: Backbone, latent: torch.Tensor, timestep: int, steps: int, condition: Condition) -> torch.Tensor:
+    """Denoise a latent B c h w, noisy as at `timestep`, to the end: the clean latent, float32.
+
+    What image-to-image generation would leave of the image: `steps` calls of the model at equal distances from
+    `timestep` to 0, each stride as in `walk`; the last gives the clean latent that the model sees. One step is the
+    belief at `timestep` itself.
+
+    >>> from shiftless.backbones.registry import load
+    >>> model = load("twin:sd15", dtype="fp32")
+    >>> finish(model, torch.randn(1, 4, 8, 8), 60, 3, model.encode_prompt([""])).shape
+    torch.Size([1, 4, 8, 8])
+    """
+    path = timesteps_between(timestep, 0, min(steps - 1, timestep)) if min(steps - 1, timestep) else [timestep]
+    latent = _along(model, latent, path, condition)
+    prediction = model.denoise(latent, path[-1], condition).prediction
+    assert prediction is not None
+    return model.schedule.clean(latent.to(prediction.device), prediction.float(), path[-1])
+
+
 def _along(model: Backbone, latent: torch.Tensor, path: Sequence[int], condition: Condition) -> torch.Tensor:
     """Take a latent from timestep to timestep of a path, either way."""
     latent = latent.float()

@@ -42,6 +42,22 @@ class Condition:
     steers: tuple[Steer, ...] = ()
 
 
+def take(condition: Condition, rows: Sequence[int]) -> Condition:
+    """Return some images' rows of a condition, in the order asked for; a row may come twice.
+
+    >>> two = Condition(torch.zeros(2, 77, 8), (("horse",), ("cow",)))
+    >>> take(two, [1]).words, take(two, [1, 1]).embeds.shape
+    ((('cow',),), torch.Size([2, 77, 8]))
+    """
+    index = list(rows)
+    return Condition(
+        None if condition.embeds is None else condition.embeds[index],
+        tuple(condition.words[i] for i in index) if condition.words else (),
+        {name: v[index] if isinstance(v, torch.Tensor) else v for name, v in condition.extra.items()},
+        tuple(Steer(steer.net, steer.image[index], steer.scale) for steer in condition.steers),
+    )
+
+
 def join(conditions: Sequence[Condition]) -> Condition:
     """Stack conditions into one for a batch; they must be of one kind (equal T, the same ControlNets and scales).
 

@@ -2,18 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from shiftless.backbones.base import Backbone
-from shiftless.image import open_photo
+from shiftless.backbones.walk import finish as denoise_to_the_end
+from shiftless.conditions.condition import take
+from shiftless.image import Frame, Photo
 from shiftless.reading.latents import Latents
-from shiftless.reading.loop import Wanted, frame_of, run_passes
+from shiftless.reading.loop import Wanted, check, frame_of, run_passes, windows
 from shiftless.reading.passes import passes_of
-from shiftless.reading.words import Fill, check_techniques, prompts_of
+from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
+from shiftless.taps.names import Tap, select
+
+
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """One reading of one photo: what is there, and what the model makes of it.
+
+    clean     1 c h w float32, the photo's own clean latent
+    once      1 c h w float32, the clean latent predicted in one step (DDPM, Ho et al. 2020, eq. 15) at the very point
+              where features are read, after the walk if there is one
+    finished  1 c h w float32, what is left after denoising from there to the end; None when not asked for
+    maps      tap name -> 1 C H W, the features read on the way; empty when not asked for
+    frame     the way between the photo's pixels and those that the model saw
+    prompt    the text that it was read with
+    """
+
+    clean: torch.Tensor
+    once: torch.Tensor
+    finished: torch.Tensor | None
+    maps: dict[str, torch.Tensor]
+    photo: Photo
+    frame: Frame
+    prompt: str
+
+
+def beliefs(
+    model: Backbone,
+    images: Iterable[Any],
+    recipes: Sequence[Recipe],
+    *,
+    fill: Fill | None = None,
+    batch: int = 8,
+    finish: int | Sequence[int] = 0,
+    maps: bool = False,
+    skipped: list[str] | None = None,
+) -> Iterator[list[Belief]]:
+    """Yield for one image after another what each recipe's reading makes the model believe: a list over recipes.
+
+    finish  in how many steps to denoise to the end, for all recipes or one each; 0 leaves it out
+    maps    keep the features of the recipes' taps too
+
+    An ensemble's first draw counts. Memory is that of `batch` images; the other arguments and errors are
+    `shiftless.stream`'s.
+
+    >>> from shiftless.backbones.registry import load
+    >>> import numpy as np
+    >>> picture = np.zeros((64, 64, 3), np.uint8)
+    >>> steered = Recipe(control="canny", start=60, steps=2)
+    >>> plain, found = next(beliefs(load("twin:sd15"), [picture], [Recipe(), steered], finish=(0, 3), maps=True))
+    >>> plain.once.shape, plain.finished, found.finished.shape, list(found.maps)
+    (torch.Size([1, 4, 16, 16]), None, torch.Size([1, 4, 16, 16]), ['up1'])
+    """
+    check(model, recipes, batch)
+    wanted = [select(recipe.taps, model.taps, model.spec.name) if maps else () for recipe in recipes]
+    steps = [finish] * len(recipes) if isinstance(finish, int) else list(finish)
+    for photos, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
+        found = _window(model, photos, recipes, prompts, wanted, steps, batch)
+        yield from ([found[i, k] for k in range(len(recipes))] for i in range(len(photos)))
 
 
 def believe(
@@ -21,39 +82,47 @@ def believe(
 ) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
     """Return each image's clean latent, and what each recipe's reading makes the model believe in its place.
 
-    Both are float32, 1 c h w: a list over images, and for each image a list over recipes. The belief is the one-step
-    prediction (DDPM, Ho et al. 2020, eq. 15) at the very point where features are read, after the walk if there is
-    one, so that its distance from the clean latent is that reading's content shift. An ensemble's first draw counts.
-    Arguments and errors as in `shiftless.extract`.
-
-    >>> from shiftless.backbones.registry import load
-    >>> import numpy as np
-    >>> picture = np.zeros((64, 64, 3), np.uint8)
-    >>> clean, found = believe(load("twin:sd15"), [picture], [Recipe(), Recipe(control="canny", start=60, steps=2)])
-    >>> clean[0].shape, len(found[0])
-    (torch.Size([1, 4, 16, 16]), 2)
+    Both are float32, 1 c h w: a list over images, and for each image a list over recipes; as in `beliefs`.
     """
-    check_techniques(model, recipes)
-    clean: list[torch.Tensor] = []
-    found: list[list[torch.Tensor]] = []
-    for first in range(0, len(images), batch):
-        photos = [open_photo(image) for image in images[first : first + batch]]
-        prompts = [prompts_of(model, photos, recipe, fill) for recipe in recipes]
-        latents = Latents(model, photos)
-        asked: Wanted = {}
-        for k, recipe in enumerate(recipes):
-            for i, photo in enumerate(photos):
-                one = passes_of(i, recipe, prompts[k][i], frame_of(model, photo, recipe).fed)[0]
-                asked.setdefault(one, []).append(k)
-        beliefs: dict[tuple[int, int], torch.Tensor] = {}
-        truths: dict[int, torch.Tensor] = {}
-        for rows, _, noisy, timestep, read in run_passes(model, latents, asked, [()] * len(recipes), batch):
-            assert read.prediction is not None
-            predicted = model.predict_clean(noisy.to(read.prediction.device), read.prediction, timestep)
-            for row, one in enumerate(rows):
-                truths[one.photo] = latents.clean(one).float().cpu()
-                for k in asked[one]:
-                    beliefs[one.photo, k] = predicted[row : row + 1].float().cpu()
-        clean += [truths[i] for i in range(len(photos))]
-        found += [[beliefs[i, k] for k in range(len(recipes))] for i in range(len(photos))]
-    return clean, found
+    found = list(beliefs(model, images, recipes, fill=fill, batch=batch))
+    return [one[0].clean for one in found], [[belief.once for belief in one] for one in found]
+
+
+def _window(
+    model: Backbone,
+    photos: Sequence[Photo],
+    recipes: Sequence[Recipe],
+    prompts: Sequence[Sequence[str]],
+    wanted: Sequence[tuple[Tap, ...]],
+    steps: Sequence[int],
+    batch: int,
+) -> dict[tuple[int, int], Belief]:
+    """The beliefs of a window of photos, by (photo, recipe)."""
+    frames = [[frame_of(model, photo, recipe) for recipe in recipes] for photo in photos]
+    latents = Latents(model, photos)
+    asked: Wanted = {}
+    for k, recipe in enumerate(recipes):
+        for i in range(len(photos)):
+            one = passes_of(i, recipe, prompts[k][i], frames[i][k].fed)[0]
+            asked.setdefault(one, []).append(k)
+    found: dict[tuple[int, int], Belief] = {}
+    for rows, condition, noisy, timestep, read in run_passes(model, latents, asked, wanted, batch, full=True):
+        assert read.prediction is not None
+        once = model.predict_clean(noisy.to(read.prediction.device), read.prediction, timestep)
+        ends: dict[tuple[int, int], torch.Tensor] = {}
+        for count in {steps[k] for one in rows for k in asked[one] if steps[k]}:
+            some = [row for row, one in enumerate(rows) if any(steps[k] == count for k in asked[one])]
+            end = denoise_to_the_end(model, noisy[some], timestep, count, take(condition, some))
+            ends |= {(row, count): end[i : i + 1].float().cpu() for i, row in enumerate(some)}
+        for row, one in enumerate(rows):
+            for k in asked[one]:
+                found[one.photo, k] = Belief(
+                    latents.clean(one).float().cpu(),
+                    once[row : row + 1].float().cpu(),
+                    ends.get((row, steps[k])),
+                    {tap.name: read.maps[tap.name][row : row + 1].float().cpu() for tap in wanted[k]},
+                    photos[one.photo],
+                    frames[one.photo][k],
+                    prompts[k][one.photo],
+                )
+    return found

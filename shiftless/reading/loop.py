@@ -72,16 +72,39 @@ def stream(
     With a list of recipes each item is a Bucket, with one Recipe a FeatureMaps.
     skipped  if given, an image that cannot be read is left out and its message is added here instead of raised
     """
-    if batch < 1:
-        raise BadInput(f"batch={batch}: give a whole number from 1 up")
     several = not isinstance(recipes, Recipe)
     chosen: list[Recipe] = list(recipes) if not isinstance(recipes, Recipe) else [recipes]
-    if not chosen:
-        raise BadInput("no recipe was given; give at least one Recipe")
-    check_techniques(model, chosen)
-    for name in {name for recipe in chosen for name in recipe.control}:
-        steerable(model, "control").control(name)  # what does not fit is told before anything is read
+    check(model, chosen, batch)
     wanted = [select(recipe.taps, model.taps, model.spec.name) for recipe in chosen]
+    for photos, prompts in windows(model, images, chosen, fill=fill, batch=batch, skipped=skipped):
+        for bucket in _read_window(model, photos, chosen, prompts, wanted, batch):
+            yield bucket if several else bucket[0]
+
+
+def check(model: Backbone, recipes: Sequence[Recipe], batch: int) -> None:
+    """Raise BadInput for what no reading could begin with, before any photo is opened."""
+    if batch < 1:
+        raise BadInput(f"batch={batch}: give a whole number from 1 up")
+    if not recipes:
+        raise BadInput("no recipe was given; give at least one Recipe")
+    check_techniques(model, recipes)
+    for name in {name for recipe in recipes for name in recipe.control}:
+        steerable(model, "control").control(name)
+
+
+def windows(
+    model: Backbone,
+    images: Iterable[Any],
+    recipes: Sequence[Recipe],
+    *,
+    fill: Fill | None,
+    batch: int,
+    skipped: list[str] | None,
+) -> Iterator[tuple[list[Photo], list[list[str]]]]:
+    """Open photos, `batch` at a time, and write their prompts: for each recipe one a photo.
+
+    skipped  if given, what cannot be read or given its prompts is left out, and its message added here
+    """
     source = iter(images)
     while window := list(islice(source, batch)):
         photos = []
@@ -92,9 +115,7 @@ def stream(
                 if skipped is None:
                     raise
                 skipped.append(str(error))
-        photos, prompts = _prompts(model, photos, chosen, fill, skipped)
-        for bucket in _read_window(model, photos, chosen, prompts, wanted, batch):
-            yield bucket if several else bucket[0]
+        yield _prompts(model, photos, recipes, fill, skipped)
 
 
 def _prompts(
@@ -161,22 +182,33 @@ def _read_window(
 
 
 def run_passes(
-    model: Backbone, latents: Latents, asked: Wanted, wanted: Sequence[tuple[Tap, ...]], batch: int
+    model: Backbone,
+    latents: Latents,
+    asked: Wanted,
+    wanted: Sequence[tuple[Tap, ...]],
+    batch: int,
+    full: bool = False,
 ) -> Iterator[Ran]:
     """Run passes in batches of one kind: yield (passes, their condition, noisy latents B c h w, timestep, reading).
 
-    Those with the same LoRAs run together, with the LoRAs in place.
+    Those with the same LoRAs run together, with the LoRAs in place until the next is asked for; `full` keeps the
+    prediction beside the taps' maps.
     """
     by_loras: dict[Any, Wanted] = {}
     for one, readers in asked.items():
         by_loras.setdefault(loras_of(one.recipe), {})[one] = readers
     for loras, part in by_loras.items():
         with steerable(model, "lora").adapted(loras) if loras else nullcontext():
-            yield from _run(model, latents, part, wanted, batch)
+            yield from _run(model, latents, part, wanted, batch, full)
 
 
 def _run(
-    model: Backbone, latents: Latents, asked: Wanted, wanted: Sequence[tuple[Tap, ...]], batch: int
+    model: Backbone,
+    latents: Latents,
+    asked: Wanted,
+    wanted: Sequence[tuple[Tap, ...]],
+    batch: int,
+    full: bool,
 ) -> Iterator[Ran]:
     """Run passes whose LoRAs are in place."""
     texts = {one.prompt: model.encode_prompt([one.prompt]) for one in asked}
@@ -196,7 +228,7 @@ def _run(
             condition = join([_steered(latents, one, texts[one.prompt]) for one in rows])
             with kept_memory(model.device):
                 noisy, timestep = _brought_to(model, latents, rows, condition, risen)
-                read = model.denoise(noisy, timestep, condition, taps)
+                read = model.denoise(noisy, timestep, condition, taps, full=full)
             yield rows, condition, noisy, timestep, read
 
 
