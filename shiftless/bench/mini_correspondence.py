@@ -17,11 +17,10 @@ from shiftless.bench.pairs import TRIVIAL, Scores, reader, same_place, score
 from shiftless.bench.pairs import evaluate as evaluate_pairs
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair
-from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
 from shiftless.metrics.bootstrap import difference
+from shiftless.reading.present import present
 from shiftless.recipe import Recipe
-from shiftless.taps.names import select
 from shiftless.tasks.correspondence import match
 from shiftless.tasks.head import CorrespondenceHead
 from shiftless.tasks.pairfeatures import AnnotatedBuckets
@@ -128,24 +127,6 @@ def _reading(name: str, bucket: Bucket, keys: Sequence[str]) -> FeatureMaps:
     maps: FeatureMaps = bucket[keys.index(key)]
     chosen = [tap for tap in maps if (".map." in tap) == (part == "maps")]
     return replace(maps, maps={tap: maps[tap] for tap in chosen}, taps={tap: maps.taps[tap] for tap in chosen})
-
-
-def present(model: Backbone, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """Return the recipes whose ControlNet, LoRAs, captioner and taps the model has."""
-    loras = set(getattr(model, "loras", list)())
-
-    def there(recipe: Recipe) -> bool:
-        try:
-            for name in recipe.control:
-                model.control(name)  # type: ignore[attr-defined]  # a family that has none is caught below
-            if recipe.prompt == "auto":
-                model.captioner(recipe.captioner)  # type: ignore[attr-defined]
-            select(recipe.taps, model.taps, model.spec.name)
-        except (BadInput, AttributeError):
-            return False
-        return set(recipe.lora) <= loras
-
-    return {key: recipe for key, recipe in recipes.items() if there(recipe)}
 
 
 def possible(method: Method, recipes: Mapping[str, Recipe]) -> bool:

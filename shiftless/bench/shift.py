@@ -10,10 +10,11 @@ import torch
 
 from shiftless.backbones.base import Backbone
 from shiftless.bench.methods import readings_of
-from shiftless.bench.mini_correspondence import LOOKS, present
+from shiftless.bench.mini_correspondence import LOOKS
 from shiftless.bench.table import Row, Table, machine
 from shiftless.metrics.bootstrap import difference, interval
 from shiftless.reading.belief import believe
+from shiftless.reading.present import present
 from shiftless.recipe import Recipe
 
 NAMES = {

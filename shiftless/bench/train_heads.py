@@ -12,8 +12,9 @@ import torch
 from shiftless.backbones.base import Backbone
 from shiftless.bench.heads import visits
 from shiftless.bench.methods import METHODS, Method, readings_of, recipes_of
-from shiftless.bench.mini_correspondence import LOOKS, gathered, possible, present, slug
+from shiftless.bench.mini_correspondence import LOOKS, gathered, possible, slug
 from shiftless.bench.mini_pairs import mini_pairs
+from shiftless.reading.present import present
 from shiftless.tasks.fit import Fitted, fit
 from shiftless.tasks.head import CorrespondenceHead
 from shiftless.tasks.pairfeatures import AnnotatedBuckets, PairFeatures

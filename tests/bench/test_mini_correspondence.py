@@ -12,7 +12,6 @@ from shiftless.bench.mini_correspondence import (
     GAIN,
     bucket_of,
     possible,
-    present,
     readings_of,
     rows_of,
     run,
@@ -22,6 +21,7 @@ from shiftless.bench.mini_correspondence import (
 from shiftless.bench.mini_pairs import mini_pairs
 from shiftless.bench.pairs import ONE, Scores, evaluate, reader
 from shiftless.bench.train_heads import train
+from shiftless.reading.present import present
 
 CONV = "baseline + output convolution"
 

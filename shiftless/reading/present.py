@@ -1,0 +1,41 @@
+"""Which readings can be taken here: those whose ControlNets, LoRAs, captioner and taps the model has."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from shiftless.backbones.base import Backbone
+from shiftless.conditions.template import CAPTION, fields_of
+from shiftless.errors import BadInput
+from shiftless.recipe import Recipe
+from shiftless.taps.names import select
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def present(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recipe]:
+    """Return the recipes whose ControlNets, LoRAs, captioner and taps the model has at hand.
+
+    A LoRA is at hand if it is a file, or one of the model's own by name.
+
+    >>> from shiftless.backbones.registry import load
+    >>> asked = {"plain": Recipe(), "captions": Recipe(prompt="auto"), "edges": Recipe(control="canny")}
+    >>> list(present(load("twin:sd15"), asked))
+    ['plain', 'edges']
+    """
+    loras = set(getattr(model, "loras", list)())
+
+    def there(recipe: Recipe) -> bool:
+        try:
+            for name in recipe.control:
+                model.control(name)  # type: ignore[attr-defined]  # a family that has none is caught below
+            if CAPTION in fields_of(recipe.prompt):
+                model.captioner(recipe.captioner)  # type: ignore[attr-defined]
+            select(recipe.taps, model.taps, model.spec.name)
+        except (BadInput, AttributeError):
+            return False
+        return all(name in loras or Path(name).is_file() for name in recipe.lora)
+
+    return {key: recipe for key, recipe in recipes.items() if there(recipe)}
