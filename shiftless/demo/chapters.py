@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from shiftless.backbones.base import Backbone
-from shiftless.demo.page import Chapter, draw_figure, table_bars
+from shiftless.bench.table import Table
 from shiftless.demo.subjects import Subject, common_points
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
@@ -20,6 +20,7 @@ from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import Matches, heat, match
 from shiftless.tasks.surest import surest
 from shiftless.view import contact_sheet, match_sheet, matches_picture, pca_rgb
+from shiftless.view.page import Bars, Chapter, draw_figure
 
 _POINTS = 14
 
@@ -201,3 +202,15 @@ def table(plan: Plan) -> Chapter:
     )
     chapter.bars, chapter.after = [table_bars(found, metric), table_bars(found, "PCK@0.1 img")], after
     return chapter
+
+
+def table_bars(table: Table, metric: str) -> Bars:
+    """Turn one metric of a bench's table into bars from 0 to 1.
+
+    >>> from shiftless.bench.table import Row
+    >>> table_bars(Table("b", "m", [Row("trivial", "PCK", 0.2, (0.1, 0.3))], "here"), "PCK").rows
+    [('trivial', 0.2, 0.1, 0.3, False)]
+    """
+    rows = [row for row in table.rows if row.metric == metric]
+    values = [(row.method, row.value, *row.ci95, row.method.startswith("baseline")) for row in rows]
+    return Bars(metric, values, top=1.0)

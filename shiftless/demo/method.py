@@ -8,8 +8,8 @@ from shiftless.bench.attention_picture import attention_picture
 from shiftless.bench.table import Table
 from shiftless.bench.techniques import ALL, BASELINE, CONTROL, LORA, OTHER, PROMPT, WORD, techniques
 from shiftless.demo.chapters import Plan
-from shiftless.demo.page import Bars, Chapter, draw_figure
 from shiftless.metrics.bootstrap import Difference
+from shiftless.view.page import Bars, Chapter, draw_figure
 
 _ATTENTION, _, _ON_HORSE, _ON_RIDER = METRICS
 _BOXES = "PCK@0.1 bbox"

@@ -9,13 +9,13 @@ import numpy as np
 
 from shiftless.backbones.base import Backbone
 from shiftless.demo.chapters import Plan
-from shiftless.demo.page import Bars, Chapter, draw_figure
 from shiftless.demo.shift import Given, believe, error, finish, give, noisy_picture
 from shiftless.demo.subjects import CONTRAST, crowd
 from shiftless.features import FeatureMaps
 from shiftless.metrics.bootstrap import Difference, difference, interval
 from shiftless.reading import extract
 from shiftless.view import contact_sheet, pca_rgb
+from shiftless.view.page import Bars, Chapter, draw_figure
 
 TIMESTEPS = (100, 300, 600)
 _NONE, _TRUE, _OTHER = "with no prompt", "with its caption", "with another's caption"

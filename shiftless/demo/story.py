@@ -11,12 +11,12 @@ from shiftless.backbones.registry import load
 from shiftless.bench.table import machine
 from shiftless.demo.chapters import Plan, features, matches, meet, table
 from shiftless.demo.method import comparison, steering, takes_comparison, takes_steering
-from shiftless.demo.page import Chapter, write_page
 from shiftless.demo.shifting import content_shift
 from shiftless.demo.subjects import cast, yours
 from shiftless.errors import BadInput
 from shiftless.presets import default_recipe
 from shiftless.recipe import Recipe
+from shiftless.view.page import Chapter, write_page
 
 if TYPE_CHECKING:
     from rich.console import Console

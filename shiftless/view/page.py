@@ -1,4 +1,4 @@
-"""The demo's index.html: chapters of plain sentences, large pictures and small tables; nothing from elsewhere."""
+"""A report's index.html: chapters of plain sentences, large pictures and small tables; nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from shiftless.bench.table import Table
 from shiftless.files import write_whole
-from shiftless.view import save_picture
+from shiftless.view.sheet import save_picture
 
 
 @dataclass(frozen=True)
@@ -58,18 +57,6 @@ def draw_figure(out: Path, file: str, caption: str, drawn: Callable[[str], Image
     save_picture(light, out / figure.file)
     save_picture(drawn("dark"), out / figure.dark)
     return figure
-
-
-def table_bars(table: Table, metric: str) -> Bars:
-    """Turn one metric of a bench's table into bars from 0 to 1.
-
-    >>> from shiftless.bench.table import Row
-    >>> table_bars(Table("b", "m", [Row("trivial", "PCK", 0.2, (0.1, 0.3))], "here"), "PCK").rows
-    [('trivial', 0.2, 0.1, 0.3, False)]
-    """
-    rows = [row for row in table.rows if row.metric == metric]
-    values = [(row.method, row.value, *row.ci95, row.method.startswith("baseline")) for row in rows]
-    return Bars(metric, values, top=1.0)
 
 
 def write_page(out: Path, title: str, lead: str, chapters: Sequence[Chapter], foot: str) -> Path:
