@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiftless.backbones.base import Backbone
-from shiftless.bench.curves import draw_curves
 from shiftless.bench.mini_pairs import mini_pairs
 from shiftless.bench.pairs import TRIVIAL, Choice, Scores, evaluate, reader, same_place, score
 from shiftless.bench.table import Row, Table, machine
@@ -21,6 +20,7 @@ from shiftless.metrics.bootstrap import difference, interval
 from shiftless.metrics.pck import pooled
 from shiftless.recipe import Recipe
 from shiftless.taps.names import select
+from shiftless.view.curves import draw_curves
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

@@ -9,12 +9,12 @@ from rich.console import Console
 
 import shiftless
 from shiftless.backbones.registry import load
-from shiftless.bench.curves import draw_curves
 from shiftless.bench.sweep import default_taps, sweep_pairs
 from shiftless.data.photopair import PhotoPair
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
 from shiftless.metrics.pck import pooled
+from shiftless.view.curves import draw_curves
 
 
 @pytest.fixture(scope="module")
