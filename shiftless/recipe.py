@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -185,25 +185,15 @@ class Recipe:
         >>> Recipe.from_toml('taps = ["up1", "up2"]').taps
         ('up1', 'up2')
         """
-        if sys.version_info >= (3, 11):
-            import tomllib
-        else:
-            import tomli as tomllib
-        try:
-            values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise BadInput(f"the recipe is not valid TOML: {error}") from None
-        return cls.from_dict(values)
+        return cls.from_dict(_toml_table(text))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Recipe:
         """Read a recipe file; raises BadInput naming the file."""
-        try:
-            return cls.from_toml(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path}: the recipe file cannot be read ({error})") from None
-        except BadInput as error:
-            raise BadInput(f"{path}: {error}") from None
+        found = read_recipes(path)
+        if len(found) > 1:
+            raise BadInput(f"{path}: a bucket of {len(found)} readings where one recipe is wanted; give one alone")
+        return found[0]
 
     def key(self) -> str:
         """Return a short digest of what the recipe does, stable across runs and versions.
@@ -215,6 +205,55 @@ class Recipe:
         """
         values = {name: value for name, value in self.to_dict().items() if name != "label"}
         return hashlib.blake2s(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def read_recipes(path: str | os.PathLike[str]) -> tuple[Recipe, ...]:
+    """Read a recipe file: one recipe, or a bucket of several, each under a line `[[reading]]`.
+
+    Raises BadInput naming the file.
+    """
+    try:
+        values = _toml_table(Path(path).read_text(encoding="utf-8"))
+        if "reading" not in values:
+            return (Recipe.from_dict(values),)
+        readings = values.pop("reading")
+        tables = isinstance(readings, list) and readings and all(isinstance(one, dict) for one in readings)
+        if values or not tables:
+            raise BadInput("a bucket's file holds [[reading]] tables and nothing else")
+        return tuple(Recipe.from_dict(one) for one in readings)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: the recipe file cannot be read ({error})") from None
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def recipes_to_toml(recipes: Sequence[Recipe], about: str = "") -> str:
+    """Write recipes as a file that `read_recipes` reads, under lines of comment that say what they are.
+
+    >>> print(recipes_to_toml([Recipe(seed=1), Recipe(seed=2)], "two noise draws"))
+    # two noise draws
+    <BLANKLINE>
+    [[reading]]
+    seed = 1
+    <BLANKLINE>
+    [[reading]]
+    seed = 2
+    """
+    bodies = [recipe.to_toml() for recipe in recipes]
+    parts = bodies if len(bodies) == 1 else [f"[[reading]]\n{body}" for body in bodies]
+    comment = ["\n".join(f"# {line}".rstrip() for line in about.splitlines())] if about else []
+    return "\n\n".join([*comment, *parts])
+
+
+def _toml_table(text: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"the recipe is not valid TOML: {error}") from None
 
 
 def _whole(name: str, value: object, low: int, high: int, meaning: str) -> None:

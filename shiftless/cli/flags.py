@@ -13,7 +13,7 @@ import typer
 
 from shiftless.errors import BadInput
 from shiftless.presets import default_recipe, preset
-from shiftless.recipe import HELP, Recipe
+from shiftless.recipe import HELP, Recipe, read_recipes
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="mini, sd15, sd21 ..., a hub id, a diffusers folder, or twin:NAME.")
@@ -44,7 +44,8 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(**given: Any) -> Any:
         changes = {f.name: given.pop(f.name) for f in _fields()}
         start = given.pop("recipe")
-        chosen = _start(start, str(given.get("model", "")))
+        model = str(given.get("model", ""))
+        chosen = (default_recipe(model),) if start is None else recipes_named(start)
         if len(chosen) > 1 and not several:
             raise BadInput(f"preset {start!r} is a bucket of {len(chosen)} readings; this command takes one recipe")
         changes = {name: value for name, value in changes.items() if value is not None}
@@ -124,9 +125,8 @@ def _flag(name: str, default: object) -> inspect.Parameter:
     )
 
 
-def _start(name: str | None, model: str) -> tuple[Recipe, ...]:
-    if name is None:
-        return (default_recipe(model),)
+def recipes_named(name: str) -> tuple[Recipe, ...]:
+    """Return the recipes of a preset or of a TOML file; raises BadInput if there is no such thing."""
     if name.endswith(".toml") or Path(name).is_file():
-        return (Recipe.read(name),)
+        return read_recipes(name)
     return preset(name).recipes

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import shiftless
 from shiftless.backbones.base import Reading
-from shiftless.backbones.walk import invert, timesteps_between, walk
+from shiftless.backbones.walk import finish, invert, timesteps_between, walk
 from shiftless.noise import Schedule
 
 
@@ -70,3 +70,22 @@ def test_a_walk_down_takes_an_inversion_back():
     torch.testing.assert_close(invert(model, low, 40, 200, 8, None), high, atol=1e-4, rtol=1e-4)
     assert model.seen == list(range(40, 200, 20))
     torch.testing.assert_close(walk(model, high, 200, 40, 8, None), low, atol=1e-4, rtol=1e-4)
+
+
+def test_finishing_in_one_step_is_the_belief_itself(tiny):
+    latent, condition = (
+        torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)),
+        tiny.encode_prompt(["a cow"]),
+    )
+    believed = tiny.predict_clean(latent, tiny.denoise(latent, 300, condition).prediction, 300)
+    torch.testing.assert_close(finish(tiny, latent, 300, 1, condition), believed)
+    assert not torch.allclose(finish(tiny, latent, 300, 4, condition), believed, atol=1e-3)
+
+
+def test_finishing_finds_the_picture_when_the_model_knows_the_noise(tiny, monkeypatch):
+    clean, noise = torch.randn(2, 1, 4, 16, 16, generator=torch.Generator().manual_seed(4))
+    monkeypatch.setattr(tiny, "denoise", lambda *_, **__: Reading({}, noise))
+    for steps in (1, 2, 7, 500):
+        found = finish(tiny, tiny.schedule.add(clean, noise, 300), 300, steps, tiny.encode_prompt([""]))
+        torch.testing.assert_close(found, clean, atol=1e-3, rtol=1e-3)
+    assert torch.isfinite(finish(tiny, clean, 0, 5, tiny.encode_prompt([""]))).all()

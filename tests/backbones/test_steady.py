@@ -1,0 +1,72 @@
+"""Steady: the same numbers to the bit whatever the batch, and the model's own everything else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import shiftless
+from shiftless.backbones.steady import Steady
+from shiftless.conditions.condition import Condition, Steer
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return shiftless.load("mini", device="cpu", dtype="bf16")
+
+
+def batch(model, n):
+    generator = torch.Generator().manual_seed(1)
+    texts = [model.encode_prompt([text]) for text in ("", "a photo", "a cow", "a red bus")]
+    embeds = torch.cat([texts[i % 4].embeds for i in range(n)])
+    words = tuple(texts[i % 4].words[0] for i in range(n))
+    edges = (torch.rand(n, 3, 128, 128, generator=generator) > 0.9).float()
+    steer = Steer(model.control("canny").net, edges, 1.0)
+    latents = torch.randn(n, *latent_shape(model), generator=generator)
+    return latents, Condition(embeds, words, {}, (steer,)), torch.rand(n, 3, 128, 128, generator=generator) * 2 - 1
+
+
+def latent_shape(model):
+    channels, stride = model.spec.latent
+    return channels, 128 // stride, 128 // stride
+
+
+def test_half_precision_gives_a_row_the_same_bits_in_every_batch(mini):
+    steady = Steady(mini)
+    latents, condition, pixels = batch(mini, 6)
+    taps = [tap for tap in mini.taps if tap.name == "up0"]
+    whole = steady.denoise(latents, 300, condition, taps, full=True)
+    encoded, decoded = steady.encode_image(pixels), steady.decode(latents)
+    for rows in ([0], [5], [3, 4, 5], [4, 1]):
+        alone = Condition(
+            condition.embeds[rows],
+            tuple(condition.words[i] for i in rows),
+            {},
+            (Steer(condition.steers[0].net, condition.steers[0].image[rows], 1.0),),
+        )
+        part = steady.denoise(latents[rows], 300, alone, taps, full=True)
+        assert torch.equal(part.prediction, whole.prediction[rows])
+        assert torch.equal(part.maps["up0"], whole.maps["up0"][rows])
+        assert torch.equal(steady.encode_image(pixels[rows]), encoded[rows])
+        assert torch.equal(steady.decode(latents[rows]), decoded[rows])
+
+
+def test_the_numbers_are_the_models_own(mini):
+    steady = Steady(mini, rows=4)
+    latents, condition, pixels = batch(mini, 4)
+    assert torch.equal(
+        steady.denoise(latents, 300, condition).prediction, mini.denoise(latents, 300, condition).prediction
+    )
+    noise = torch.randn(4, *latent_shape(mini), generator=torch.Generator().manual_seed(2))
+    ours = steady.encode_image(pixels[:2], latent="sample", noise=noise)
+    torch.testing.assert_close(ours, mini.encode_image(pixels[:2], latent="sample", noise=noise), atol=0.1, rtol=0.1)
+    assert ours.shape == noise.shape
+    assert steady.spec is mini.spec
+    assert steady.control("canny") is mini.control("canny")
+
+
+def test_it_stops_after_the_last_tap_as_the_model_does(mini):
+    latents, condition, _ = batch(mini, 5)
+    read = Steady(mini).denoise(latents, 300, condition, [tap for tap in mini.taps if tap.name == "mid"])
+    assert read.prediction is None
+    assert len(read.maps["mid"]) == 5
