@@ -13,6 +13,7 @@ from shiftless.presets import preset
 from shiftless.recipe import Recipe
 
 if TYPE_CHECKING:
+    from shiftless.auditing import Audit, audit
     from shiftless.backbones.registry import load
     from shiftless.features import Bucket, FeatureMaps
     from shiftless.reading import extract, stream
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "BadInput", "Bucket", "FeatureMaps", "Recipe", "extract", "load", "match", "preset", "stream",
+    "Audit", "BadInput", "Bucket", "FeatureMaps", "Recipe", "audit", "extract", "load", "match", "preset", "stream",
 ]  # fmt: skip
 
 _LAZY = {
+    "audit": "shiftless.auditing",
+    "Audit": "shiftless.auditing",
     "load": "shiftless.backbones.registry",
     "extract": "shiftless.reading",
     "stream": "shiftless.reading",

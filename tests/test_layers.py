@@ -29,7 +29,7 @@ ROWS = {  # a room imports only from its own row and the rows above it; the long
     "reading": 5,
     "lora": 5,
     "store": 5,
-    "audit": 5,
+    "auditing": 5,
     "amalgamate": 6,
     "tasks": 6,
     "data": 7,
@@ -43,7 +43,7 @@ ROWS = {  # a room imports only from its own row and the rows above it; the long
 }
 STANDARD_LIBRARY_ONLY = {"errors", "recipe", "presets", "taps.names"}
 HEADS = {"amalgamate", "tasks"}  # trained from saved features on a laptop: they know no model
-HEADS_NEVER = {"conditions", "backbones", "reading", "store", "audit"}
+HEADS_NEVER = {"conditions", "backbones", "reading", "store", "auditing"}
 MODEL_LIBRARIES = {"diffusers", "transformers", "peft"}
 MODEL_ROOMS = {"conditions", "backbones", "mini"}  # the mini is where a model is trained
 NEVER = {"torchvision", "timm"}

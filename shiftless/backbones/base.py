@@ -104,6 +104,12 @@ class Steerable(Backbone, Protocol):
     def adapted(self, loras: Sequence[tuple[str, float]]) -> AbstractContextManager[None]:
         """Inside this `with`, LoRA files act on denoiser and text encoder; afterwards the model is as before."""
 
+    def controls(self) -> list[str]:
+        """The names of the ControlNets that are known for the model."""
+
+    def loras(self) -> list[str]:
+        """The names of the LoRAs that lie in the model's folder."""
+
     def captioner(self, name: str) -> Captioner:
         """What captions images for this model: by name, or the model's own for ""."""
 

@@ -152,6 +152,15 @@ class StableDiffusion:
         """
         return [] if self.home is None else sorted(path.stem for path in (self.home / "loras").glob("*.safetensors"))
 
+    def controls(self) -> list[str]:
+        """The kinds of ControlNets that are known for the model: in its folder, or published for it.
+
+        >>> from shiftless.backbones.registry import load
+        >>> load("twin:sd15").controls()
+        ['canny']
+        """
+        return sorted(self._own_controls)
+
     def _lora_file(self, name: str) -> str:
         own = None if self.home is None else self.home / "loras" / f"{name}.safetensors"
         return str(own) if own is not None and own.is_file() and not Path(name).exists() else name

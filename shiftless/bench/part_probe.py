@@ -44,7 +44,8 @@ class PartProbe:
     def score(self, features: FeatureMaps | torch.Tensor, parts: np.ndarray) -> None:
         """Label one picture that was not learned from, enlarged bilinearly to H W, and count."""
         if self._weights is None:
-            assert self._inner is not None and self._outer is not None, "learn first"
+            assert self._inner is not None
+            assert self._outer is not None
             ridge = _RIDGE * self._inner.diagonal().mean() * torch.eye(len(self._inner), dtype=torch.float64)
             self._weights = torch.linalg.solve(self._inner + ridge, self._outer)
         rows, (h, w) = _rows(features)

@@ -1,0 +1,107 @@
+"""What is compared with what: each recipe with the bare reading at its timestep, and how they are called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from shiftless.conditions.template import fields_of
+from shiftless.recipe import Recipe
+
+_STEERING = {
+    "prompt": "", "captioner": "", "control": (), "control_scale": (1.0,), "lora": (), "lora_scale": (1.0,),
+    "start": None, "steps": None,
+}  # fmt: skip
+_SIMPLE = 3
+
+
+def bare(recipe: Recipe) -> Recipe:
+    """Return a recipe without anything that steers it: the same noise, read at the same places.
+
+    >>> bare(Recipe(timestep=300, control="canny", start=340, steps=2)) == Recipe(timestep=300)
+    True
+    """
+    steering = dict(_STEERING)
+    if recipe.noise == "invert":
+        steering["steps"] = recipe.steps
+    return recipe.but(label="", **steering)
+
+
+def is_bare(recipe: Recipe) -> bool:
+    """Whether nothing steers a recipe but, at most, a simple prompt of three words, as GATE's baseline has.
+
+    >>> [is_bare(Recipe(prompt=prompt)) for prompt in ("a photo", "auto", "a horse, high quality")]
+    [True, False, False]
+    """
+    simple = not fields_of(recipe.prompt) and len(recipe.prompt.split()) <= _SIMPLE
+    return simple and not (recipe.control or recipe.lora or recipe.start is not None)
+
+
+def compared(recipes: Sequence[Recipe]) -> tuple[tuple[Recipe, ...], tuple[int, ...]]:
+    """Return the recipes with the bare ones that they lack put before them, all named, and each one's baseline.
+
+    Recipes are alike, and have one baseline, that differ in what steers them and in the seed only.
+
+    >>> found, baselines = compared([Recipe(timestep=300, control="canny")])
+    >>> [recipe.label for recipe in found], baselines
+    (['t=300', 't=300 canny'], (0, 0))
+    """
+    kinds = [bare(recipe).but(seed=0, ensemble=1) for recipe in recipes]
+    have = {kind for kind, recipe in zip(kinds, recipes) if is_bare(recipe)}
+    lacking = {kind: bare(recipe) for kind, recipe in reversed(list(zip(kinds, recipes))) if kind not in have}
+    added = [lacking[kind] for kind in dict.fromkeys(kinds) if kind in lacking]
+    every = [*added, *recipes]
+    all_kinds = [bare(recipe).but(seed=0, ensemble=1) for recipe in every]
+    first = {kind: k for k, kind in reversed(list(enumerate(all_kinds))) if is_bare(every[k])}
+    return named(every), tuple(first[kind] for kind in all_kinds)
+
+
+def named(recipes: Sequence[Recipe]) -> tuple[Recipe, ...]:
+    """Return recipes each with a label of its own: the one it has, or what it does.
+
+    >>> some = [Recipe(label="a"), Recipe(label="a", seed=1), Recipe(lora="x/cat.safetensors")]
+    >>> [recipe.label for recipe in named(some)]
+    ['a', 'a seed 1', 't=50 LoRA cat']
+    """
+    labels = [recipe.label or describe(recipe) for recipe in recipes]
+    for mark in (_seed, _taps, _key):
+        often = Counter(labels)
+        labels = [f"{label}{mark(r)}" if often[label] > 1 else label for label, r in zip(labels, recipes)]
+    return tuple(replace(recipe, label=label) for recipe, label in zip(recipes, labels))
+
+
+def describe(recipe: Recipe) -> str:
+    """Say in a few words at what noise a recipe reads and what steers it.
+
+    >>> describe(Recipe(timestep=300, prompt="auto", control="canny", control_scale=0.5, start=340, steps=2))
+    't=300 from 340, captions, canny x0.5'
+    """
+    begin = f"t={recipe.timestep}" + (f" from {recipe.start}" if recipe.start is not None else "")
+    if recipe.noise == "invert":
+        begin += " inverted"
+    parts = []
+    if recipe.prompt:
+        parts.append("captions" if recipe.prompt in ("auto", "{caption}") else f'"{recipe.prompt}"')
+    parts += _scaled(recipe.control, recipe.control_scale, "")
+    parts += _scaled(
+        [lora.rpartition("/")[2].removesuffix(".safetensors") for lora in recipe.lora], recipe.lora_scale, "LoRA "
+    )
+    return " ".join([f"{begin}," if recipe.start is not None and parts else begin, ", ".join(parts)]).strip()
+
+
+def _scaled(names: Sequence[str], scales: Sequence[float], kind: str) -> list[str]:
+    each = tuple(scales) * len(names) if len(scales) == 1 else tuple(scales)
+    return [f"{kind}{name}" + (f" x{scale:g}" if scale != 1 else "") for name, scale in zip(names, each)]
+
+
+def _seed(recipe: Recipe) -> str:
+    return f" seed {recipe.seed}" if recipe.seed else ""
+
+
+def _taps(recipe: Recipe) -> str:
+    return f" at {'+'.join(recipe.taps)}"
+
+
+def _key(recipe: Recipe) -> str:
+    return f" {recipe.key()[:6]}"

@@ -1,0 +1,117 @@
+"""The measures of an audit: what each one says, in what unit, and how one photo is scored by all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from shiftless.metrics import shift
+from shiftless.reading.belief import Belief
+
+if TYPE_CHECKING:
+    from shiftless.backbones.eye import Eye
+
+FINISHED = ", finished"
+"""Ends the name of a measure of what is left after denoising to the end."""
+PERCEPTUAL = "perceptual"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One way to say how far content has shifted; 0 is not at all.
+
+    about    what it is, in words for a table or a page
+    digits   after the point, when shown
+    """
+
+    name: str
+    about: str
+    digits: int = 3
+
+
+MEASURES = (
+    Measure("structure", "1 - SSIM of lightness: local contrast and form"),
+    Measure("scales", "1 - multi-scale SSIM of lightness: form, coarse and fine"),
+    Measure("edges", "1 - F1 of Canny edges that find each other within 0.75% of the diagonal"),
+    Measure("colour", "mean CIEDE2000 colour difference; 1 is just noticeable", digits=1),
+    Measure(PERCEPTUAL, "1 - cosine of what another vision model sees"),
+    Measure("latent", "squared error of the latent, in variances of the photo's own"),
+    Measure("spread", "how much the believed latent varies with the noise, in the same unit"),
+    Measure("features", "1 - agreement of the features' self-similarity with the same reading's, nearly clean"),
+    Measure("from bare", "the same against a nearly clean reading that nothing steers"),
+    Measure("seeds", "1 - agreement of the features' self-similarity across noise draws"),
+)  # fmt: skip
+HEADLINE = "features"
+"""The measure that ranks: chosen on one half of the configurations of `shiftless bench mini-audit`, not the other."""
+
+
+def measure_named(name: str) -> Measure:
+    """Return a measure by its name, with or without what says that it is of the finished picture.
+
+    >>> measure_named("colour, finished").digits
+    1
+    """
+    return next(one for one in MEASURES if one.name == name.removesuffix(FINISHED))
+
+
+def of_pictures(given: np.ndarray, believed: np.ndarray, eye: Eye | None = None) -> dict[str, float]:
+    """Score one picture against another by every picture measure; both H W 3 in [0, 1].
+
+    >>> of_pictures(np.zeros((32, 32, 3)), np.zeros((32, 32, 3)))["colour"]
+    0.0
+    """
+    found = {
+        "structure": shift.structure(given, believed).value,
+        "scales": shift.scales(given, believed).value,
+        "edges": shift.edges(given, believed).value,
+        "colour": shift.colour(given, believed).value,
+    }
+    if eye is not None:
+        found[PERCEPTUAL] = shift.perceptual(eye.look(given), eye.look(believed)).value
+    return found
+
+
+def of_latents(belief: Belief, others: Sequence[Belief]) -> dict[str, float]:
+    """Score what is believed in latents; `others` are readings of the same photo with other noise."""
+    found = {"latent": shift.latent(belief.clean, belief.once).value}
+    if belief.finished is not None:
+        found["latent" + FINISHED] = shift.latent(belief.clean, belief.finished).value
+    if others:
+        found["spread"] = shift.spread([belief.once, *(other.once for other in others)], belief.clean).value
+    return found
+
+
+def of_features(belief: Belief, own: Belief, bare: Belief, others: Sequence[Belief]) -> dict[str, float]:
+    """Score features by their self-similarity, the mean over taps.
+
+    own, bare  nearly clean readings: steered as this one is, and not steered
+    others     readings with other noise
+    """
+    found = {
+        name: _mean([shift.features(belief.maps[tap], anchor.maps[tap]).value for tap in belief.maps])
+        for name, anchor in (("features", own), ("from bare", bare))
+    }
+    if others:
+        readings = [belief, *others]
+        found["seeds"] = _mean(
+            [
+                shift.features(readings[i].maps[tap], readings[j].maps[tap]).value
+                for tap in belief.maps
+                for i in range(len(readings))
+                for j in range(i)
+            ]
+        )
+    return found
+
+
+def pixels(latent_pixels: torch.Tensor) -> np.ndarray:
+    """Turn decoded pixels 3 H W in [-1, 1] into a picture H W 3 in [0, 1]."""
+    return ((latent_pixels.float().clamp(-1, 1) + 1) / 2).permute(1, 2, 0).cpu().numpy().astype(np.float64)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))

@@ -1,0 +1,168 @@
+"""Seen: what the audit saw of one photo; and the loop that sees one photo after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from shiftless.auditing.compared import bare
+from shiftless.auditing.measures import FINISHED, of_features, of_latents, of_pictures, pixels
+from shiftless.backbones.base import Backbone
+from shiftless.backbones.steady import Steady
+from shiftless.errors import BadInput
+from shiftless.image import to_pixels
+from shiftless.metrics import shift
+from shiftless.reading.belief import Belief, beliefs
+from shiftless.reading.words import Fill
+from shiftless.recipe import Recipe
+
+if TYPE_CHECKING:
+    from shiftless.backbones.eye import Eye
+
+CLEANEST = 20
+"""The timestep of the nearly clean reading that features are compared with: some noise, or they mean nothing."""
+DRAWS = 2
+FINISH = 8
+_BLUR = 1.5  # of the map that is shown, in hundredths of the longer side
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the audit saw of one photo, for K recipes.
+
+    name      the photo's
+    given     H W 3 uint8, the photo as the model is fed it (by the first recipe)
+    kept      H W 3 uint8, the autoencoder's own reconstruction: what the others are compared with
+    once      K, H W 3 uint8, what one step makes the model believe where features are read
+    finished  K, H W 3 uint8, what is left after denoising from there to the end; empty when not asked for
+    where     K, H W float32, where content shifted: CIEDE2000 between what is believed and what was kept, smoothed
+    scores    measure -> K float64, 0 where nothing shifted
+    floor     picture measure -> what the autoencoder alone does to the photo
+    """
+
+    name: str
+    given: np.ndarray
+    kept: np.ndarray
+    once: list[np.ndarray]
+    finished: list[np.ndarray]
+    where: list[np.ndarray]
+    scores: dict[str, np.ndarray]
+    floor: dict[str, float]
+
+
+def watch(
+    model: Backbone,
+    images: Iterable[Any],
+    recipes: Sequence[Recipe],
+    *,
+    fill: Fill | None = None,
+    draws: int = DRAWS,
+    finish: int = FINISH,
+    cleanest: int = CLEANEST,
+    eye: Eye | None = None,
+    batch: int = 8,
+    skipped: list[str] | None = None,
+) -> Iterator[Seen]:
+    """Yield what recipes make the model believe of one photo after another, and how far that has shifted.
+
+    draws     how many noise draws each recipe is read with, from its own seed on; what varies was invented
+    finish    in how many steps to denoise to the end; 0 leaves it out
+    cleanest  the timestep of the nearly clean, bare reading that features are compared with
+    eye       another vision model that judges too (`shiftless.backbones.eye`)
+    batch     how many photos are held at once; the numbers do not depend on it
+
+    What is believed is compared with the autoencoder's own reconstruction, so that nothing it does is blamed on the
+    denoiser. Raises BadInput for arguments out of range, and as `shiftless.stream` does.
+
+    >>> from shiftless.backbones.registry import load
+    >>> picture = np.zeros((64, 64, 3), np.uint8)
+    >>> seen = next(watch(load("twin:sd15"), [picture], [Recipe(timestep=300)], finish=2))
+    >>> seen.once[0].shape, sorted(seen.scores)[:3]
+    ((128, 128, 3), ['colour', 'colour, finished', 'edges'])
+    """
+    _check(model, draws, finish, cleanest)
+    steady = cast(Backbone, Steady(model))
+    k = len(recipes)
+    again = [recipe.but(seed=recipe.seed + draw) for draw in range(1, draws) for recipe in recipes]
+    own = [recipe.but(timestep=cleanest, start=None, steps=None, noise="draw", label="") for recipe in recipes]
+    plain = [bare(one) for one in own]
+    anchors = list(dict.fromkeys([*own, *plain]))
+    plan = [*recipes, *again, *anchors]
+    steps = [finish] * k + [0] * (len(plan) - k)
+    options: dict[str, Any] = {"fill": fill, "batch": batch, "skipped": skipped}
+    for found in beliefs(steady, images, plan, finish=steps, maps=True, **options):
+        firsts, others, nearly = found[:k], found[k : k * draws], found[k * draws :]
+        by_draw = [others[i::k] for i in range(k)]
+        near = [(nearly[anchors.index(one)], nearly[anchors.index(two)]) for one, two in zip(own, plain)]
+        yield _seen(steady, firsts, by_draw, near, eye)
+
+
+def _seen(
+    model: Backbone,
+    firsts: list[Belief],
+    others: list[list[Belief]],
+    anchors: list[tuple[Belief, Belief]],
+    eye: Eye | None,
+) -> Seen:
+    kept, once, finished = (
+        _decoded(model, latents)
+        for latents in (
+            [belief.clean for belief in firsts],
+            [belief.once for belief in firsts],
+            [belief.finished for belief in firsts if belief.finished is not None],
+        )
+    )
+    rows = []
+    for i, belief in enumerate(firsts):
+        row = of_pictures(kept[i], once[i], eye)
+        if finished:
+            row |= {name + FINISHED: value for name, value in of_pictures(kept[i], finished[i], eye).items()}
+        rows.append(row | of_latents(belief, others[i]) | of_features(belief, *anchors[i], others[i]))
+    given = pixels(to_pixels(firsts[0].photo, firsts[0].frame)[0])
+    blur = _BLUR / 100 * max(given.shape[:2])
+    return Seen(
+        firsts[0].photo.name,
+        _uint8(given),
+        _uint8(kept[0]),
+        [_uint8(picture) for picture in once],
+        [_uint8(picture) for picture in finished],
+        [shift.smoothed(shift.colour(a, b).where, blur) for a, b in zip(kept, once)],
+        {name: np.array([row[name] for row in rows]) for name in rows[0]},
+        of_pictures(given, kept[0], eye),
+    )
+
+
+def _decoded(model: Backbone, latents: Sequence[torch.Tensor]) -> list[np.ndarray]:
+    """Decode latents 1 c h w, equal ones once, those of one size in one call."""
+    different: list[torch.Tensor] = []
+    place = []
+    for latent in latents:
+        same = (i for i, one in enumerate(different) if one.shape == latent.shape and torch.equal(one, latent))
+        place.append(next(same, len(different)))
+        if place[-1] == len(different):
+            different.append(latent)
+    pictures: dict[int, np.ndarray] = {}
+    for shape in {latent.shape for latent in different}:
+        rows = [i for i, latent in enumerate(different) if latent.shape == shape]
+        decoded = model.decode(torch.cat([different[i] for i in rows]))
+        pictures |= {i: pixels(picture) for i, picture in zip(rows, decoded)}
+    return [pictures[i] for i in place]
+
+
+def _uint8(picture: np.ndarray) -> np.ndarray:
+    return (picture * 255).round().astype(np.uint8)
+
+
+def _check(model: Backbone, draws: int, finish: int, cleanest: int) -> None:
+    if not model.spec.takes_noise:
+        raise BadInput(f"{model.spec.name}: this model takes no noise, so that nothing shifts; audit a diffusion model")
+    if draws < 1:
+        raise BadInput(f"draws={draws}: give at least one noise draw; two show what the noise made up")
+    if finish < 0:
+        raise BadInput(f"finish={finish}: give a number of steps, or 0 to leave the full denoising out")
+    if not 0 <= cleanest < len(model.schedule):
+        raise BadInput(f"cleanest={cleanest}: give a timestep from 0 to {len(model.schedule) - 1}")

@@ -1,0 +1,234 @@
+"""bench mini-audit: does content shift, measured blindly, predict what features are worth?"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from shiftless.auditing.measures import HEADLINE
+from shiftless.auditing.seen import Seen, watch
+from shiftless.backbones.base import Backbone
+from shiftless.bench.configurations import PLAIN, TIMESTEPS, configurations, halves
+from shiftless.bench.downstream import Downstream, downstream, halves_of_pairs
+from shiftless.bench.mini_correspondence import LOOKS
+from shiftless.bench.table import Row, Table, machine
+from shiftless.errors import BadInput
+from shiftless.metrics.bootstrap import difference, interval
+from shiftless.metrics.pck import pooled
+from shiftless.metrics.rank import spearman_interval
+from shiftless.mini.datasets import HELD_OUT, photos
+from shiftless.reading.present import present
+from shiftless.recipe import Recipe
+
+Point = tuple[float, float, float]
+PCK = "PCK@0.1 bbox"
+MIOU = "part mIoU"
+FIRST = HELD_OUT + 60_000
+"""The seed of the first picture that is audited; it is in no pair, and nothing was trained on it."""
+ORACLE = "oracle: "
+"""Begins the name of a measure that knows the truth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """One configuration on one look: each measure on each of n pictures, and what it is worth."""
+
+    key: tuple[int, str]
+    look: str
+    shifts: Mapping[str, np.ndarray]
+    worth: Downstream
+
+
+@dataclass(frozen=True, eq=False)
+class MiniAudit:
+    """The bench's answer.
+
+    answer  the table to print: rank correlations over all configurations, over the half that chose, and held out
+    found   every configuration with all its numbers
+    """
+
+    answer: Table
+    found: Sequence[Found]
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write the answer and every configuration's numbers as one JSON table."""
+        rows = [*self.answer.rows, *rows_of(self.found)]
+        return Table(self.answer.bench, self.answer.model, rows, self.answer.machine).write(path)
+
+    def draw(self, path: str | os.PathLike[str], measure: str = HEADLINE) -> Path:
+        """Draw, for each look, a measure of shift and the matching over the timestep, a curve for each technique."""
+        from shiftless.view.curves import curves_picture
+        from shiftless.view.sheet import save_picture
+
+        panels = []
+        for look in dict.fromkeys(one.look for one in self.found):
+            some = [one for one in self.found if one.look == look]
+            shifts: dict[str, dict[int, Point]] = {}
+            worth: dict[str, dict[int, Point]] = {}
+            for one in some:
+                t, name = one.key
+                values, scores = one.shifts[measure], one.worth.matches
+                shifts.setdefault(name, {})[t] = (float(values.mean()), *interval(values))
+                worth.setdefault(name, {})[t] = (
+                    pooled(scores.bbox, scores.totals),
+                    *interval(scores.bbox, scores.totals),
+                )
+            panels.append(curves_picture(shifts, title=f"Content shift, {look} pictures", metric=measure))
+            panels.append(curves_picture(worth, title=f"What the features are worth, {look} pairs", metric=PCK))
+        wide, high = panels[0].size
+        sheet = Image.new("RGB", (2 * wide, high * (len(panels) // 2)), "white")
+        for i, panel in enumerate(panels):
+            sheet.paste(panel, (i % 2 * wide, i // 2 * high))
+        return save_picture(sheet, path)
+
+
+def run(
+    model: Backbone,
+    *,
+    looks: Sequence[str] = LOOKS,
+    timesteps: Sequence[int] = TIMESTEPS,
+    pictures: int = 32,
+    pairs: int = 120,
+    batch: int = 16,
+    progress: bool = True,
+) -> MiniAudit:
+    """Audit every configuration on unseen pictures, score it on pairs, and rank one against the other.
+
+    Configurations whose parts the model does not have are left out and named.
+    """
+    began = time.perf_counter()
+    found: list[Found] = []
+    notes: list[str] = []
+    for look in looks:
+        every = configurations(look, timesteps)
+        keys = {f"{t} {name}": (t, name) for t, name in every}
+        here = present(model, {f"{t} {name}": recipe for (t, name), recipe in every.items()})
+        if len(here) < len(every):
+            left = {name for t, name in every if f"{t} {name}" not in here}
+            notes.append(f"{look}: left out, as parts are not at hand: {', '.join(sorted(left))}")
+        shifts = shifts_of(model, here, look, n=pictures, batch=batch, progress=progress)
+        worth = downstream(model, here, look, n=pairs, batch=batch, progress=progress)
+        found += [Found(keys[name], look, shifts[name], worth[name]) for name in here]
+    count = len({(one.key, one.look) for one in found})
+    notes += [
+        f"{count} configurations: {len(timesteps)} timesteps x techniques x {len(looks)} looks; {pictures} pictures "
+        f"and {pairs} pairs a look, none of them trained on",
+        f"Spearman of each measure's mean with {PCK}; -1: more shift is always worse. 95% bootstrap intervals over "
+        "configurations, ranked within a look; at fixed noise: within a look and timestep",
+        f"{time.perf_counter() - began:.0f} s",
+    ]
+    return MiniAudit(Table("mini-audit", model.spec.name, correlations(found), machine(), notes), found)
+
+
+def shifts_of(
+    model: Backbone, recipes: Mapping[str, Recipe], look: str, *, n: int, batch: int = 16, progress: bool = False
+) -> dict[str, dict[str, np.ndarray]]:
+    """Audit recipes on n unseen pictures of a look: recipe -> measure -> n numbers, the oracle's among them."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from shiftless.image import open_photo
+
+    drawn = {f"{look}-{i}": picture for i, picture in enumerate(photos(FIRST, n, look))}
+    kinds = {name: {"category": picture.kind} for name, picture in drawn.items()}
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in recipes}
+    judge = _oracle()
+    seen = watch(
+        model,
+        [open_photo(picture.image, name=name) for name, picture in drawn.items()],
+        list(recipes.values()),
+        fill=lambda photo: kinds[photo.name],
+        batch=batch,
+    )
+    console = Console(stderr=True)
+    quiet = not (progress and console.is_terminal)
+    for one in track(seen, f"auditing {look}", n, console=console, transient=True, disable=quiet):
+        told = dict(one.scores)
+        if judge is not None:
+            told |= really(judge, one, drawn[one.name])
+        for measure, values in told.items():
+            for name, value in zip(recipes, values):
+                found[name].setdefault(measure, []).append(float(value))
+    return {name: {m: np.array(values) for m, values in by.items()} for name, by in found.items()}
+
+
+def really(judge: Any, seen: Seen, truth: Any) -> dict[str, np.ndarray]:
+    """Say by the world's truth what each belief invented, after one step and at the end: measure -> K numbers."""
+    from shiftless.mini.oracle import invented
+
+    found: dict[str, np.ndarray] = {}
+    for ending, pictures in (("", seen.once), (", finished", seen.finished)):
+        told = judge.look(np.stack([seen.kept, *pictures]))
+        each = [invented(told[0], told[i + 1], truth) for i in range(len(pictures))]
+        for name in ("parts", "appeared", "vanished", "points"):
+            found[f"{ORACLE}{name}{ending}"] = np.array([getattr(one, name) for one in each])
+    return found
+
+
+def correlations(found: Sequence[Found]) -> list[Row]:
+    """Rank every measure against what configurations are worth: all of them, and the two halves of them."""
+    choosing, held_out = halves(sorted({one.key for one in found}))
+    rows = []
+    measures = list(found[0].shifts)
+    for half, keys in (("all", choosing | held_out), ("choosing", choosing), ("held-out", held_out)):
+        some = [one for one in found if one.key in keys]
+        for measure in measures:
+            shifts = [float(one.shifts[measure].mean()) for one in some]
+            rows += _ranked(f"{half}: {measure}", shifts, some)
+        rows += _ranked(f"{half}: timestep alone", [one.key[0] for one in some], some)
+        first, second = zip(*(halves_of_pairs(one.worth.matches) for one in some))
+        rows += _ranked(f"{half}: ceiling (PCK of half the pairs, negated)", [-v for v in first], some, other=second)
+    return rows
+
+
+def rows_of(found: Sequence[Found]) -> list[Row]:
+    """Return every configuration's numbers: its shifts, what they save against the plain one, PCK, parts."""
+    plain = {(one.look, one.key[0]): one for one in found if one.key[1] == PLAIN}
+    rows = []
+    for one in found:
+        name = f"{one.look} t={one.key[0]} {one.key[1]}"
+        scores = one.worth.matches
+        rows.append(Row(name, PCK, pooled(scores.bbox, scores.totals), interval(scores.bbox, scores.totals)))
+        rows.append(Row(name, MIOU, one.worth.miou, (one.worth.miou, one.worth.miou)))
+        rows += [Row(name, m, float(values.mean()), interval(values)) for m, values in one.shifts.items()]
+        base = plain.get((one.look, one.key[0]))
+        if base is not None and base is not one:
+            gain = difference(scores.bbox, base.worth.matches.bbox, scores.totals)
+            rows.append(Row(name, f"gain, {PCK}", gain.value, (gain.low, gain.high)))
+            for measure in (HEADLINE, "latent"):
+                saved = difference(base.shifts[measure], one.shifts[measure])
+                rows.append(Row(name, f"saved, {measure}", saved.value, (saved.low, saved.high)))
+    return rows
+
+
+def _ranked(
+    name: str, shifts: Sequence[float], some: Sequence[Found], other: Sequence[float] | None = None
+) -> list[Row]:
+    """A measure's rows: with PCK over all noise, with PCK at fixed noise, and the same with the parts' mIoU."""
+    looks, noise = [one.look for one in some], [(one.look, one.key[0]) for one in some]
+    clusters = [one.key for one in some]
+    pck = [pooled(one.worth.matches.bbox, one.worth.matches.totals) for one in some] if other is None else other
+    rows = []
+    targets = [(PCK, pck)] if other is not None else [(PCK, pck), (MIOU, [one.worth.miou for one in some])]
+    for target, worth in targets:
+        for what, groups in ((f"with {target}", looks), (f"with {target}, at fixed noise", noise)):
+            value = spearman_interval(shifts, worth, groups, clusters)
+            rows.append(Row(name, what, value.value, (value.low, value.high)))
+    return rows
+
+
+def _oracle() -> Any:
+    """The oracle, where its weights lie in the package."""
+    from shiftless.mini.oracle import load_oracle
+
+    try:
+        return load_oracle()
+    except BadInput:
+        return None
