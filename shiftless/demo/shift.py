@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from shiftless.backbones.base import Backbone
+from shiftless.backbones.walk import finish as denoise_to_the_end
 from shiftless.demo.subjects import Subject
 from shiftless.image import Photo, plan, to_pixels, to_uint8
 from shiftless.noise import noise_for
@@ -42,18 +43,13 @@ def give(model: Backbone, subject: Subject, seed: int = 0) -> Given:
 
 def believe(model: Backbone, given: Given, timestep: int, prompt: str) -> torch.Tensor:
     """Return the clean latent that one look at the noisy one makes the model believe in (DDPM, eq. 15), 1 c h w."""
-    noisy = model.schedule.add(given.clean, given.noise, timestep)
-    return _guess(model, noisy, timestep, prompt)[0]
+    return finish(model, given, timestep, prompt, steps=1)
 
 
 def finish(model: Backbone, given: Given, timestep: int, prompt: str, steps: int = 20) -> torch.Tensor:
     """Let the model take away all noise in `steps` steps (DDIM with eta = 0, eq. 12): the clean latent, 1 c h w."""
-    ladder = np.unique(np.linspace(timestep, 0, steps + 1).round().astype(int))[::-1].tolist()
-    latent = model.schedule.add(given.clean, given.noise, timestep)
-    for now, then in zip(ladder, [*ladder[1:], None]):
-        clean, epsilon = _guess(model, latent, now, prompt)
-        latent = clean if then is None else model.schedule.add(clean, epsilon, then)
-    return latent
+    noisy = model.schedule.add(given.clean, given.noise, timestep)
+    return denoise_to_the_end(model, noisy, timestep, steps, model.encode_prompt([prompt])).cpu()
 
 
 def error(model: Backbone, latent: torch.Tensor, given: Given) -> tuple[np.ndarray, float]:
@@ -66,11 +62,3 @@ def error(model: Backbone, latent: torch.Tensor, given: Given) -> tuple[np.ndarr
 def noisy_picture(model: Backbone, given: Given, timestep: int) -> np.ndarray:
     """Decode the noisy latent itself, to show what the model is given: H W 3 uint8."""
     return to_uint8(model.decode(model.schedule.add(given.clean, given.noise, timestep)).cpu())[0]
-
-
-def _guess(model: Backbone, noisy: torch.Tensor, timestep: int, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The clean latent and the noise that the model sees in a noisy latent."""
-    prediction = model.denoise(noisy, timestep, model.encode_prompt([prompt])).prediction
-    assert prediction is not None
-    prediction, noisy = prediction.float().cpu(), noisy.float().cpu()
-    return model.predict_clean(noisy, prediction, timestep), model.schedule.as_epsilon(noisy, prediction, timestep)
