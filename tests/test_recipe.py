@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shiftless.errors import BadInput
-from shiftless.recipe import FITS, LATENTS, SCHEDULERS, Recipe
+from shiftless.recipe import FITS, LATENTS, SCHEDULERS, Recipe, read_recipes, recipes_to_toml
 
 # Any text that UTF-8 can hold; lone surrogates cannot be written to a file at all.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -190,3 +190,42 @@ def test_a_bad_recipe_file_is_named(content, message, tmp_path):
         Recipe.read(tmp_path / "r.toml")
     with pytest.raises(BadInput, match=r"missing\.toml: the recipe file cannot be read"):
         Recipe.read(tmp_path / "missing.toml")
+
+
+def test_a_bucket_is_written_to_one_file_and_read_back(tmp_path):
+    bucket = (
+        Recipe(prompt="auto", label="a"),
+        Recipe(control=("canny", "depth"), control_scale=(1, 0.5), start=60),
+        Recipe(),
+    )
+    path = tmp_path / "bucket.toml"
+    path.write_text(recipes_to_toml(bucket, "three readings\nof horses"), encoding="utf-8")
+    assert read_recipes(path) == bucket
+    assert [recipe.label for recipe in read_recipes(path)] == ["a", "", ""]
+    assert path.read_text(encoding="utf-8").startswith("# three readings\n# of horses\n\n[[reading]]\n")
+    with pytest.raises(BadInput, match=r"bucket\.toml: a bucket of 3 readings where one recipe is wanted"):
+        Recipe.read(path)
+
+
+def test_a_file_of_one_recipe_reads_as_a_bucket_of_one(tmp_path):
+    path = tmp_path / "one.toml"
+    path.write_text(recipes_to_toml([Recipe(seed=4)], "mine"), encoding="utf-8")
+    assert read_recipes(path) == (Recipe(seed=4),) == (Recipe.read(path),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "reading = []",
+        "reading = 3",
+        "seed = 1\n[[reading]]\nseed = 2",
+        "[[reading]]\ncolour = 1",
+        "[reading]\nseed = 1",
+    ],
+)
+def test_a_bucket_that_is_none_is_refused_by_name(tmp_path, text):
+    path = tmp_path / "bad.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput, match=r"bad\.toml: ") as error:
+        read_recipes(path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,63 @@
+"""Candidates: bare and steered readings at every timestep asked for, from what the model has at hand."""
+
+from __future__ import annotations
+
+import pytest
+
+import shiftless
+from shiftless import BadInput, Recipe
+from shiftless.auditing.candidates import candidates
+from shiftless.auditing.compared import is_bare
+
+AT = Recipe(timestep=100, taps=("up0",), seed=3)
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return shiftless.load("mini", device="cpu")
+
+
+def test_the_mini_has_captions_edges_and_looks_at_hand(mini):
+    found = candidates(mini, AT, timesteps=(100, 300))
+    here = [recipe for recipe in found if recipe.timestep == 300]
+    assert len(found) == 2 * len(here)
+    assert is_bare(here[0])
+    assert {recipe.prompt for recipe in here} == {"", "auto"}
+    assert ("canny",) in {recipe.control for recipe in here}
+    assert {("photo-a",), ("embroidery-a",)} <= {recipe.lora for recipe in here}
+    together = here[-1]
+    assert together.prompt == "auto"
+    assert together.control
+    assert together.lora
+    assert {(recipe.taps, recipe.seed) for recipe in found} == {(("up0",), 3)}
+
+
+def test_only_what_is_asked_for_is_tried(mini):
+    found = candidates(mini, AT, controls=["canny"])
+    assert [(recipe.prompt, recipe.control, recipe.lora) for recipe in found] == [("", (), ()), ("", ("canny",), ())]
+
+
+def test_a_model_without_anything_at_hand_is_read_bare():
+    twin = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    found = candidates(twin, AT, prompts=["a brown horse in a field"])
+    assert len(found) == 2
+    assert is_bare(found[0])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"loras": ["nowhere.safetensors"]}, "nowhere.safetensors: no such LoRA"),
+        ({"controls": ["depth"]}, "depth"),
+        ({"controls": ["canny=nowhere"]}, "nowhere"),
+    ],
+)
+def test_what_is_not_at_hand_is_said_in_one_line(mini, asked, message):
+    with pytest.raises(BadInput, match=message) as error:
+        candidates(mini, AT, **asked)
+    assert "\n" not in str(error.value)
+
+
+def test_captions_without_a_captioner_are_refused():
+    with pytest.raises(BadInput, match="captioner"):
+        candidates(shiftless.load("twin:sd15", device="cpu", dtype="fp32"), AT, prompts=["auto"])
