@@ -29,24 +29,44 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bars:
-    """Values with intervals, drawn as bars: rows of (name, value, low, high, main); `top` is the scale's end."""
+    """Values with intervals, drawn as bars from 0: rows of (name, value, low, high, main).
+
+    The scale leads from `bottom`, 0 or below, to `top`.
+    """
 
     title: str
     rows: Sequence[tuple[str, float, float, float, bool]]
     top: float
     form: str = "{:.2f}"
+    bottom: float = 0.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A small table: heads over its columns, rows of (name, cells); those of `bold` (row, column) stand out."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str]]]
+    bold: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass
 class Chapter:
-    """One part of the story: a title, what it says, what it shows, and what to look at."""
+    """One part of the story: a title, what it says, what to look at, and what it shows, in the order of the page.
+
+    items  lines of a list        terms, commands  each with what it means
+    """
 
     title: str
     text: list[str]
     look: str
     figures: list[Figure] = field(default_factory=list)
     bars: list[Bars] = field(default_factory=list)
+    grids: list[Grid] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
+    items: list[str] = field(default_factory=list)
+    terms: list[tuple[str, str]] = field(default_factory=list)
     commands: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -72,18 +92,22 @@ def _chapter(number: int, chapter: Chapter) -> str:
     parts += [f"<p>{escape(text)}</p>" for text in chapter.text]
     parts += [_figure(figure) for figure in chapter.figures]
     parts += [_bars(bars) for bars in chapter.bars]
+    parts += [_grid(grid) for grid in chapter.grids]
     parts += [f"<p>{escape(text)}</p>" for text in chapter.after]
-    if chapter.commands:
-        rows = "".join(f"<dt><code>{escape(command)}</code></dt><dd>{escape(why)}</dd>"
-                       for command, why in chapter.commands)  # fmt: skip
-        parts.append(f"<dl>{rows}</dl>")
+    if chapter.items:
+        parts.append(f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in chapter.items)}</ul>")
+    for tag, pairs in (("strong", chapter.terms), ("code", chapter.commands)):
+        if pairs:
+            rows = "".join(f"<dt><{tag}>{escape(name)}</{tag}></dt><dd>{escape(why)}</dd>" for name, why in pairs)
+            parts.append(f"<dl>{rows}</dl>")
     return "\n".join([*parts, "</section>"])
 
 
 def _figure(figure: Figure) -> str:
     wide, high = figure.size
+    kind = ' class="wide"' if wide > _WIDE else ""
     return (
-        f'<figure><a href="{escape(figure.file)}"><picture>'
+        f'<figure{kind}><a href="{escape(figure.file)}"><picture>'
         f'<source media="(prefers-color-scheme: dark)" srcset="{escape(figure.dark)}">'
         f'<img src="{escape(figure.file)}" width="{wide}" height="{high}" alt="{escape(figure.caption)}"></picture></a>'
         f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
@@ -92,17 +116,38 @@ def _figure(figure: Figure) -> str:
 
 def _bars(bars: Bars) -> str:
     rows = []
+    span = 100 / (bars.top - bars.bottom)
+    zero = -bars.bottom * span
+    line = f'<u style="left:{zero:.1f}%"></u>' if bars.bottom < 0 else ""
     for name, value, low, high, main in bars.rows:
-        share, start, wide = (100 * v / bars.top for v in (value, low, max(high - low, 0.0)))
+        left, share = zero + min(value, 0.0) * span, abs(value) * span
+        start, wide = zero + low * span, max(high - low, 0.0) * span
         number, ends = bars.form.format(value), " to ".join(bars.form.format(v) for v in (low, high))
         rows.append(
             f'<tr><th>{escape(name)}</th><td class="bar"><i class="{"main" if main else "rest"}" '
-            f'style="width:{share:.1f}%"></i><b style="left:{start:.1f}%;width:{wide:.1f}%"></b></td>'
+            f'style="left:{left:.1f}%;width:{share:.1f}%"></i>{line}'
+            f'<b style="left:{start:.1f}%;width:{wide:.1f}%"></b></td>'
             f"<td>{number}</td><td class='ends'>{ends}</td></tr>"
         )
     return f"<table><caption>{escape(bars.title)}</caption>{''.join(rows)}</table>"
 
 
+def _grid(grid: Grid) -> str:
+    heads = "".join(f"<th>{escape(head)}</th>" for head in grid.heads)
+    rows = []
+    for i, (name, cells) in enumerate(grid.rows):
+        shown = "".join(
+            f"<td><strong>{escape(cell)}</strong></td>" if (i, j) in grid.bold else f"<td>{escape(cell)}</td>"
+            for j, cell in enumerate(cells)
+        )
+        rows.append(f"<tr><th>{escape(name)}</th>{shown}</tr>")
+    return (
+        f'<div class="scroll"><table class="grid"><caption>{escape(grid.title)}</caption>'
+        f"<thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+_WIDE = 1300  # pixels; a wider picture may stand out of the column of text
 _STYLE = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1c1e24;--muted:#686e7a;--line:#e6e7ea;--main:#2f6fdb;--rest:#c3c8d2}
 @media(prefers-color-scheme:dark){:root{--paper:#16181d;--ink:#ecedf0;--muted:#989eaa;--line:#2c2f37;--main:#6a9cf0;
@@ -122,16 +167,25 @@ h2 span{color:var(--main);margin-right:.6em;font-variant-numeric:tabular-nums}
 section>p{max-width:42em}
 figure{margin:28px 0}
 figure img{display:block;max-width:100%;height:auto;margin:0 auto;border-radius:10px}
+figure.wide{width:min(100vw - 32px,1640px);margin-left:50%;transform:translateX(-50%)}
 figcaption{color:var(--muted);font-size:15.5px;max-width:46em;margin:10px auto 0;text-align:center}
 table{border-collapse:collapse;width:100%;max-width:900px;margin:28px 0;font-variant-numeric:tabular-nums}
 caption{text-align:left;font-weight:600;padding-bottom:8px}
-th{text-align:left;font-weight:400;padding:8px 16px 8px 0;width:40%}
+th{text-align:left;font-weight:400;padding:8px 16px 8px 0;width:40%;overflow-wrap:anywhere}
 td{padding:8px 0 8px 14px;white-space:nowrap}
 .ends{color:var(--muted);font-size:15px}
 .bar{position:relative;width:38%;padding:0}
-.bar i{position:absolute;left:0;top:9px;bottom:9px;border-radius:4px;background:var(--rest)}
+.bar i{position:absolute;top:50%;height:22px;margin-top:-11px;border-radius:4px;background:var(--rest)}
 .bar i.main{background:var(--main)}
 .bar b{position:absolute;top:50%;height:2px;margin-top:-1px;background:var(--ink);opacity:.75}
+.bar u{position:absolute;top:0;bottom:0;width:1px;background:var(--muted)}
+.scroll{overflow-x:auto}
+.grid{max-width:none;font-size:16px}
+.grid th,.grid td{padding:6px 0 6px 16px;border-top:1px solid var(--line);vertical-align:top}
+.grid th:first-child{padding-left:0;min-width:11em;width:auto}
+.grid thead th{border-top:0;color:var(--muted);width:auto;text-align:right;vertical-align:bottom;overflow-wrap:normal}
+.grid td{text-align:right}
+li,dt{overflow-wrap:anywhere}
 dl{max-width:900px}dt{margin-top:16px}dd{margin:2px 0 0;color:var(--muted)}
 code{font:16px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--line);border-radius:6px;
 padding:4px 10px;overflow-wrap:anywhere}
