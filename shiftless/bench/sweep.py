@@ -56,10 +56,9 @@ class Sweep:
         return draw_curves(
             path,
             {
-                name: [(v, *ci) for v, ci in (_value(self.scores[t, name], self.metric) for t in steps)]
+                name: {t: (v, *ci) for t in steps for v, ci in [_value(self.scores[t, name], self.metric)]}
                 for name in names
             },
-            steps,
             title=f"{self.table.bench} with {self.table.model}",
             metric=self.metric,
             floor=_value(self.trivial, self.metric)[0],

@@ -14,7 +14,6 @@ from shiftless.data.photopair import PhotoPair
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
 from shiftless.metrics.pck import pooled
-from shiftless.view.curves import draw_curves
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +62,6 @@ def test_writes_prints_and_draws(swept, tmp_path):
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 100
     with pytest.raises(BadInput, match=r"\.png, \.pdf, \.svg"):
         swept.draw(tmp_path / "sweep.bmp")
-
-
-def test_without_matplotlib_it_says_what_to_install(monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with pytest.raises(BadInput, match=r"pip install shiftless\[view\]"):
-        draw_curves(tmp_path / "a.png", {"x": [(0.5, 0.4, 0.6)]}, [1], title="", metric="")
 
 
 def test_by_default_mid_each_up_block_neighbours_and_all(model):
