@@ -217,6 +217,17 @@ def test_wrapping_keeps_every_word_and_the_width():
     assert wrap("", font(15), 100) == []
 
 
+def test_a_word_that_is_too_long_is_broken_and_nothing_of_it_is_lost():
+    from shiftless.view.sheet import font
+
+    for text in ("x" * 90, "a photo/of-horses/named_without_spaces/anywhere.safetensors, twice", "ab"):
+        for width in (8, 60, 200):
+            lines = wrap(text, font(15), width)
+            assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+            assert all(font(15).getlength(line) <= width or len(line) == 1 for line in lines)
+    assert wrap("one-two-three", font(15), 70)[0].endswith("-")
+
+
 def test_pictures_are_written_whole_or_refused(tmp_path):
     picture = Image.new("RGB", (8, 8))
     assert Image.open(save_picture(picture, tmp_path / "new" / "a.png")).size == (8, 8)

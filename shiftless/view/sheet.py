@@ -148,10 +148,12 @@ def font(size: int) -> Any:
 
 
 def wrap(text: str, face: Any, width: int) -> list[str]:
-    """Break a text into lines of at most `width` pixels; a word that is too long stands alone.
+    """Break a text into lines of at most `width` pixels; a word that is too long is broken too.
 
     >>> wrap("a brown horse", font(16), 60)
     ['a brown', 'horse']
+    >>> wrap("horses-of-mine.safetensors", font(16), 110)
+    ['horses-of-', 'mine.safetens', 'ors']
     """
     lines: list[str] = []
     for paragraph in text.split("\n") if text else []:
@@ -161,9 +163,20 @@ def wrap(text: str, face: Any, width: int) -> list[str]:
             if line and face.getlength(longer) > width:
                 lines.append(line)
                 longer = word
+            while len(longer) > 1 and face.getlength(longer) > width:
+                part = _fitting(longer, face, width)
+                lines.append(part)
+                longer = longer[len(part) :]
             line = longer
         lines.append(line)
     return lines
+
+
+def _fitting(word: str, face: Any, width: int) -> str:
+    """The longest beginning of a word that fits, up to where it is joined if it is; at least a letter."""
+    count = next((i for i in range(2, len(word)) if face.getlength(word[:i]) > width), len(word)) - 1
+    joint = max(word[:count].rfind(mark) for mark in "-_/+=,:@") + 1
+    return word[: joint or count]
 
 
 def _cell(cell: Any, height: int) -> tuple[Image.Image, str] | None:
