@@ -1,0 +1,188 @@
+"""The audit's pictures: what recipes make a model believe of a photo, and a heat map of where content shifted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from shiftless.auditing.measures import FINISHED, HEADLINE, measure_named
+from shiftless.errors import BadInput
+from shiftless.view.sheet import contact_sheet, font, theme_named, wrap
+
+if TYPE_CHECKING:
+    from shiftless.auditing.seen import Seen
+
+COLUMNS = 7
+"""How many recipes a sheet shows at most."""
+_CELL = 180  # pixels; the side of a square photo, other shapes have its area
+_NARROWEST, _HIGHEST = 132, 250  # what a title needs; what keeps a row in sight
+_SCALES = (5, 10, 15, 20, 30, 40, 50, 70, 100)  # ends of the heat's scale, CIEDE2000
+_RAMP = (230, 14)
+_MARGIN = 26
+
+
+def photo_sheet(
+    seen: Seen,
+    labels: Sequence[str],
+    ranked: Sequence[int],
+    *,
+    headline: str = HEADLINE,
+    also: Iterable[int] = (),
+    most: int = COLUMNS,
+    top: float | None = None,
+    theme: str = "light",
+) -> Image.Image:
+    """Draw what recipes make the model believe of one photo: a column each, least shift first.
+
+    labels    K, the recipes' names          ranked  K indices, least shift first: the order of the columns
+    headline  the measure under each belief  also    indices that are shown however they rank (the bare readings)
+    most      how many recipes are shown; a line says how many were left out
+    top       the end of the heat's scale in CIEDE2000, one for all columns; `heat_scale` of this photo by default
+
+    The rows are the belief after one step, where it shifted, laid over the autoencoder's own copy of the photo, and
+    what is left after denoising to the end, if that was asked for. Raises BadInput unless `ranked` holds each of the
+    labels' indices once.
+    """
+    if sorted(ranked) != list(range(len(labels))) or len(seen.once) != len(labels) or not labels:
+        raise BadInput(f"{len(labels)} labels and {len(ranked)} ranks for {len(seen.once)} readings: give one of each")
+    shown = chosen(ranked, also, most)
+    top = heat_scale([seen], shown) if top is None else top
+    rows: list[list[Any]] = [[(seen.given, "as the model is fed it")], [(seen.kept, "the autoencoder's copy")]]
+    rows[0] += [(seen.once[k], _score(seen, headline, k)) for k in shown]
+    rows[1] += [(shift_overlay(seen.kept, seen.where[k], top), _score(seen, "colour", k)) for k in shown]
+    titles = ["what one step makes the model believe", "where content shifted"]
+    if seen.finished:
+        rows.append([None, *((seen.finished[k], _score(seen, "colour" + FINISHED, k)) for k in shown)])
+        titles.append("denoised to the end")
+    paper = theme_named(theme).paper
+    cells = [[cell and (_widened(cell[0], paper), cell[1]) for cell in row] for row in rows]
+    left_out = len(labels) - len(shown)
+    note = f"{left_out} more recipe{'s are' if left_out > 1 else ' is'} left out here." if left_out else ""
+    heads = ["the photo", *(labels[k] for k in shown)]
+    sheet = contact_sheet(cells, heads, titles, note=note, height=_height(seen.given.shape), theme=theme)
+    return _with_legend(sheet, top, theme)
+
+
+def shift_overlay(kept: np.ndarray, where: np.ndarray, top: float) -> np.ndarray:
+    """Lay a map of shift over a faded grey copy of a picture: H W 3 uint8, glowing where content shifted.
+
+    kept  H W 3 uint8        where  h w of any size, 0 where nothing shifted        top  the end of the scale
+
+    Where nothing shifted the grey copy is left as it is. Raises BadInput for a map that is not finite.
+
+    >>> shift_overlay(np.full((64, 96, 3), 100, np.uint8), np.zeros((64, 96)), 20.0)[0, 0].tolist()
+    [60, 60, 60]
+    """
+    values = np.asarray(where, np.float32)
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise BadInput(f"where has shape {values.shape}; give h w of finite values")
+    h, w = kept.shape[:2]
+    share = np.clip(cv2.resize(values, (w, h), interpolation=cv2.INTER_LINEAR) / max(top, 1e-9), 0, 1)
+    # Inferno begins with black, which would look like a shadow of the photo's own.
+    level = (255 * (0.25 + 0.75 * share)).round().astype(np.uint8)
+    glow = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1].astype(np.float32)
+    grey = 0.6 * kept.mean(2, keepdims=True)
+    weight = 0.92 * share[..., None] ** 0.7
+    return np.asarray((grey * (1 - weight) + glow * weight).round(), np.uint8)
+
+
+def heat_scale(sheets: Sequence[Seen], shown: Sequence[int]) -> float:
+    """Return a round end for one scale of the heat maps of some photos and recipes, in CIEDE2000.
+
+    Little of the maps lies beyond it. It is never below 5, so that what can hardly be seen does not glow.
+    """
+    values = np.concatenate([seen.where[k].ravel() for seen in sheets for k in shown])
+    end = float(np.percentile(values, 99.5))
+    return float(next((scale for scale in _SCALES if scale >= end), _SCALES[-1]))
+
+
+def chosen(ranked: Sequence[int], also: Iterable[int] = (), most: int = COLUMNS) -> list[int]:
+    """Return the indices that are shown, in ranked order: the first ones, but those of `also` in any case.
+
+    >>> chosen([3, 1, 0, 2], also=[2], most=2)
+    [3, 2]
+    """
+    must = [k for k in ranked if k in set(also)][: most - 1]  # the best recipe is always there
+    rest = [k for k in ranked if k not in must][: max(most - len(must), 0)]
+    return [k for k in ranked if k in {*must, *rest}]
+
+
+class Album:
+    """Keeps what was seen of the photos that shifted most, at the size of a sheet's cells: give it as `on_seen`.
+
+    most      how many photos are kept; memory does not grow with the others
+    headline  the measure that says how far a photo has shifted, the mean over recipes
+    """
+
+    def __init__(self, most: int = 12, headline: str = HEADLINE) -> None:
+        self.most, self.headline = most, headline
+        self.sheets: list[Seen] = []  # most shift first
+
+    def __call__(self, seen: Seen) -> None:
+        self.sheets.append(small(seen))
+        self.sheets.sort(key=lambda one: -float(np.mean(one.scores[self.headline])))
+        del self.sheets[self.most :]
+
+
+def small(seen: Seen) -> Seen:
+    """Return the same with its pictures and maps no larger than they are drawn."""
+    high = _height(seen.given.shape)
+
+    def shrunk(array: np.ndarray) -> np.ndarray:
+        h, w = array.shape[:2]
+        if h <= high:
+            return array
+        return cv2.resize(array, (max(1, round(w * high / h)), high), interpolation=cv2.INTER_AREA)
+
+    lists: dict[str, Any] = {
+        name: [shrunk(one) for one in getattr(seen, name)] for name in ("once", "finished", "where")
+    }
+    return replace(seen, given=shrunk(seen.given), kept=shrunk(seen.kept), **lists)
+
+
+def _score(seen: Seen, measure: str, k: int) -> str:
+    if measure not in seen.scores:
+        return ""
+    return f"{measure.removesuffix(FINISHED)} {seen.scores[measure][k]:.{measure_named(measure).digits}f}"
+
+
+def _height(shape: tuple[int, ...]) -> int:
+    return min(round(_CELL * (shape[0] / shape[1]) ** 0.5), _HIGHEST)
+
+
+def _widened(picture: np.ndarray, paper: tuple[int, int, int]) -> np.ndarray:
+    """Put paper beside a picture that is too narrow for its title."""
+    h, w = picture.shape[:2]
+    wide = int(np.ceil(_NARROWEST * h / _height(picture.shape)))
+    if w >= wide:
+        return picture
+    canvas = np.full((h, wide, 3), paper, np.uint8)
+    canvas[:, (wide - w) // 2 : (wide - w) // 2 + w] = picture
+    return canvas
+
+
+def _with_legend(sheet: Image.Image, top: float, theme: str) -> Image.Image:
+    look, face = theme_named(theme), font(15)
+    wide, high = _RAMP
+    ramp = shift_overlay(np.full((high, wide, 3), 128, np.uint8), np.tile(np.linspace(0, top, wide), (high, 1)), top)
+    end, unit = f"{top:g} or more", "colour difference (CIEDE2000); 1 is just noticeable"
+    x = _MARGIN + face.getlength("0") + 10
+    after = x + wide + 10 + face.getlength(end) + 28
+    beside = after + face.getlength(unit) < sheet.width - _MARGIN
+    lines = [unit] if beside else wrap(unit, face, sheet.width - 2 * _MARGIN)
+    below = 0 if beside else 20 * len(lines) + 6
+    whole = Image.new("RGB", (sheet.width, sheet.height + high + below + _MARGIN), look.paper)
+    whole.paste(sheet, (0, 0))
+    whole.paste(Image.fromarray(ramp), (round(x), sheet.height))
+    pen, middle = ImageDraw.Draw(whole), sheet.height + high / 2
+    pen.text((_MARGIN, middle), "0", fill=look.muted, font=face, anchor="lm")
+    pen.text((x + wide + 10, middle), end, fill=look.muted, font=face, anchor="lm")
+    for i, line in enumerate(lines):
+        place = (after, middle) if beside else (_MARGIN, sheet.height + high + 16 + 20 * i)
+        pen.text(place, line, fill=look.muted, font=face, anchor="lm")
+    return whole

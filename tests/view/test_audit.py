@@ -1,0 +1,92 @@
+"""A sheet shows what it should where it should: ranks are columns, heat is where content shifted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shiftless.errors import BadInput
+from shiftless.view.audit import Album, chosen, heat_scale, photo_sheet, shift_overlay, small
+
+
+def test_the_heat_of_a_moved_blob_is_where_it_was_and_where_it_is_now_and_nowhere_else():
+    kept = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
+    where = np.zeros((60, 90), np.float32)
+    where[10:20, 10:20] = where[10:20, 60:70] = 12
+    untouched, hot = (shift_overlay(kept, one, 20.0) for one in (np.zeros_like(where), where))
+    np.testing.assert_array_equal((hot != untouched).any(2), where > 0)
+    assert (np.ptp(untouched, 2) == 0).all()  # grey: only shift has a colour
+
+
+def test_more_shift_glows_more_and_the_scale_ends_at_its_top():
+    kept = np.full((1, 5, 3), 90, np.uint8)
+    glow = shift_overlay(kept, np.array([[0.0, 5, 10, 20, 40]]), 20.0).astype(int).sum(2)[0]
+    assert glow[0] < glow[1] < glow[2] < glow[3] == glow[4]
+    with pytest.raises(BadInput, match="finite"):
+        shift_overlay(kept, np.array([[np.nan]]), 20.0)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_sheet_is_as_large_as_its_columns_and_rows(seen_of, theme):
+    labels = ["bare", "captions", "edges"]
+    full = photo_sheet(seen_of(3), labels, [0, 1, 2], theme=theme)
+    fewer = photo_sheet(seen_of(2), labels[:2], [0, 1], theme=theme)
+    short = photo_sheet(seen_of(3, finished=False), labels, [0, 1, 2], theme=theme)
+    assert full.width - fewer.width == 180 + 14  # a column
+    assert full.height - short.height > 180  # a row
+    assert full.width > 4 * 180
+
+
+def test_columns_are_in_ranked_order(seen_of):
+    ahead, back = (np.array(photo_sheet(seen_of(2), ["a", "a"], order)) for order in ([0, 1], [1, 0]))
+    first, second = (
+        slice(left, left + 180) for left in (ahead.shape[1] - 26 - 2 * 180 - 14, ahead.shape[1] - 26 - 180)
+    )
+    assert not np.array_equal(ahead, back)
+    rows = slice(60, 240)  # the beliefs, without what is written under them
+    np.testing.assert_array_equal(ahead[rows, first], back[rows, second])
+    heat = slice(270, 460)
+    assert (ahead[heat, first] != back[heat, first]).any()
+
+
+def test_what_does_not_fit_is_left_out_but_never_the_best_or_what_it_is_compared_with(seen_of):
+    assert chosen([2, 0, 1, 3], also=[3], most=3) == [2, 0, 3]
+    assert chosen([2, 0, 1, 3], also=[0, 1, 3], most=1) == [2]
+    assert chosen([1, 0], most=7) == [1, 0]
+    many = photo_sheet(seen_of(20), [f"recipe {i}" for i in range(20)], range(20))
+    assert many.width == photo_sheet(seen_of(7), ["r"] * 7, range(7)).width
+
+
+def test_long_labels_and_narrow_photos_stay_inside_their_columns(seen_of):
+    seen = seen_of(2, hw=(128, 24))
+    plain = photo_sheet(seen, ["a", "b"], [0, 1])
+    long = photo_sheet(seen, ["x" * 120, "a-name/of_many-parts " * 6], [0, 1])
+    assert long.width == plain.width
+    assert long.height > plain.height + 100
+
+
+def test_one_scale_holds_nearly_all_of_what_is_shown(seen_of):
+    assert heat_scale([seen_of(3, shift=0.1)], [0, 1, 2]) == 5  # what nobody sees does not glow
+    assert heat_scale([seen_of(3, shift=33)], [2]) == 40
+    assert heat_scale([seen_of(3, shift=33)], [0]) == 15
+    assert heat_scale([seen_of(1, shift=0.1), seen_of(1, shift=500)], [0]) == 100
+
+
+def test_ranks_that_are_not_the_labels_are_refused(seen_of):
+    for labels, ranked in ((["a"], [0, 1]), (["a", "b"], [0, 0]), ([], [])):
+        with pytest.raises(BadInput, match="one of each"):
+            photo_sheet(seen_of(2), labels, ranked)
+
+
+def test_an_album_keeps_the_photos_that_shifted_most_and_no_more_pixels_than_it_draws(seen_of):
+    album = Album(most=2)
+    for shift in (3.0, 9.0, 1.0, 6.0):
+        album(seen_of(2, name=f"{shift:g}", hw=(512, 768), shift=shift))
+    assert [one.name for one in album.sheets] == ["9", "6"]
+    one = album.sheets[0]
+    assert one.given.shape == one.once[1].shape == one.finished[0].shape == (147, 220, 3)
+    assert one.where[0].shape == (147, 220)
+    assert one.where[1][3, 3] == pytest.approx(9)
+    assert one.where[1][6:, 6:].max() == 0
+    assert small(one).given is one.given
+    assert photo_sheet(one, ["a", "b"], [0, 1]).size == photo_sheet(seen_of(2, hw=(512, 768)), ["a", "b"], [0, 1]).size
