@@ -1,0 +1,230 @@
+"""The audit's report: index.html with the answer, the numbers, the pictures, and what they mean."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shiftless.auditing.measures import FINISHED, measure_named
+from shiftless.errors import BadInput
+from shiftless.presets import default_recipe
+from shiftless.recipe import Recipe
+from shiftless.view.audit import chosen, heat_scale, photo_sheet
+from shiftless.view.audit_answer import answer, doubts, photos, techniques
+from shiftless.view.audit_curves import curves_of, moves
+from shiftless.view.curves import curves_picture
+from shiftless.view.page import Bars, Chapter, Grid, draw_figure, write_page
+
+if TYPE_CHECKING:
+    from shiftless.auditing.audit import Audit
+    from shiftless.auditing.seen import Seen
+
+
+def write_report(
+    out: Path,
+    audit: Audit,
+    sheets: Sequence[Seen],
+    *,
+    title: str = "",
+    foot: str = "",
+    commands: Sequence[tuple[str, str]] = (),
+) -> Path:
+    """Write an audit as index.html with its pictures, in light and dark, into a folder; return the page's path.
+
+    sheets    what was seen of the photos to draw, such as an `Album`'s; they may be fewer than were audited
+    title     of the page        foot  the line under it
+    commands  what to do next, before the report's own: (command, why)
+
+    The pictures are written first and the page last. Raises BadInput if the folder cannot be written.
+    """
+    chapters = [_answered(audit), _curve(out, audit), _measures(audit), _photos(out, audit, sheets), _failed(audit)]
+    chapters += [_glossary(audit), _next(audit, commands)]
+    title = title or f"Content shift of {audit.model} on {photos(len(audit.names))}"
+    return write_page(out, title, answer(audit), [chapter for chapter in chapters if chapter], foot)
+
+
+def _answered(audit: Audit) -> Chapter:
+    """The headline of every recipe, and what each technique saves."""
+    ranked, digits = audit.ranked(), measure_named(audit.headline).digits
+    text = [
+        "To read features from a photo, noise is added to it. What the noise hides, the model makes up, and the "
+        "features describe that too: this is content shift. An audit measures it, and tells which techniques lead the "
+        "model back to the photo.",
+    ]
+    chapter = Chapter("Which recipe keeps the content", text, "")
+    ends = ", with 95% bootstrap intervals over photos" if len(audit.names) > 1 else ""
+    rows = [(audit.recipes[k].label, *audit.value(k), k == ranked[0]) for k in ranked]
+    top = max(row[3] for row in rows) * 1.02 or 1.0
+    name = f"Shift by {audit.headline}, 0 is none; least first{ends}"
+    chapter.bars.append(Bars(name, rows, top, f"{{:.{digits}f}}"))
+    steered = sorted(techniques(audit), key=lambda k: -audit.saved(k).value)
+    if steered:
+        saved = []
+        for k in steered:
+            value, low, high = (100 * share for share in audit.saved(k))
+            saved.append((audit.recipes[k].label, value, low, high, low > 0 and len(audit.names) > 1))
+        low, high = min(0.0, *(row[2] for row in saved)), max(0.0, *(row[3] for row in saved))
+        room = 0.02 * (high - low) or 1.0
+        name = "What each technique saves of the bare reading's shift at the same noise, in pairs of the same photo"
+        name += "; in colour where that is clear" if any(row[4] for row in saved) else ""
+        bottom = low - room if low < 0 else 0.0
+        chapter.bars.append(Bars(name, saved, high + room, "{:.0f}%", bottom))
+    chapter.after = doubts(audit)
+    return chapter
+
+
+def _curve(out: Path, audit: Audit) -> Chapter | None:
+    """Shift over noise, if there were several timesteps."""
+    curves = curves_of(audit)
+    if not curves:
+        return None
+    text = [
+        "With less noise there is less to make up: that is moving along a curve. A technique is worth its cost if it "
+        "moves the curve itself, down, at the same noise.",
+    ]
+    chapter = Chapter("Noise against shift", text, "", after=moves(audit))
+
+    def drawn(theme: str) -> Any:
+        metric = f"shift by {audit.headline}, 0 is none"
+        return curves_picture(curves, title=f"{audit.model}, {photos(len(audit.names))}", metric=metric, theme=theme)
+
+    caption = "Shift over the noise that is added before reading."
+    if len(audit.names) > 1:
+        caption += " Bands are 95% bootstrap intervals over photos; they overlap more than paired comparisons do."
+    try:
+        chapter.figures.append(draw_figure(out, "curve.png", caption, drawn))
+    except BadInput as error:
+        if "matplotlib" not in str(error):
+            raise
+        chapter.text.append(f"The curve itself is left out: {error}.")
+    return chapter
+
+
+def _measures(audit: Audit) -> Chapter:
+    """Every measure of every recipe."""
+    text = [
+        "Each column is one way to say how far content has shifted; 0 is not at all, and each has a scale of its own. "
+        "The last row compares the photo itself with what the autoencoder alone makes of it: recipes are compared "
+        "with that copy, so that this is not counted against them.",
+    ]
+    chapter = Chapter("By every measure", text, "")
+    once = [measure for measure in audit.measures if not measure.endswith(FINISHED)]
+    done = [measure for measure in audit.measures if measure.endswith(FINISHED)]
+    chapter.grids.append(_grid(audit, once, "After one step, where features are read; bold is least"))
+    if done:
+        chapter.grids.append(_grid(audit, done, "After denoising to the end; bold is least"))
+    return chapter
+
+
+def _grid(audit: Audit, measures: Sequence[str], title: str) -> Grid:
+    ranked = audit.ranked()
+    rows = [(audit.recipes[k].label, [_told(m, audit.scores[m][:, k]) for m in measures]) for k in ranked]
+    bold = set()
+    for j, measure in enumerate(measures):
+        means = audit.scores[measure].mean(0)
+        if means.min() < means.max():
+            bold |= {(i, j) for i, k in enumerate(ranked) if means[k] == means.min()}
+    floor = {measure: audit.floor.get(measure.removesuffix(FINISHED)) for measure in measures}
+    if any(values is not None for values in floor.values()):
+        cells = ["" if (values := floor[measure]) is None else _told(measure, values) for measure in measures]
+        rows.append(("the autoencoder alone", cells))
+    return Grid(title, [measure.removesuffix(FINISHED) for measure in measures], rows, frozenset(bold))
+
+
+def _told(measure: str, values: np.ndarray) -> str:
+    return f"{float(values.mean()):.{measure_named(measure).digits}f}"
+
+
+def _photos(out: Path, audit: Audit, sheets: Sequence[Seen]) -> Chapter | None:
+    """A sheet for each photo, most shift first."""
+    if not sheets:
+        return None
+    best = audit.ranked()[0]
+    also, labels = {audit.baselines[best]}, [recipe.label for recipe in audit.recipes]
+    top = heat_scale(sheets, chosen(audit.ranked(), also))
+    text = [
+        "What each recipe makes the model believe of a photo, the least shift on the left. Below, where that departs "
+        "from the autoencoder's own copy: bright is far, grey is not at all. All photos here have one scale.",
+    ]
+    chapter = Chapter("Photo by photo", text, "")
+    if len(sheets) < len(audit.names):
+        chapter.text.append(f"Shown are {len(sheets)} of {photos(len(audit.names))}.")
+    digits = measure_named(audit.headline).digits
+    ordered = sorted(sheets, key=lambda seen: -float(seen.scores[audit.headline].mean()))
+    for number, seen in enumerate(ordered, 1):
+        scores = seen.scores[audit.headline]
+
+        def sheet(theme: str, seen: Seen = seen) -> Any:
+            ranked, headline = audit.ranked(), audit.headline
+            return photo_sheet(seen, labels, ranked, headline=headline, also=also, top=top, theme=theme)
+
+        caption = f"{seen.name}: {audit.headline} {scores.min():.{digits}f}"
+        caption += f" to {scores.max():.{digits}f}" if len(scores) > 1 else ""
+        chapter.figures.append(draw_figure(out, f"photo-{number:02}.png", caption, sheet))
+    return chapter
+
+
+def _failed(audit: Audit) -> Chapter | None:
+    if not audit.skipped:
+        return None
+    text = [f"{photos(len(audit.skipped)).capitalize()} could not be read, and took no part:"]
+    return Chapter("What was left out", text, "", items=list(audit.skipped))
+
+
+def _glossary(audit: Audit) -> Chapter:
+    """What each measure that was taken says."""
+    names = dict.fromkeys(measure.removesuffix(FINISHED) for measure in audit.measures)
+    terms = [(name, f"{measure_named(name).about}.") for name in names]
+    if any(measure.endswith(FINISHED) for measure in audit.measures):
+        terms.append(("finished", "of the picture that is left when the model takes all noise away, step by step."))
+    terms += [
+        ("bare", "a reading that nothing steers: no caption, no ControlNet, no LoRA."),
+        ("saves", "how much less a recipe shifts than the bare reading at its noise, as a share of that one's shift."),
+    ]
+    if len(audit.names) > 1:
+        terms.append(("95% interval", "where the number would likely lie on another draw of as many photos."))
+    text = [f"0 is no shift, for every measure. The ranking here is by {audit.headline}."]
+    return Chapter("What is measured", text, "", terms=terms)
+
+
+def _next(audit: Audit, commands: Sequence[tuple[str, str]]) -> Chapter:
+    best = audit.best()
+    own = [
+        (
+            f"shiftless extract PHOTOS --model {shlex.quote(audit.model)} {flags(best, audit.model)}",
+            f"Features by the recipe that shifts least here: {best.label}.",
+        )
+    ]
+    if len({recipe.timestep for recipe in audit.recipes}) == 1:
+        t, more = best.timestep, best.timestep < 400
+        why = "more noise, where there is more to make up" if more else "less noise, where there is less to make up"
+        command = (
+            f"shiftless audit PHOTOS --model {shlex.quote(audit.model)} --timestep {(t * 2 or 100) if more else t // 2}"
+        )
+        own.append((command, f"The same question at {why}."))
+    return Chapter("What to do next", [], "", commands=[*commands, *own])
+
+
+def flags(recipe: Recipe, model: str) -> str:
+    """Return the command line's flags for a recipe, as they are needed for a model with defaults of its own.
+
+    >>> flags(Recipe(timestep=100, control=("canny", "depth"), label="a"), "twin:sd15")
+    '--timestep 100 --taps up1 --control canny,depth'
+    """
+    usual, parts = default_recipe(model), []
+    for name in (field.name for field in fields(Recipe) if field.name != "label"):
+        value = getattr(recipe, name)
+        if value is None or (value == getattr(usual, name) and name not in ("timestep", "taps")):
+            continue
+        text = (
+            ",".join(f"{one:g}" if isinstance(one, float) else one for one in value)
+            if isinstance(value, tuple)
+            else value
+        )
+        parts.append(f"--{name.replace('_', '-')} {shlex.quote(str(text))}")
+    return " ".join(parts)

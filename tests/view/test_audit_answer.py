@@ -1,0 +1,82 @@
+"""The answer says what the numbers say, and no more."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shiftless.recipe import Recipe
+from shiftless.view.audit_answer import answer, doubts, techniques
+
+BARE, CAPTION = Recipe(timestep=300, label="bare"), Recipe(timestep=300, prompt="auto", label="caption")
+EDGES = Recipe(timestep=300, control="canny", label="edges")
+
+
+def test_a_technique_that_helps_is_named_with_what_it_saves_and_against_what(audit_of):
+    said = answer(audit_of({BARE: 0.4, CAPTION: 0.3, EDGES: 0.1}))
+    assert said == (
+        "“edges” keeps the content best: 75% less shift (95% interval: 70% to 80%) than “bare”, bare at the same "
+        "noise, on 12 photos."
+    )
+
+
+def test_a_gain_that_may_be_chance_is_called_so(audit_of):
+    audit = audit_of({BARE: 0.4, CAPTION: 0.399}, noise=0.1)
+    audit.scores["features"][:, 1] += 0.399 - audit.scores["features"][:, 1].mean()
+    audit.scores["features"][:, 0] += 0.4 - audit.scores["features"][:, 0].mean()
+    assert "may be chance" in answer(audit)
+    assert any(line == "Not clear on these photos: “caption”." for line in doubts(audit))
+    assert any(line.startswith("Not told apart from “caption”") and "“bare”" in line for line in doubts(audit))
+
+
+def test_when_nothing_helps_the_bare_reading_wins(audit_of):
+    audit = audit_of({BARE: 0.4, CAPTION: 0.5})
+    assert answer(audit).startswith("The bare reading “bare” shifts least: 0.400")
+    assert "No technique at that noise keeps more of the content." in answer(audit)
+    assert "Clearly more: “caption”." in doubts(audit)
+
+
+def test_less_noise_is_not_taken_for_a_technique(audit_of):
+    calm = Recipe(timestep=20, label="calm")
+    audit = audit_of({calm: 0.1, BARE: 0.4, CAPTION: 0.2})
+    said = answer(audit)
+    assert said.startswith("The bare reading “calm” shifts least")
+    assert "No technique" not in said
+    assert "“caption” saves most: 50% less shift" in said
+    assert any("same noise" in line and "lose their meaning" in line for line in doubts(audit))
+
+
+def test_one_photo_and_one_recipe_are_not_made_more_of(audit_of):
+    one = audit_of({BARE: 0.4, CAPTION: 0.3}, n=1)
+    assert "25% less shift than" in answer(one)
+    assert "interval" not in answer(one)
+    assert doubts(one) == [
+        "One photo tells nothing of others: the intervals here have no width, and no difference is sure."
+    ]
+    alone = answer(audit_of({BARE: 0.4}))
+    assert "Only one recipe" in alone
+    assert "0.400 (0.3" in alone
+    assert "Nothing steers" in answer(audit_of({BARE: 0.4, Recipe(timestep=100, label="less"): 0.3}))
+
+
+def test_a_second_draw_of_the_bare_reading_is_no_technique(audit_of):
+    audit = audit_of({BARE: 0.4, BARE.but(seed=1, label="again"): 0.39})
+    assert techniques(audit) == []
+
+
+def test_few_photos_and_many_recipes_are_warned_of(audit_of):
+    many = {BARE: 0.4} | {Recipe(timestep=300, lora=f"l{i}", label=f"lora {i}"): 0.3 - i / 100 for i in range(9)}
+    lines = doubts(audit_of(many, n=4))
+    assert any("With 4 photos the intervals are rough" in line for line in lines)
+    assert any("best of 10 recipes" in line for line in lines)
+    named = next(line for line in lines if line.startswith("Clearly less"))
+    assert "“lora 8”" in named
+    assert named.endswith("and 3 more.")
+    assert not any("rough" in line for line in doubts(audit_of(many, n=12)))
+
+
+def test_measures_that_disagree_are_told(audit_of):
+    audit = audit_of({BARE: 0.4, EDGES: 0.1}, others=("structure", "colour"))
+    audit.scores["colour"] = audit.scores["colour"][:, ::-1]
+    line = next(line for line in doubts(audit) if line.startswith("What other measures say"))
+    assert line.endswith("less shift by structure; more shift by colour.")
+    assert np.isclose(audit.saved(1, "colour").value, -3)
