@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from shiftless.conditions.template import fields_of
 from shiftless.recipe import Recipe
@@ -22,7 +23,7 @@ def bare(recipe: Recipe) -> Recipe:
     >>> bare(Recipe(timestep=300, control="canny", start=340, steps=2)) == Recipe(timestep=300)
     True
     """
-    steering = dict(_STEERING)
+    steering: dict[str, Any] = dict(_STEERING)
     if recipe.noise == "invert":
         steering["steps"] = recipe.steps
     return recipe.but(label="", **steering)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 from shiftless.bench.methods import CONVOLUTIONAL, LORA_SCALE, SIMPLE
 from shiftless.recipe import Recipe
@@ -23,7 +24,7 @@ def configuration(technique: str, timestep: int, look: str) -> Recipe:
     """
     base = Recipe(timestep=timestep, taps=CONVOLUTIONAL, prompt=SIMPLE, label=f"t={timestep} {technique}")
     lora = {"lora": f"{look}-a"}
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         PLAIN: {},
         "kind named": {"prompt": "a photo of a {category}"},
         "captions": {"prompt": "auto"},
@@ -32,8 +33,8 @@ def configuration(technique: str, timestep: int, look: str) -> Recipe:
         "LoRA": {**lora, "lora_scale": LORA_SCALE},
         "LoRA x1": lora,
         "captions, edges and LoRA": {"prompt": "auto", "control": "canny", **lora, "lora_scale": LORA_SCALE},
-    }[technique]
-    return base.but(**changes)
+    }
+    return base.but(**changes[technique])
 
 
 def configurations(look: str, timesteps: Sequence[int] = TIMESTEPS) -> dict[tuple[int, str], Recipe]:

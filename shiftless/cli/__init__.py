@@ -24,7 +24,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; bad input is one line and exit code 2."""
     # each adds its commands to the app, in this order
-    for room in ("start", "read", "caption", "show", "bench", "lora", "correspond", "mini"):
+    for room in ("start", "read", "audit", "caption", "show", "bench", "lora", "correspond", "mini"):
         import_module(f"shiftless.cli.{room}")
     try:
         app()

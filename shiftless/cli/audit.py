@@ -1,0 +1,118 @@
+"""`shiftless audit`: how far the model's belief drifts from your photos, and which technique keeps the content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shiftless.cli import app, say_error
+from shiftless.cli.flags import Captions, Device, Dtype, Fill, Model, filler, recipes_named
+from shiftless.errors import BadInput
+
+
+@app.command(rich_help_panel="Read photos")
+def audit(
+    photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them; 16 tell most of it.")],
+    model: Model = "mini",
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(help="A preset or a TOML file to audit; repeat for more. Else: techniques, as below."),
+    ] = None,
+    timestep: Annotated[
+        list[int] | None, typer.Option(min=0, max=999, help="At which noise; repeat for a curve. Else the model's own.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="A prompt to try; 'auto' captions each photo; repeat for more.")
+    ] = None,
+    control: Annotated[
+        list[str] | None, typer.Option(help="A ControlNet to try: canny, depth, tile, KIND=FOLDER; repeat for more.")
+    ] = None,
+    lora: Annotated[list[str] | None, typer.Option(help="A LoRA file to try; repeat for more.")] = None,
+    taps: Annotated[str | None, typer.Option(help="Where features are read: names or globs, comma-separated.")] = None,
+    size: Annotated[int | None, typer.Option(min=16, help="Longer side in pixels that the model sees.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first noise draw.")] = 0,
+    draws: Annotated[int, typer.Option(min=1, help="Noise draws a reading; what varies was invented.")] = 2,
+    finish: Annotated[
+        int, typer.Option(min=0, help="Steps of the full denoising that shows where it leads; 0 leaves it out.")
+    ] = 8,
+    by: Annotated[str | None, typer.Option(help="The measure that ranks, in place of the proven one.")] = None,
+    eye: Annotated[
+        str | None,
+        typer.Option(
+            help="A DINO-like model that judges too (DINOv2, DINOv3, ViT, CLIP): a folder, or a fetched hub id."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for index.html and its pictures.")] = Path("audit"),
+    pictures: Annotated[int, typer.Option(min=0, help="How many photos are shown, the most shifted first.")] = 8,
+    suggest: Annotated[
+        Path | None, typer.Option(help="Also write the readings that are worth their cost to this recipe file.")
+    ] = None,
+    cost: Annotated[
+        float, typer.Option(min=1, help="With --suggest: the most a photo may cost, in plain denoiser calls.")
+    ] = 4.0,
+    json: Annotated[Path | None, typer.Option("--json", help="Write every number here.")] = None,
+    fill: Fill = None,
+    captions: Captions = None,
+    batch: Annotated[int, typer.Option(min=1, help="Photos held at once; the numbers do not depend on it.")] = 8,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Measure content shift: what the noise made the model invent, and which technique keeps your photos' content.
+
+    Each photo is noised and read with and without each technique; what the model then believes is decoded and held
+    against the photo, and the features against those of a nearly clean reading. Without --recipe, --prompt, --control
+    or --lora it tries what the model has at hand. A photo that cannot be read is listed, and the exit code is then 2.
+
+    Example: shiftless audit photos/ --timestep 100 --timestep 300 --suggest mine.toml --cost 4
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from shiftless.auditing import audit as measure
+    from shiftless.auditing.candidates import candidates
+    from shiftless.backbones.registry import load
+    from shiftless.image import list_photos
+    from shiftless.presets import default_recipe
+    from shiftless.view.audit import Album
+    from shiftless.view.audit_page import write_report
+
+    tried = [*(prompt or []), *(control or []), *(lora or [])]
+    if recipe and (tried or timestep or taps or size):
+        raise BadInput("--recipe says all of how to read; give it alone, or the other flags without it")
+    if suggest is not None and suggest.suffix != ".toml":
+        raise BadInput(f"--suggest {suggest}: a recipe file ends in .toml")
+    paths = [path for place in photos for path in list_photos(place)]
+    named = [one for name in recipe or [] for one in recipes_named(name)]
+    values = filler(named, fill, captions)
+    backbone = load(model, device=device, dtype=dtype)
+    judge: Any = None
+    if eye is not None:
+        from shiftless.backbones.eye import load_eye
+
+        judge = load_eye(eye, device=device)
+    if not named:
+        changes = {"taps": taps and tuple(part.strip() for part in taps.split(",")), "size": size, "seed": seed}
+        start = default_recipe(model).but(**{name: value for name, value in changes.items() if value})
+        techniques: dict[str, Any] = {"prompts": prompt or (), "controls": control or (), "loras": lora or ()}
+        named = candidates(backbone, start, timesteps=timestep or (), **techniques)
+        values = filler(named, fill, captions)
+    console, album = Console(stderr=True), Album(pictures)
+    shown = track(paths, f"auditing {len(paths)} photos", console=console, transient=True)
+    options: dict[str, Any] = {"draws": draws, "finish": finish, "eye": judge, "batch": batch, "fill": values}
+    found = measure(backbone, shown, named, on_seen=album, **options)
+    if by is not None:
+        found = found.ranking_by(by)
+    Console(width=None if Console().is_terminal else 160).print(found)
+    if json is not None:
+        found.write(json)
+        typer.echo(f"written: {json}")
+    page = write_report(out, found, album.sheets)
+    typer.echo(f"look at: {page}")
+    if suggest is not None:
+        raise BadInput("not yet")
+    for message in found.skipped:
+        say_error(message)
+    if found.skipped:
+        raise typer.Exit(2)
