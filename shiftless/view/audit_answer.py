@@ -145,7 +145,7 @@ def _by_other_measures(audit: Audit, best: int) -> list[str]:
         "more shift": [m for m in others if saved[m].high < 0],
         "no clear difference": [m for m in others if saved[m].low <= 0 <= saved[m].high],
     }
-    parts = [f"{what} by {_listed(names)}" for what, names in said.items() if names]
+    parts = [f"{what} ({_listed(names)})" for what, names in said.items() if names]
     return [f"What other measures say of {_name(audit, best)}, against its bare reading: {'; '.join(parts)}."]
 
 

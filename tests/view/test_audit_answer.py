@@ -78,5 +78,5 @@ def test_measures_that_disagree_are_told(audit_of):
     audit = audit_of({BARE: 0.4, EDGES: 0.1}, others=("structure", "colour"))
     audit.scores["colour"] = audit.scores["colour"][:, ::-1]
     line = next(line for line in doubts(audit) if line.startswith("What other measures say"))
-    assert line.endswith("less shift by structure; more shift by colour.")
+    assert line.endswith("less shift (structure); more shift (colour).")
     assert np.isclose(audit.saved(1, "colour").value, -3)
