@@ -1,0 +1,91 @@
+"""`shiftless audit`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from shiftless.mini.datasets import HELD_OUT
+from shiftless.mini.datasets import photos as drawn
+
+FAST = ("--finish", 2, "--draws", 2)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, picture in enumerate(drawn(HELD_OUT, 3)):
+        Image.fromarray(picture.image).save(folder / f"{i}.png")
+    return folder
+
+
+def test_techniques_at_hand_are_ranked_and_shown(shiftless, photos):
+    code, out, err = shiftless(
+        "audit", "photos", "--timestep", 300, "--control", "canny", "--prompt", "auto", "--json", "a.json", *FAST
+    )  # fmt: skip
+    assert (code, err.strip()) == (0, "")
+    found = json.loads(Path("a.json").read_text(encoding="utf-8"))
+    assert [recipe["label"] for recipe in found["recipes"]] == [
+        "t=300",
+        "t=300 captions",
+        "t=300 canny",
+        "t=300 captions, canny",
+    ]
+    assert [photo["name"].rpartition("/")[2] for photo in found["photos"]] == ["0.png", "1.png", "2.png"]
+    for recipe in found["recipes"]:
+        assert recipe["label"] in " ".join(out.split())
+    page = Path("audit/index.html").read_text(encoding="utf-8")
+    assert "t=300 captions, canny" in page
+    assert len(list(Path("audit").glob("photo-*.png"))) == 2 * 3  # in light and dark
+
+
+def test_a_photo_that_cannot_be_read_is_listed_and_the_code_is_2(shiftless, photos):
+    (photos / "bad.jpg").write_bytes(b"none")
+    code, out, err = shiftless("audit", "photos", "--control", "canny", "--out", "o", "--pictures", 1, *FAST)
+    assert code == 2
+    assert err.count("error:") == 1
+    assert "bad.jpg" in err
+    assert "3 photos" in out
+    assert "bad.jpg" in Path("o/index.html").read_text(encoding="utf-8")
+
+
+def test_a_preset_and_a_recipe_file_can_be_audited_together(shiftless, photos):
+    Path("mine.toml").write_text('timestep = 200\ntaps = ["up0"]\nprompt = "auto"\nlabel = "mine"\n', encoding="utf-8")
+    Path("bucket.toml").write_text(
+        '[[reading]]\ntimestep = 200\ntaps = ["up0"]\n[[reading]]\ntimestep = 100\ntaps = ["up0"]\ncontrol = "canny"\n',
+        encoding="utf-8",
+    )
+    code, _, err = shiftless(
+        "audit", "photos/0.png", "--recipe", "mine.toml", "--recipe", "bucket.toml", "--json", "a.json", *FAST
+    )
+    assert (code, err.strip()) == (0, "")
+    labels = [recipe["label"] for recipe in json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"]]
+    assert labels == ["t=100", "mine", "t=200", "t=100 canny"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "nowhere: no such file or folder"),
+        (("photos", "--control", "depth"), "depth"),
+        (("photos", "--lora", "gone.safetensors"), "gone.safetensors: no such LoRA"),
+        (("photos", "--recipe", "gate-spairs"), "gate-spair"),
+        (("photos", "--recipe", "gate-spair", "--timestep", 100), "--recipe says all of how to read"),
+        (("photos", "--by", "taste", *FAST), "'taste' was not taken"),
+        (("photos", "--eye", "gone"), "gone"),
+        (("photos", "--taps", "up9"), "up9"),
+        (("photos", "--suggest", "mine.json"), "mine.json: a recipe file ends in .toml"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_line_and_nothing_is_written(shiftless, photos, arguments, message):
+    code, _, err = shiftless("audit", *arguments)
+    assert code == 2
+    assert err.count("error:") == 1
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not Path("audit").exists()
