@@ -42,7 +42,6 @@ MEASURES = (
     Measure("latent", "squared error of the latent, in variances of the photo's own"),
     Measure("spread", "how much the believed latent varies with the noise, in the same unit"),
     Measure("features", "1 - agreement of the features' self-similarity with the same reading's, nearly clean"),
-    Measure("from bare", "the same against a nearly clean reading that nothing steers"),
     Measure("seeds", "1 - agreement of the features' self-similarity across noise draws"),
 )  # fmt: skip
 HEADLINE = "features"
@@ -85,16 +84,12 @@ def of_latents(belief: Belief, others: Sequence[Belief]) -> dict[str, float]:
     return found
 
 
-def of_features(belief: Belief, own: Belief, bare: Belief, others: Sequence[Belief]) -> dict[str, float]:
+def of_features(belief: Belief, anchor: Belief, others: Sequence[Belief]) -> dict[str, float]:
     """Score features by their self-similarity, the mean over taps.
 
-    own, bare  nearly clean readings: steered as this one is, and not steered
-    others     readings with other noise
+    anchor  the nearly clean reading, steered as this one is      others  readings with other noise
     """
-    found = {
-        name: _mean([shift.features(belief.maps[tap], anchor.maps[tap]).value for tap in belief.maps])
-        for name, anchor in (("features", own), ("from bare", bare))
-    }
+    found = {"features": _mean([shift.features(belief.maps[tap], anchor.maps[tap]).value for tap in belief.maps])}
     if others:
         readings = [belief, *others]
         found["seeds"] = _mean(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from shiftless.auditing.compared import bare
 from shiftless.auditing.measures import FINISHED, of_features, of_latents, of_pictures, pixels
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.steady import Steady
@@ -71,7 +70,7 @@ def watch(
 
     draws     how many noise draws each recipe is read with, from its own seed on; what varies was invented
     finish    in how many steps to denoise to the end; 0 leaves it out
-    cleanest  the timestep of the nearly clean, bare reading that features are compared with
+    cleanest  the timestep of the nearly clean reading, steered alike, that features are compared with
     eye       another vision model that judges too (`shiftless.backbones.eye`)
     batch     how many photos are held at once; the numbers do not depend on it
 
@@ -88,24 +87,22 @@ def watch(
     steady = cast(Backbone, Steady(model))
     k = len(recipes)
     again = [recipe.but(seed=recipe.seed + draw) for draw in range(1, draws) for recipe in recipes]
-    own = [recipe.but(timestep=cleanest, start=None, steps=None, noise="draw", label="") for recipe in recipes]
-    plain = [bare(one) for one in own]
-    anchors = list(dict.fromkeys([*own, *plain]))
+    clean = [recipe.but(timestep=cleanest, start=None, steps=None, noise="draw", label="") for recipe in recipes]
+    anchors = list(dict.fromkeys(clean))
     plan = [*recipes, *again, *anchors]
     steps = [finish] * k + [0] * (len(plan) - k)
     options: dict[str, Any] = {"fill": fill, "batch": batch, "skipped": skipped}
     for found in beliefs(steady, images, plan, finish=steps, maps=True, **options):
         firsts, others, nearly = found[:k], found[k : k * draws], found[k * draws :]
         by_draw = [others[i::k] for i in range(k)]
-        near = [(nearly[anchors.index(one)], nearly[anchors.index(two)]) for one, two in zip(own, plain)]
-        yield _seen(steady, firsts, by_draw, near, eye)
+        yield _seen(steady, firsts, by_draw, [nearly[anchors.index(one)] for one in clean], eye)
 
 
 def _seen(
     model: Backbone,
     firsts: list[Belief],
     others: list[list[Belief]],
-    anchors: list[tuple[Belief, Belief]],
+    anchors: list[Belief],
     eye: Eye | None,
 ) -> Seen:
     kept, once, finished = (
@@ -121,7 +118,7 @@ def _seen(
         row = of_pictures(kept[i], once[i], eye)
         if finished:
             row |= {name + FINISHED: value for name, value in of_pictures(kept[i], finished[i], eye).items()}
-        rows.append(row | of_latents(belief, others[i]) | of_features(belief, *anchors[i], others[i]))
+        rows.append(row | of_latents(belief, others[i]) | of_features(belief, anchors[i], others[i]))
     given = pixels(to_pixels(firsts[0].photo, firsts[0].frame)[0])
     blur = _BLUR / 100 * max(given.shape[:2])
     return Seen(

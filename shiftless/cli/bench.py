@@ -243,7 +243,7 @@ def mini_audit(
     ] = False,
     look: Annotated[list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more.")] = None,
     timestep: Annotated[list[int] | None, typer.Option(min=1, max=900, help="Repeat for more.")] = None,
-    pictures: Annotated[int, typer.Option(min=2, help="How many unseen pictures of each look are audited.")] = 32,
+    pictures: Annotated[int, typer.Option(min=2, help="How many unseen pictures of each look are audited.")] = 24,
     pairs: Annotated[int, typer.Option(min=4, help="How many pairs of each look are matched.")] = 120,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Draw the curves: shift and matching over the noise.")
