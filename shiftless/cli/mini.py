@@ -23,6 +23,7 @@ STAGES = {  # stage: file and function that train it, and what that function cal
     "unet": ("unet", "train_unet", "start_from"),
     "controlnet": ("control", "train_controlnet", "model"),
     "captioner": ("captioner", "train_captioner", "start_from"),
+    "oracle": ("oracle", "train_oracle", "start_from"),
 }
 
 
@@ -54,7 +55,9 @@ def draw(
 
 @mini.command()
 def train(
-    stage: Annotated[str, typer.Option(help="vae first, then unet, then controlnet; captioner at any time.")],
+    stage: Annotated[
+        str, typer.Option(help="vae first, then unet, then controlnet; captioner and oracle at any time.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; run again to continue it.")] = Path(
         "out/mini"
     ),

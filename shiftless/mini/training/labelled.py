@@ -1,0 +1,158 @@
+"""Drawn pictures with what every pixel shows and where every point is, as the oracle is trained on them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+
+from shiftless.errors import BadInput
+from shiftless.files import write_whole
+from shiftless.image import to_uint8
+from shiftless.mini.oracle import POINTS, truth_labels, truth_points
+from shiftless.mini.world import draw
+
+if TYPE_CHECKING:
+    from shiftless.backbones.base import Backbone
+
+FIRST = 600_000_000
+"""The first seed of the oracle's pictures: a training seed that the model's own pictures do not use."""
+LOOKS = {"photo": 0.5, "embroidery": 0.35, "pencil": 0.075, "nightvision": 0.075}
+"""How often each look is shown."""
+KEPT, BLURRED = 0.5, 0.25
+"""Shares of pictures that go through the embedded autoencoder, and that are then blurred (sigma up to 1.2 pixels).
+
+An oracle that knew clean pictures only would take the autoencoder's marks and any softness for something else.
+"""
+SHARD = 500
+
+
+def reconstructed(model: Backbone, images: np.ndarray) -> np.ndarray:
+    """Give what a model's autoencoder alone leaves of pictures B H W 3 uint8, as B H W 3 uint8.
+
+    >>> from shiftless.backbones.registry import load
+    >>> reconstructed(load("twin:sd15"), np.zeros((2, 64, 64, 3), np.uint8)).shape
+    (2, 64, 64, 3)
+    """
+    out = []
+    with torch.no_grad():
+        for i in range(0, len(images), 25):
+            pixels = torch.from_numpy(np.array(images[i : i + 25])).permute(0, 3, 1, 2).float() / 127.5 - 1
+            out.append(to_uint8(model.decode(model.encode_image(pixels)).float()))
+    return np.concatenate(out)
+
+
+def draw_labelled(
+    folder: str | Path,
+    n: int,
+    *,
+    first: int = FIRST,
+    size: int = 128,
+    workers: int = 2,
+    report: Callable[[int, int], None] | None = None,
+) -> None:
+    """Draw the pictures of seeds `first .. first + n - 1` with their truth into shards; shards that are there stay.
+
+    Raises `BadInput` when the seeds leave the range that is set aside for training.
+
+    >>> draw_labelled("never-made", 10, first=2**30)
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: first=1073741824, n=10: training pictures have seeds 0 .. 1073741823
+    """
+    if first < 0 or first + n > 2**30:
+        raise BadInput(f"first={first}, n={n}: training pictures have seeds 0 .. {2**30 - 1}")
+    jobs = [(str(folder), first + s, min(SHARD, n - s), size) for s in range(0, n, SHARD)]
+    missing = [job for job in jobs if not _path(job[0], job[1]).exists()]
+    done = n - sum(job[2] for job in missing)
+    if not missing:
+        return
+    with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        for job, _ in zip(missing, pool.map(draw_shard, missing)):
+            done += job[2]
+            if report is not None:
+                report(done, n)
+
+
+def draw_shard(job: tuple[str, int, int, int]) -> None:
+    """Draw one shard, an array of records of `image` S S 3, `labels` S S and `points` P 2, for (folder, seed, n, S)."""
+    folder, first, count, size = job
+    kinds = [("image", "u1", (size, size, 3)), ("labels", "u1", (size, size)), ("points", "f4", (len(POINTS), 2))]
+    shard = np.empty(count, kinds)
+    rng = np.random.default_rng([first, 5])
+    for i, look in enumerate(rng.choice(list(LOOKS), count, p=list(LOOKS.values()))):
+        picture = draw(first + i, size=size, look=str(look))
+        shard[i] = (picture.image, truth_labels(picture), truth_points(picture))
+    kept, blurred = rng.random(count) < KEPT, rng.random(count) < BLURRED
+    if kept.any():
+        shard["image"][kept] = reconstructed(_autoencoder(), shard["image"][kept])
+    for i in np.flatnonzero(blurred).tolist():
+        shard["image"][i] = cv2.GaussianBlur(shard["image"][i], (0, 0), float(rng.uniform(0.3, 1.2)))
+    content = io.BytesIO()
+    np.save(content, shard)
+    write_whole(_path(folder, first), content.getvalue())
+
+
+class LabelledPictures:
+    """A folder of `draw_labelled`, memory-mapped; raises `BadInput` when it is empty."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.shards = [np.load(path, mmap_mode="r") for path in sorted(Path(folder).glob("*.labelled.npy"))]
+        if not self.shards:
+            raise BadInput(f"{folder}: no labelled pictures here; let the run draw them, or name their folder")
+        self.ends = np.cumsum([len(shard) for shard in self.shards])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def batch(self, size: int, seed: int, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Draw the batch of one step, the same for the same seed and step, in shuffled epochs.
+
+        Gives pictures B H W 3 uint8, labels B H/2 W/2 and points B P 2. Of every four pixels one, a chance's choice
+        for the whole batch, says what its cell of the labels is: the mean over steps has no side.
+        """
+        rows = [self._record(self._order(seed, i // len(self))[i % len(self)]) for i in _places(size, step)]
+        dy, dx = np.random.default_rng([seed, 6, step]).integers(0, 2, 2)
+        labels = np.stack([row["labels"][dy::2, dx::2] for row in rows])
+        points = np.stack([row["points"] for row in rows])
+        images = np.stack([row["image"] for row in rows])
+        return torch.from_numpy(images), torch.from_numpy(labels).long(), torch.from_numpy(points)
+
+    def _record(self, index: int) -> np.void:
+        shard = int(np.searchsorted(self.ends, index, side="right"))
+        record: np.void = self.shards[shard][index - (int(self.ends[shard - 1]) if shard else 0)]
+        return record
+
+    def _order(self, seed: int, epoch: int) -> np.ndarray:
+        if getattr(self, "_epoch", None) != (seed, epoch):
+            self._epoch = (seed, epoch)
+            self._shuffled = np.random.default_rng([seed, 4, epoch]).permutation(len(self))
+        return self._shuffled
+
+
+def _places(size: int, step: int) -> range:
+    return range(step * size, (step + 1) * size)
+
+
+def _path(folder: str | Path, first: int) -> Path:
+    return Path(folder) / f"{first:010d}.labelled.npy"
+
+
+@cache
+def _autoencoder() -> Backbone:
+    from shiftless.backbones.registry import load
+
+    return load("mini", device="cpu")
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

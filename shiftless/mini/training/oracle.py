@@ -1,0 +1,178 @@
+"""The oracle's training: from drawn pictures with their truth to a small network that tells it."""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+from shiftless.mini.oracle import CHANNELS, NAME, STRIDE, SUB, load_oracle
+from shiftless.mini.training.budget import Budget, Log
+from shiftless.mini.training.captioner import use_exact_norms
+from shiftless.mini.training.checkpoint import swap_folder
+from shiftless.mini.training.labelled import LabelledPictures, draw_labelled
+from shiftless.mini.training.master import MasterAdamW
+from shiftless.mini.training.run import Mean, Run
+
+NETWORK: dict[str, Any] = {
+    "num_encoder_blocks": 3,
+    "depths": (1, 2, 3),
+    "hidden_sizes": (48, 96, 160),
+    "patch_sizes": (7, 3, 3),
+    "strides": (STRIDE, 2, 2),
+    "sr_ratios": (4, 2, 1),
+    "num_attention_heads": (1, 2, 5),
+    "mlp_ratios": (4, 4, 4),
+    "decoder_hidden_size": 96,
+    "drop_path_rate": 0.0,
+    "classifier_dropout_prob": 0.0,
+}
+"""A small SegFormer (Xie et al. 2021) with an extra channel for each sub-cell of a label and for each point."""
+POINT_WEIGHT = 0.3
+"""Weight of the points' loss beside the labels'."""
+STATISTICS = 40
+"""Batches over which the one batch norm's statistics are taken when training is over."""
+
+
+def new_oracle(seed: int = 0, **changes: Any) -> SegformerForSemanticSegmentation:
+    """Build the oracle's network with random weights: pixels B 3 H W in [-1, 1] to logits B `CHANNELS` H/4 W/4.
+
+    `changes` are values of `NETWORK` to replace.
+
+    >>> new_oracle(depths=(1, 1, 1))(torch.zeros(1, 3, 64, 64)).logits.shape
+    torch.Size([1, 192, 16, 16])
+    """
+    torch.manual_seed(seed)
+    names = dict(enumerate(CHANNELS))
+    ids = {name: i for i, name in names.items()}
+    model = SegformerForSemanticSegmentation(SegformerConfig(**{**NETWORK, **changes}, id2label=names, label2id=ids))
+    for module in model.modules():  # as in SegFormer's own code; the library's default is 24 times smaller
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels:
+            nn.init.normal_(module.weight, std=(2 / 9) ** 0.5)
+    return model
+
+
+class OracleLoss(nn.Module):
+    """An oracle with its training loss."""
+
+    def __init__(self, model: SegformerForSemanticSegmentation) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, labels: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Give (loss, share of right labels) of pictures B H W 3 uint8, labels B H/2 W/2 and points B P 2 in pixels.
+
+        The loss is the labels' cross-entropy a cell and, times `POINT_WEIGHT`, that of each point over the cells of
+        its map, where the truth is shared by the four cells around the point; a point at NaN does not count.
+        """
+        pixels = (images.permute(0, 3, 1, 2).float() / 127.5 - 1).to(next(self.model.parameters()).dtype)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        logits = self.model(pixel_values=pixels).logits.float()
+        told = logits[:, : -points.shape[1]].unflatten(1, (-1, SUB * SUB))  # `split` moves more memory
+        wanted = F.pixel_unshuffle(labels[:, None], SUB)
+        loss = F.cross_entropy(told, wanted) + POINT_WEIGHT * point_loss(logits[:, -points.shape[1] :], points)
+        return loss, (told[:, :, 0].argmax(1) == wanted[:, 0]).float().mean().detach()
+
+
+def point_loss(maps: Tensor, points: Tensor) -> Tensor:
+    """Give the mean cross-entropy of points B P 2, in pixels, under maps B P h w of unnormalised log-probabilities.
+
+    >>> maps = torch.zeros(1, 1, 4, 4)
+    >>> maps[0, 0, 1, 2] = torch.tensor(15.0).log()  # as likely as all other cells together
+    >>> round(float(point_loss(maps, torch.tensor([[[10.0, 6.0]]])).exp()), 4)  # the centre of that cell
+    2.0
+    """
+    h, w = maps.shape[-2:]
+    seen = torch.isfinite(points).all(-1)
+    at = torch.where(seen[..., None], points, 0.0) / STRIDE - 0.5
+    x, y = at[..., 0].clamp(0, w - 1), at[..., 1].clamp(0, h - 1)
+    flat = maps.flatten(2).log_softmax(-1)
+    column, row = x.floor().clamp(max=w - 2), y.floor().clamp(max=h - 2)
+    x, y, corner = x - column, y - row, (row * w + column).long()
+    agreed = torch.zeros_like(x)
+    for offset, share in ((0, (1 - x) * (1 - y)), (1, x * (1 - y)), (w, (1 - x) * y), (w + 1, x * y)):
+        agreed = agreed + share * flat.gather(-1, (corner + offset)[..., None])[..., 0]
+    return -(agreed * seen).sum() / seen.sum().clamp(min=1)
+
+
+def train_oracle(
+    out: str | Path,
+    *,
+    minutes: float | None = None,
+    images: int | None = None,
+    seed: int = 0,
+    resume: bool = True,
+    start_from: str | Path | None = None,
+    pictures: str | Path | None = None,
+    n_pictures: int = 40_000,
+    draw: bool = True,
+    batch: int = 32,
+    lr: float = 1e-3,
+    checkpoint_minutes: float = 3.0,
+    changes: dict[str, Any] | None = None,
+) -> Path:
+    """Train the oracle and write it to `out/oracle`; continues from `out/oracle.pt`.
+
+    The pictures are `pictures`, or `out/labelled`, drawn as far as they are missing. `start_from` is an oracle's
+    folder, or a model's that has one, to train further. A run of `images` is a function of its seed; one of `minutes`
+    also of the machine. Raises `BadInput` without a length.
+    """
+    out = Path(out)
+    budget = Budget(minutes=minutes, images=images)
+    model = new_oracle(seed, **(changes or {})) if start_from is None else load_oracle(start_from).network
+    folder = Path(pictures) if pictures is not None else out / "labelled"
+    with Log(NAME) as log:
+        if draw:
+            draw_labelled(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
+        data = LabelledPictures(folder)
+        model.set_attn_implementation("eager")  # on a processor its backward pass is faster than the fused one
+        network = OracleLoss(model).train()
+        optimiser = MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.999)
+        use_exact_norms(network)
+        model.decode_head.batch_norm.float()
+        run = Run(out / f"{NAME}.pt", optimiser, budget, log, lr, checkpoint_minutes)
+        if resume:
+            run.restore()
+        mean = Mean()
+
+        def step(number: int, _: float) -> tuple[Tensor, int, dict[str, float]]:
+            loss, right = network(*data.batch(batch, seed, number))
+            return loss, batch, {"right": mean(float(right))}
+
+        parameters = sum(p.numel() for p in network.parameters())
+        log.say(f"{parameters / 1e6:.2f} M parameters, {len(data)} pictures; training")
+        run.go(step)
+        with optimiser.averaged():
+            take_statistics(network, data, batch, seed)
+            swap_folder(out / NAME, lambda path: save_oracle(path, model))
+        log.say(f"written to {out / NAME}")
+    return out / NAME
+
+
+@torch.no_grad()
+def take_statistics(network: OracleLoss, data: LabelledPictures, batch: int, seed: int) -> None:
+    """Set the batch norm's statistics to the mean over training batches, for the weights that the network holds now.
+
+    Running statistics would be of the weights on their way, not of their average (Wu and Johnson 2021).
+    """
+    norm = network.model.decode_head.batch_norm
+    norm.reset_running_stats()
+    kept, norm.momentum = norm.momentum, None  # None: the plain mean over all batches
+    for step in range(STATISTICS):
+        network(*data.batch(batch, seed, step))
+    norm.momentum = kept
+
+
+def save_oracle(folder: str | Path, model: SegformerForSemanticSegmentation) -> None:
+    """Write a folder that plain `SegformerForSemanticSegmentation.from_pretrained` loads, in float16 safetensors."""
+    folder = Path(folder)
+    deepcopy(model).half().save_pretrained(folder)
+    config = folder / "config.json"
+    text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())  # to be computed in
+    config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a path of this machine says nothing elsewhere
