@@ -1,0 +1,60 @@
+"""How often the oracle is right, on pictures that no training has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shiftless.backbones.registry import load
+from shiftless.metrics.pck import hits, pooled
+from shiftless.mini.datasets import HELD_OUT, photos
+from shiftless.mini.oracle import LABELS, Oracle, Told, truth_labels, truth_points
+from shiftless.mini.training.labelled import reconstructed
+from shiftless.mini.world import Picture
+
+FIRST = HELD_OUT + 40_000
+"""The first seed of the pictures that the oracle is tried on."""
+
+
+def prove_oracle(oracle: Oracle, n: int = 200, look: str = "photo") -> dict[str, dict[str, float]]:
+    """Try an oracle on n unseen pictures of a look, as drawn ("drawn") and as the embedded autoencoder keeps them
+    ("kept"): the scores of `rightness` for each.
+
+    >>> from shiftless.mini.oracle import load_oracle
+    >>> found = prove_oracle(load_oracle(), n=2)
+    >>> list(found), list(found["kept"])
+    (['drawn', 'kept'], ['miou', 'accuracy', 'common', 'pck'])
+    """
+    pictures = list(photos(FIRST, n, look))
+    drawn = np.stack([picture.image for picture in pictures])
+    shown = {"drawn": drawn, "kept": reconstructed(load("mini", device="cpu"), drawn)}
+    return {name: rightness(oracle.look(images), pictures) for name, images in shown.items()}
+
+
+def rightness(told: Told, pictures: Sequence[Picture]) -> dict[str, float]:
+    """Score what an oracle told of B pictures by their truth.
+
+    miou      mean IoU over the labels that the pictures show, pixels of all pictures pooled (Everingham et al. 2010)
+    accuracy  share of right pixels
+    common    share of the commonest label's pixels: the accuracy of a blind guess
+    pck       share of the visible points within a tenth of the box's longer side (Yang and Ramanan 2013)
+    """
+    counts = np.zeros((len(LABELS), len(LABELS)), np.int64)
+    found, total = 0, 0
+    for i, picture in enumerate(pictures):
+        pair = truth_labels(picture).astype(np.int64) * len(LABELS) + told.labels[i]
+        counts += np.bincount(pair.ravel(), minlength=counts.size).reshape(counts.shape)
+        true = truth_points(picture)
+        seen = np.isfinite(true).all(1)
+        if seen.any():
+            found += int(hits(told.points[i][seen], true[seen], picture.box).sum())
+            total += int(seen.sum())
+    right, shown = counts.diagonal(), counts.sum(1)
+    either = shown + counts.sum(0) - right
+    return {
+        "miou": float((right[shown > 0] / either[shown > 0]).mean()),
+        "accuracy": float(right.sum() / counts.sum()),
+        "common": float(shown.max() / counts.sum()),
+        "pck": pooled(found, total),
+    }
