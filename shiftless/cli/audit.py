@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,7 +73,10 @@ def audit(
 
     from shiftless.auditing import audit as measure
     from shiftless.auditing.candidates import candidates
+    from shiftless.auditing.compared import bare
+    from shiftless.auditing.suggest import suggest as advise
     from shiftless.backbones.registry import load
+    from shiftless.files import write_whole
     from shiftless.image import list_photos
     from shiftless.presets import default_recipe
     from shiftless.view.audit import Album
@@ -96,7 +100,8 @@ def audit(
         changes = {"taps": taps and tuple(part.strip() for part in taps.split(",")), "size": size, "seed": seed}
         start = default_recipe(model).but(**{name: value for name, value in changes.items() if value})
         techniques: dict[str, Any] = {"prompts": prompt or (), "controls": control or (), "loras": lora or ()}
-        named = candidates(backbone, start, timesteps=timestep or (), **techniques)
+        steps = timestep or ([start.timestep * n for n in (1, 2, 3)] if suggest is not None else [start.timestep])
+        named = candidates(backbone, start, timesteps=[t for t in steps if t < 1000], **techniques)
         values = filler(named, fill, captions)
     console, album = Console(stderr=True), Album(pictures)
     shown = track(paths, f"auditing {len(paths)} photos", console=console, transient=True)
@@ -108,10 +113,18 @@ def audit(
     if json is not None:
         found.write(json)
         typer.echo(f"written: {json}")
-    page = write_report(out, found, album.sheets)
-    typer.echo(f"look at: {page}")
+    advice: list[str] = []
+    commands: list[tuple[str, str]] = []
     if suggest is not None:
-        raise BadInput("not yet")
+        usual = bare(default_recipe(model).but(taps=named[0].taps, size=named[0].size, seed=named[0].seed))
+        with console.status("weighing buckets of readings"):
+            taken = advise(backbone, paths, found.recipes, usual, limit=cost, fill=values, batch=batch)
+        write_whole(suggest, taken.to_toml().encode())
+        advice = taken.lines()
+        typer.echo("\n".join([f"written: {suggest}", *(f"  {line}" for line in advice)]))
+        command = f"shiftless extract PHOTOS --model {shlex.quote(model)} --recipe {shlex.quote(str(suggest))}"
+        commands.append((command, f"Features by the readings suggested, at {taken.cost:g} denoiser calls a photo."))
+    typer.echo(f"look at: {write_report(out, found, album.sheets, commands=commands, advice=advice)}")
     for message in found.skipped:
         say_error(message)
     if found.skipped:

@@ -33,16 +33,26 @@ def write_report(
     title: str = "",
     foot: str = "",
     commands: Sequence[tuple[str, str]] = (),
+    advice: Sequence[str] = (),
 ) -> Path:
     """Write an audit as index.html with its pictures, in light and dark, into a folder; return the page's path.
 
     sheets    what was seen of the photos to draw, such as an `Album`'s; they may be fewer than were audited
     title     of the page        foot  the line under it
     commands  what to do next, before the report's own: (command, why)
+    advice    lines that say which readings to take, in a chapter of their own
 
     The pictures are written first and the page last. Raises BadInput if the folder cannot be written.
     """
-    chapters = [_answered(audit), _curve(out, audit), _measures(audit), _photos(out, audit, sheets), _failed(audit)]
+    taken = Chapter("What to take", [], "", items=list(advice)) if advice else None
+    chapters = [
+        _answered(audit),
+        taken,
+        _curve(out, audit),
+        _measures(audit),
+        _photos(out, audit, sheets),
+        _failed(audit),
+    ]
     chapters += [_glossary(audit), _next(audit, commands)]
     title = title or f"Content shift of {audit.model} on {photos(len(audit.names))}"
     return write_page(out, title, answer(audit), [chapter for chapter in chapters if chapter], foot)

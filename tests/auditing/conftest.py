@@ -47,8 +47,9 @@ class Dreaming:
             rows = [self.alter(latent[i : i + 1], condition.words[i][0]) for i in range(len(latent))]
             believed = torch.cat(rows)
         if self.noise and timestep > 20:  # what the model makes of the noise, told apart by the last bits of its latent
-            seed = int(latent.double().sum().item() * 1e9) % 2**31
-            believed = believed + self.noise * torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
+            seeds = [int(row.double().sum().item() * 1e9) % 2**31 for row in latent]
+            draws = [torch.randn(latent.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+            believed = believed + self.noise * torch.stack(draws)
         maps = {tap.name: F.avg_pool2d(believed, tap.stride) for tap in taps}
         return Reading(maps, believed)
 

@@ -1,0 +1,194 @@
+"""Advice: which readings of a user's photos are worth their cost, what they are expected to save, and how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from shiftless.auditing.compared import named
+from shiftless.auditing.cost import cost
+from shiftless.auditing.seen import CLEANEST
+from shiftless.auditing.similarities import Similarities
+from shiftless.backbones.base import Backbone
+from shiftless.errors import BadInput
+from shiftless.metrics.bootstrap import Difference, difference, interval
+from shiftless.reading.words import Fill
+from shiftless.recipe import Recipe, recipes_to_toml
+
+PHOTOS = 16
+"""Most photos that advice is taken from, spread over those given."""
+_LEAST = 0.01  # of the usual reading's shift: what adding a reading must save, or it is not worth its cost
+
+
+@dataclass(frozen=True, eq=False)
+class Suggestion:
+    """A bucket of readings, and what to expect of it.
+
+    recipes  the bucket: one recipe or several, each with a label
+    usual    the bare reading that it is compared with
+    limit    the most that a photo could cost, in plain denoiser calls
+    shift, usual_shift  the bucket's and the usual reading's shift of features, with 95% intervals over photos
+    saved    the share of the usual reading's shift that the bucket saves, paired
+    better   the share of photos on which it shifts less
+    path     the shift on the choosing photos after each reading that was added
+    chosen_on, told_on  how many photos it was chosen on, and on how many others the numbers were taken
+    too_noisy  the timesteps at which no bucket within the limit came down to the usual reading's shift
+    """
+
+    recipes: tuple[Recipe, ...]
+    usual: Recipe
+    limit: float
+    shift: Difference
+    usual_shift: Difference
+    saved: Difference
+    better: float
+    path: tuple[float, ...]
+    chosen_on: int
+    told_on: int
+    too_noisy: tuple[int, ...] = ()
+
+    @property
+    def cost(self) -> float:
+        """What a photo costs, in plain denoiser calls."""
+        return cost(self.recipes)
+
+    def lines(self) -> list[str]:
+        """Return in plain words what was chosen, what to expect, and how sure that is."""
+        s, u, t = (tuple(round(v, 3) for v in one) for one in (self.shift, self.usual_shift, self.saved))
+        n, names = len(self.recipes), "; ".join(recipe.label for recipe in self.recipes)
+        told = [f"{'one reading' if n == 1 else f'a bucket of {n} readings'}: {names}"]
+        told.append(f"cost: {self.cost:g} plain denoiser calls a photo, of {self.limit:g} allowed")
+        told.append(
+            f"expected: shift {s[0]:.3f} [{s[1]:.3f}, {s[2]:.3f}] where the usual reading, {self.usual.label}, has "
+            f"{u[0]:.3f}; it saves {100 * t[0]:.0f}% [{100 * t[1]:.0f}, {100 * t[2]:.0f}], and shifts less on "
+            f"{100 * self.better:.0f}% of photos"
+        )
+        if self.chosen_on:
+            told.append(f"measured on {self.told_on} photos; {self.chosen_on} others chose")
+        told.append(self._surety())
+        if self.too_noisy:
+            steps = ", ".join(f"t={t}" for t in self.too_noisy)
+            told.append(f"too noisy: at {steps} nothing within the cost came down to the usual reading's shift")
+        return told
+
+    def to_toml(self) -> str:
+        """Return the recipe file, its advice above the recipes."""
+        return recipes_to_toml(self.recipes, "\n".join(["suggested by shiftless audit", *self.lines()])) + "\n"
+
+    def _surety(self) -> str:
+        if not self.chosen_on or self.told_on < 2:
+            return "how sure: not at all, it was chosen and measured on the same photos; give more, 16 tell most of it"
+        if self.saved.low > 0:
+            return "how sure: the 95% interval of what it saves lies above zero"
+        if self.saved.high < 0:
+            return "how sure: it shifts more than the usual reading, which is better kept"
+        return "how sure: not sure, the 95% interval of what it saves holds zero; give more photos or a higher cost"
+
+
+def suggest(
+    model: Backbone,
+    images: Sequence[Any],
+    recipes: Sequence[Recipe],
+    usual: Recipe,
+    *,
+    limit: float = 4.0,
+    fill: Fill | None = None,
+    cleanest: int = CLEANEST,
+    batch: int = 8,
+) -> Suggestion:
+    """Choose timestep, techniques and bucket for photos, within a cost.
+
+    recipes  what may be chosen, each also with another noise draw
+    usual    the bare reading that a user would take otherwise
+    limit    the most that a photo may cost, in plain denoiser calls
+
+    Shift alone would always ask for less noise, but noise is what makes features mean something. So the noise is as
+    much as steering can afford: the largest timestep at which a bucket shifts no more than the usual reading. There
+    readings are added one by one, each the one that brings the bucket's features nearest to those of a clean photo.
+    Every second photo chooses; the others tell what to expect.
+
+    Raises BadInput if nothing fits the limit, or no photo can be read.
+
+    >>> from shiftless.backbones.registry import load
+    >>> import numpy as np
+    >>> pictures = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(4)]
+    >>> usual = Recipe(timestep=300)
+    >>> found = suggest(load("twin:sd15"), pictures, [usual, usual.but(control="canny")], usual, limit=2)
+    >>> found.cost <= 2, found.chosen_on, found.told_on
+    (True, 2, 2)
+    """
+    affordable = [recipe for recipe in recipes if cost([recipe]) <= limit]
+    if not affordable:
+        least = min((cost([recipe]) for recipe in recipes), default=0)
+        raise BadInput(f"cost {limit:g}: no reading is that cheap; the cheapest takes {least:g} plain denoiser calls")
+    again = [recipe.but(seed=recipe.seed + 1, label="") for recipe in affordable if recipe.noise == "draw"]
+    options = list(dict.fromkeys([usual, *affordable, *again]))
+    some = list(images)[:: max(1, -(-len(images) // PHOTOS))]
+    read = Similarities(model, some, options, cleanest=cleanest, fill=fill, batch=batch, skipped=[])
+    if not len(read):
+        raise BadInput("no photo could be read; give pictures")
+    choosing = list(range(0, len(read), 2))
+    others = list(range(1, len(read), 2))
+    target = float(read.shifts([0], choosing).mean())
+    found: dict[int, tuple[list[int], list[float]]] = {}
+    too_noisy = []
+    for t in sorted({recipe.timestep for recipe in affordable}, reverse=True):
+        found[t] = _grown(read, options, [k for k, o in enumerate(options) if o.timestep == t], choosing, limit, target)
+        if found[t][1][-1] <= target:
+            break
+        too_noisy.append(t)
+    t = min(found) if found[min(found)][1][-1] <= target else min(found, key=lambda t: found[t][1][-1])
+    bucket, path = found[t]
+    return _told(read, options, bucket, path, choosing, others, limit, [one for one in too_noisy if one != t])
+
+
+def _grown(
+    read: Similarities,
+    options: Sequence[Recipe],
+    here: Sequence[int],
+    photos: Sequence[int],
+    limit: float,
+    target: float,
+) -> tuple[list[int], list[float]]:
+    """Grow a bucket from options of one timestep: at each step the one that lowers the shift most, while it pays."""
+    bucket: list[int] = []
+    path: list[float] = []
+    while True:
+        fits = [k for k in here if k not in bucket and cost(options[j] for j in (*bucket, k)) <= limit]
+        shifts = {k: float(read.shifts([*bucket, k], photos).mean()) for k in fits}
+        best = min(fits, key=lambda k: shifts[k], default=None)
+        if best is None or (path and path[-1] - shifts[best] < _LEAST * target):
+            return bucket, path
+        bucket.append(best)
+        path.append(shifts[best])
+
+
+def _told(
+    read: Similarities,
+    options: Sequence[Recipe],
+    bucket: Sequence[int],
+    path: Sequence[float],
+    choosing: Sequence[int],
+    others: Sequence[int],
+    limit: float,
+    too_noisy: Sequence[int],
+) -> Suggestion:
+    rows = others or choosing
+    ours, theirs = read.shifts(bucket, rows), read.shifts([0], rows)
+    whole = float(theirs.mean())
+    saved = Difference(*(value / whole if whole else 0.0 for value in difference(theirs, ours)))
+    labelled = named([replace(options[k], label="") for k in (0, *bucket)])
+    return Suggestion(
+        labelled[1:],
+        labelled[0],
+        limit,
+        Difference(float(ours.mean()), *interval(ours)),
+        Difference(whole, *interval(theirs)),
+        saved,
+        float((ours < theirs).mean()),
+        tuple(path),
+        len(choosing) if others else 0,
+        len(rows),
+        tuple(too_noisy),
+    )
