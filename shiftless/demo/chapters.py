@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from shiftless.backbones.base import Backbone
 from shiftless.bench.table import Table
@@ -19,7 +20,7 @@ from shiftless.reading import extract
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import Matches, heat, match
 from shiftless.tasks.surest import surest
-from shiftless.view import contact_sheet, match_sheet, matches_picture, pca_rgb
+from shiftless.view import contact_sheet, match_sheet, matches_picture, pca_rgb, save_picture
 from shiftless.view.page import Bars, Chapter, draw_figure
 
 _POINTS = 14
@@ -55,6 +56,8 @@ def meet(plan: Plan) -> Chapter:
                 "captions, and from nothing else. It has never seen these six."
             )
         caption = f"Six drawn pictures of {size} pixels, each with the caption that its seed gives it."
+        for i, subject in enumerate(plan.subjects, 1):
+            save_picture(Image.fromarray(subject.photo.array), plan.out / "photos" / f"{i}-{subject.title}.png")
     else:
         text = [f"These are your photos. The model reads them with their longer side at {size} pixels."]
         if plan.model.spec.name == "mini":

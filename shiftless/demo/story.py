@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shiftless.backbones.registry import load
 from shiftless.bench.table import machine
+from shiftless.demo.audited import audited
 from shiftless.demo.chapters import Plan, features, matches, meet, table
 from shiftless.demo.method import comparison, steering, takes_comparison, takes_steering
 from shiftless.demo.shifting import content_shift
@@ -46,7 +47,7 @@ def tell(
     screen.print(f"[bold]shiftless demo[/bold]  {backbone.spec.name}, t={chosen.timestep}, {'+'.join(chosen.taps)}")
     told: list[Chapter] = []
     extra = [takes_steering(plan), takes_comparison(plan)]
-    count = 6 + sum(extra)
+    count = 7 + sum(extra)
 
     def say(chapter: Chapter, since: float) -> None:
         told.append(chapter)
@@ -76,6 +77,8 @@ def tell(
         now = time.perf_counter()
         say(working(lambda: steering(plan), "steering"), now)
     now = time.perf_counter()
+    say(working(lambda: audited(plan), "auditing"), now)
+    now = time.perf_counter()
     say(working(lambda: table(plan), "scoring pairs", live=False), now)  # it shows its own progress
     if extra[1]:
         now = time.perf_counter()
@@ -100,6 +103,7 @@ def _next() -> Chapter:
     commands = [
         ("shiftless demo A.jpg B.jpg --prompt 'a photo of ...'", "The same story on two photos of yours."),
         ("shiftless match A.jpg B.jpg --at 120,80", "Where is this point in the other photo?"),
+        ("shiftless audit PHOTOS --suggest mine.toml", "What keeps the content of your photos; demo/photos to try."),
         ("shiftless bench mini-pairs", "The whole table, on all 360 pairs."),
         ("shiftless bench mini-pairs --sweep", "Too little noise is bad, too much is bad: the curve."),
         ("shiftless bench mini-attention --out method.png", "Where the word horse acts, with every technique."),

@@ -49,7 +49,7 @@ def files_of(html: str) -> set[str]:
 def test_the_page_holds_every_file_it_refers_to_and_no_other(story, request):
     page, html = request.getfixturevalue(story)[:2]
     there = {path.name for path in page.parent.iterdir()}
-    assert files_of(html) == there - {"index.html", "table.json", "attention.json"}
+    assert files_of(html) == there - {"index.html", "table.json", "attention.json", "audit.json", "photos"}
     assert {"content-shift.png", "features.png", "matches.png"} <= there
     assert not re.search(r"https?:|url\(|<script|@import", html)
     assert all(f'href="#c{i}"' in html and f'id="c{i}"' in html for i in range(1, 7))
@@ -58,7 +58,7 @@ def test_the_page_holds_every_file_it_refers_to_and_no_other(story, request):
 def test_every_picture_has_a_dark_twin_of_its_size_and_its_true_size_in_the_page(told):
     page, html, _ = told
     shown = re.findall(r'<img src="([^"]+)" width="(\d+)" height="(\d+)"', html)
-    assert len(shown) == 7
+    assert len(shown) == 8
     for file, wide, high in shown:
         light, dark = (Image.open(page.parent / name) for name in (file, file.replace(".png", "-dark.png")))
         assert light.size == dark.size == (int(wide), int(high))
@@ -77,9 +77,16 @@ def test_the_numbers_on_the_page_are_the_table_s(told):
 
 def test_the_terminal_says_how_far_it_is_and_what_to_look_at(told):
     page, _, screen = told
-    assert all(f"{i}/7" in screen for i in range(1, 7))
-    assert screen.count("look at:") == 6
+    assert all(f"{i}/8" in screen for i in range(1, 8))
+    assert screen.count("look at:") == 7
     assert str(page) in screen.replace("\n", "")
+
+
+def test_the_audit_is_told_and_the_pictures_are_there_to_try_it_on(told):
+    page, html, _ = told
+    found = json.loads((page.parent / "audit.json").read_text())
+    assert all(recipe["label"] in html for recipe in found["recipes"])
+    assert len(list((page.parent / "photos").glob("*.png"))) == 6
 
 
 def test_photos_of_yours_are_shown_without_a_truth_and_their_names_do_no_harm(yours):

@@ -1,0 +1,50 @@
+"""The chapter on the audit: content shift of the demo's own pictures, measured, by technique."""
+
+from __future__ import annotations
+
+from shiftless.auditing import audit
+from shiftless.auditing.candidates import candidates
+from shiftless.auditing.measures import measure_named
+from shiftless.demo.chapters import Plan
+from shiftless.view.page import Bars, Chapter, draw_figure
+from shiftless.view.audit import Album, photo_sheet
+from shiftless.view.audit_answer import answer, doubts
+
+_TIMESTEP = 300  # as the table of methods: enough noise that there is something to make up
+
+
+def audited(plan: Plan) -> Chapter:
+    """Tell how far each technique's reading of the demo's pictures has shifted, and show one of them."""
+    subjects = plan.subjects[: 2 if plan.quick else None]
+    recipes = candidates(plan.model, plan.recipe.but(timestep=_TIMESTEP))
+    album = Album(1)
+    found = audit(
+        plan.model,
+        [subject.photo for subject in subjects],
+        recipes,
+        finish=0 if plan.quick else 8,
+        on_seen=album,
+    )
+    found.write(plan.out / "audit.json")
+    text = [
+        "Does a technique keep the model at the picture? That can be measured without any label, before anything is "
+        "trained: decode what the model believes, and hold it against the picture as the autoencoder alone gives it "
+        "back. shiftless audit does so for photos of yours.",
+    ]
+    chapter = Chapter("The audit: who keeps the content", text, "the bars: a longer one has drifted further")
+    labels, ranked = [recipe.label for recipe in found.recipes], found.ranked()
+    for seen in album.sheets:
+        chapter.figures.append(
+            draw_figure(
+                plan.out,
+                "audit.png",
+                f"The picture that shifted most, {seen.name}, at t = {_TIMESTEP}: bright is where content shifted.",
+                lambda theme, seen=seen: photo_sheet(seen, labels, ranked, headline=found.headline, theme=theme),
+            )
+        )
+    digits = measure_named(found.headline).digits
+    rows = [(labels[k], *found.value(k), k == ranked[0]) for k in ranked]
+    title = f"Content shift of {len(found.names)} pictures by {found.headline}; 0 is none"
+    chapter.bars.append(Bars(title, rows, max(row[3] for row in rows) * 1.02 or 1.0, f"{{:.{digits}f}}"))
+    chapter.after += [answer(found), *doubts(found)]
+    return chapter
