@@ -1,0 +1,93 @@
+"""bench mini-audit: correlations that are known by construction, and one small run from end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import shiftless
+from shiftless.auditing.measures import HEADLINE
+from shiftless.bench.configurations import TECHNIQUES, TIMESTEPS, halves
+from shiftless.bench.downstream import Downstream, halves_of_pairs
+from shiftless.bench.mini_audit import MIOU, PCK, TRUTH, Found, chosen, correlations, rows_of, run
+from shiftless.bench.pairs import Scores
+
+POINTS = np.full(20, 50)
+
+
+def made(look: str, i: int, key: tuple[int, str], rng: np.random.Generator) -> Found:
+    """A configuration whose worth falls with its latent shift, and whose colour shift is chance."""
+    shift = 0.1 + 0.01 * i
+    hits = np.clip(np.round(POINTS * (0.9 - shift)) + rng.integers(0, 2, 20), 0, 50).astype(int)
+    scores = Scores(hits, hits, POINTS)
+    shifts = {
+        "latent": shift + 0.001 * rng.random(6),
+        "colour": rng.random(6),
+        HEADLINE: shift + 0.002 * rng.random(6),
+        TRUTH: shift + 0.001 * np.arange(6),
+    }
+    return Found(key, look, shifts, Downstream(scores, 0.5 - shift))
+
+
+@pytest.fixture(scope="module")
+def found():
+    rng = np.random.default_rng(0)
+    keys = [(t, name) for t in TIMESTEPS[:3] for name in TECHNIQUES]
+    return [made(look, i, key, rng) for look in ("photo", "embroidery") for i, key in enumerate(keys)]
+
+
+def row(rows, method, metric):
+    return next(one for one in rows if (one.method, one.metric) == (method, metric))
+
+
+def test_what_decides_ranks_perfectly_and_chance_does_not(found):
+    rows = correlations(found)
+    for half in ("all", "choosing", "held-out"):
+        for end in ("", ", at fixed noise"):
+            assert row(rows, f"{half}: latent", f"with {PCK}{end}").value < -0.8
+            assert row(rows, f"{half}: latent", f"with {MIOU}{end}").value < -0.95
+            assert row(rows, f"{half}: latent", f"with {TRUTH}{end}").value > 0.95
+        assert abs(row(rows, f"{half}: colour", f"with {PCK}").value) < 0.5
+        assert row(rows, f"{half}: the timestep alone", f"with {PCK}, at fixed noise").value == 0
+    value = row(rows, "held-out: latent", f"with {PCK}")
+    assert value.ci95[0] <= value.value <= value.ci95[1]
+    assert chosen(rows) in ("latent", HEADLINE)
+
+
+def test_the_held_out_half_has_no_say_in_the_choice(found):
+    _, held_out = halves(sorted({one.key for one in found}))
+    rng = np.random.default_rng(1)
+    bent = [made(one.look, int(rng.integers(0, 30)), one.key, rng) if one.key in held_out else one for one in found]
+    assert chosen(correlations(found)) == chosen(correlations(bent))
+
+
+def test_every_configuration_is_written_with_what_it_saves_and_gains(found):
+    rows = rows_of(found)
+    name = f"photo t={TIMESTEPS[0]} {TECHNIQUES[3]}"
+    metrics = {one.metric for one in rows if one.method == name}
+    assert {PCK, MIOU, "latent", "saved, latent", f"gain, {PCK}"} <= metrics
+    saved = row(rows, name, "saved, latent").value
+    assert saved == pytest.approx(float(found[0].shifts["latent"].mean() - found[3].shifts["latent"].mean()))
+    assert not any(one.metric.startswith("saved") for one in rows if one.method.endswith(TECHNIQUES[0]))
+
+
+def test_half_of_the_pairs_against_the_other_by_hand():
+    scores = Scores(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 4]), np.array([4, 4, 4, 4]))
+    assert halves_of_pairs(scores) == (4 / 8, 6 / 8)
+
+
+def test_a_small_run_from_end_to_end(tmp_path):
+    model = shiftless.load("mini", device="cpu")
+    answer = run(model, looks=("photo",), timesteps=(300,), pictures=2, pairs=4, progress=False)
+    written = json.loads(Path(answer.write(tmp_path / "a.json")).read_text(encoding="utf-8"))
+    methods = {one["method"] for one in written["rows"]}
+    assert {f"held-out: {HEADLINE}", f"choosing: {HEADLINE}", f"all: {TRUTH}", "photo t=300 captions"} <= methods
+    assert len(answer.found) == len(TECHNIQUES)
+    by_name = {one.key[1]: one for one in answer.found}
+    assert by_name["edges"].shifts["latent"].mean() < by_name["plain"].shifts["latent"].mean()
+    assert all(np.isfinite(values).all() for one in answer.found for values in one.shifts.values())
+    answer.draw(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 10_000
