@@ -6,9 +6,9 @@ from shiftless.auditing import audit
 from shiftless.auditing.candidates import candidates
 from shiftless.auditing.measures import measure_named
 from shiftless.demo.chapters import Plan
-from shiftless.view.page import Bars, Chapter, draw_figure
 from shiftless.view.audit import Album, photo_sheet
 from shiftless.view.audit_answer import answer, doubts
+from shiftless.view.page import Bars, Chapter, draw_figure
 
 _TIMESTEP = 300  # as the table of methods: enough noise that there is something to make up
 
