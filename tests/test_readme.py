@@ -31,8 +31,12 @@ def test_its_python_runs_in_order(tmp_path, monkeypatch, capsys):
     assert 0 <= y <= 160
 
 
-@pytest.mark.parametrize(("example", "says"), [("ten_lines.py", "Matches"), ("gate.py", "found in b at")])
-def test_the_examples(capsys, example, says):
+@pytest.mark.parametrize(
+    ("example", "says"),
+    [("ten_lines.py", "Matches"), ("gate.py", "found in b at"), ("audit.py", "keeps the content best")],
+)
+def test_the_examples(capsys, monkeypatch, example, says):
+    monkeypatch.setattr("sys.argv", [example])
     exec((ROOT / "examples" / example).read_text(encoding="utf-8"), {"__name__": "example"})
     assert says in capsys.readouterr().out
 
@@ -40,9 +44,9 @@ def test_the_examples(capsys, example, says):
 def test_every_command_it_names_exists():
     from typer.main import get_command
 
-    from shiftless.cli import app, bench, caption, correspond, lora, mini, read, show, start
+    from shiftless.cli import app, audit, bench, caption, correspond, lora, mini, read, show, start
 
-    assert all((bench, caption, correspond, lora, mini, read, show, start))
+    assert all((audit, bench, caption, correspond, lora, mini, read, show, start))
     commands = get_command(app).commands  # type: ignore[attr-defined]
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"```\w*\n(.*?)```", text, re.DOTALL))
