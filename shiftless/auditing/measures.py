@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FINISHED = ", finished"
 """Ends the name of a measure of what is left after denoising to the end."""
 PERCEPTUAL = "perceptual"
+_VARYING = ("spread", "seeds")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,19 @@ MEASURES = (
 )  # fmt: skip
 HEADLINE = "features"
 """The measure that ranks: chosen on one half of the configurations of `shiftless bench mini-audit`, not the other."""
+
+
+def expected(draws: int, finish: int, eye: bool) -> list[str]:
+    """List the measures that an audit takes with so many noise draws and steps to finish, with or without an eye.
+
+    >>> expected(draws=1, finish=0, eye=False)
+    ['structure', 'scales', 'edges', 'colour', 'latent', 'features']
+    """
+    names = [
+        one.name for one in MEASURES if (eye or one.name != PERCEPTUAL) and (draws > 1 or one.name not in _VARYING)
+    ]
+    ends = [name for name in names if name not in ("features", *_VARYING)]
+    return [*names, *(name + FINISHED for name in ends if finish)]
 
 
 def measure_named(name: str) -> Measure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from shiftless.backbones.base import Backbone
 from shiftless.bench.configurations import PLAIN, TIMESTEPS, configurations, halves
 from shiftless.bench.downstream import Downstream, downstream, halves_of_pairs
 from shiftless.bench.mini_correspondence import LOOKS
+from shiftless.bench.suggested import suggested
 from shiftless.bench.table import Row, Table, machine
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import difference, interval
@@ -55,12 +56,21 @@ class Found:
 class MiniAudit:
     """The bench's answer.
 
-    answer  the table to print: rank correlations over all configurations, over the half that chose, and held out
+    answer  rank correlations over all configurations, over the half that chose, and held out; what advice is worth
     found   every configuration with all its numbers
     """
 
     answer: Table
     found: Sequence[Found]
+
+    def summary(self) -> Table:
+        """Return what is worth printing: blind measures after one step, and the oracle's parts, all and held out."""
+
+        def told(row: Row) -> bool:
+            half, _, name = row.method.partition(": ")
+            return half in ("all", "held-out") and FINISHED not in name and (ORACLE not in name or name == TRUTH)
+
+        return replace(self.answer, rows=[row for row in self.answer.rows if told(row)])
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the answer and every configuration's numbers as one JSON table."""
@@ -127,9 +137,16 @@ def run(
         f"and {pairs} pairs a look, none of them trained on",
         f"Spearman of each measure's mean with {PCK}; -1: more shift is always worse. 95% bootstrap intervals over "
         "configurations, ranked within a look; at fixed noise: within a look and timestep",
-        f"{time.perf_counter() - began:.0f} s",
     ]
     rows = correlations(found)
+    for look in looks:
+        advised, advice = suggested(model, look, pictures=min(16, pictures), pairs=pairs, batch=batch)
+        rows += advised
+        notes.append(f"{look}, advised: {advice.lines()[0]}")
+        for row in advised:
+            low, high = row.ci95
+            notes.append(f"    {row.method}, {row.metric}: {row.value:.3f} [{low:.3f}, {high:.3f}]")
+    notes.append(f"{time.perf_counter() - began:.0f} s")
     notes.insert(0, f"chosen as headline by the choosing half: {chosen(rows)}; the audit ranks by: {HEADLINE}")
     return MiniAudit(Table("mini-audit", model.spec.name, rows, machine(), notes), found)
 

@@ -11,6 +11,9 @@ import typer
 from shiftless.cli import app, say_error
 from shiftless.cli.flags import Captions, Device, Dtype, Fill, Model, filler, recipes_named
 from shiftless.errors import BadInput
+from shiftless.files import check_writable
+
+TRY, HOW, REPORT = "What to try", "How to measure", "What to write"
 
 
 @app.command(rich_help_panel="Read photos")
@@ -19,41 +22,76 @@ def audit(
     model: Model = "mini",
     recipe: Annotated[
         list[str] | None,
-        typer.Option(help="A preset or a TOML file to audit; repeat for more. Else: techniques, as below."),
+        typer.Option(
+            help="A preset or a TOML file to audit; repeat for more. Else: techniques, as below.", rich_help_panel=TRY
+        ),
     ] = None,
     timestep: Annotated[
-        list[int] | None, typer.Option(min=0, max=999, help="At which noise; repeat for a curve. Else the model's own.")
+        list[int] | None,
+        typer.Option(
+            min=0, max=999, help="At which noise; repeat for a curve. Else the model's own.", rich_help_panel=TRY
+        ),
     ] = None,
     prompt: Annotated[
-        list[str] | None, typer.Option(help="A prompt to try; 'auto' captions each photo; repeat for more.")
+        list[str] | None,
+        typer.Option(help="A prompt to try; 'auto' captions each photo; repeat for more.", rich_help_panel=TRY),
     ] = None,
     control: Annotated[
-        list[str] | None, typer.Option(help="A ControlNet to try: canny, depth, tile, KIND=FOLDER; repeat for more.")
+        list[str] | None,
+        typer.Option(
+            help="A ControlNet to try: canny, depth, tile, KIND=FOLDER; repeat for more.", rich_help_panel=TRY
+        ),
     ] = None,
-    lora: Annotated[list[str] | None, typer.Option(help="A LoRA file to try; repeat for more.")] = None,
-    taps: Annotated[str | None, typer.Option(help="Where features are read: names or globs, comma-separated.")] = None,
-    size: Annotated[int | None, typer.Option(min=16, help="Longer side in pixels that the model sees.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first noise draw.")] = 0,
-    draws: Annotated[int, typer.Option(min=1, help="Noise draws a reading; what varies was invented.")] = 2,
+    lora: Annotated[
+        list[str] | None, typer.Option(help="A LoRA file to try; repeat for more.", rich_help_panel=TRY)
+    ] = None,
+    taps: Annotated[
+        str | None, typer.Option(help="Where features are read: names or globs, comma-separated.", rich_help_panel=TRY)
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=16, help="Longer side in pixels that the model sees.", rich_help_panel=TRY)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first noise draw.", rich_help_panel=TRY)] = None,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Noise draws a reading; what varies was invented.", rich_help_panel=HOW)
+    ] = 2,
     finish: Annotated[
-        int, typer.Option(min=0, help="Steps of the full denoising that shows where it leads; 0 leaves it out.")
+        int,
+        typer.Option(
+            min=0, help="Steps of the full denoising that shows where it leads; 0 leaves it out.", rich_help_panel=HOW
+        ),
     ] = 8,
-    by: Annotated[str | None, typer.Option(help="The measure that ranks, in place of the proven one.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="The measure that ranks, in place of the proven one.", rich_help_panel=HOW)
+    ] = None,
     eye: Annotated[
         str | None,
         typer.Option(
-            help="A DINO-like model that judges too (DINOv2, DINOv3, ViT, CLIP): a folder, or a fetched hub id."
+            help="A DINO-like model that judges too (DINOv2, DINOv3, ViT, CLIP): a folder, or a fetched hub id.",
+            rich_help_panel=HOW,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for index.html and its pictures.")] = Path("audit"),
-    pictures: Annotated[int, typer.Option(min=0, help="How many photos are shown, the most shifted first.")] = 8,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for index.html and its pictures.", rich_help_panel=REPORT)
+    ] = Path("audit"),
+    pictures: Annotated[
+        int, typer.Option(min=0, help="How many photos are shown, the most shifted first.", rich_help_panel=REPORT)
+    ] = 8,
     suggest: Annotated[
-        Path | None, typer.Option(help="Also write the readings that are worth their cost to this recipe file.")
+        Path | None,
+        typer.Option(
+            help="Also write the readings that are worth their cost to this recipe file.", rich_help_panel=REPORT
+        ),
     ] = None,
     cost: Annotated[
-        float, typer.Option(min=1, help="With --suggest: the most a photo may cost, in plain denoiser calls.")
+        float,
+        typer.Option(
+            min=1, help="With --suggest: the most a photo may cost, in plain denoiser calls.", rich_help_panel=REPORT
+        ),
     ] = 4.0,
-    json: Annotated[Path | None, typer.Option("--json", help="Write every number here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write every number here.", rich_help_panel=REPORT)
+    ] = None,
     fill: Fill = None,
     captions: Captions = None,
     batch: Annotated[int, typer.Option(min=1, help="Photos held at once; the numbers do not depend on it.")] = 8,
@@ -74,6 +112,7 @@ def audit(
     from shiftless.auditing import audit as measure
     from shiftless.auditing.candidates import candidates
     from shiftless.auditing.compared import bare
+    from shiftless.auditing.measures import expected
     from shiftless.auditing.suggest import suggest as advise
     from shiftless.backbones.registry import load
     from shiftless.files import write_whole
@@ -83,8 +122,11 @@ def audit(
     from shiftless.view.audit_page import write_report
 
     tried = [*(prompt or []), *(control or []), *(lora or [])]
-    if recipe and (tried or timestep or taps or size):
+    if recipe and (tried or timestep or taps or size or seed is not None):
         raise BadInput("--recipe says all of how to read; give it alone, or the other flags without it")
+    if by is not None and by not in expected(draws, finish, eye is not None):
+        known = ", ".join(expected(draws, finish, eye is not None))
+        raise BadInput(f"--by {by!r}: no such measure is taken here; there are {known}")
     if suggest is not None and suggest.suffix != ".toml":
         raise BadInput(f"--suggest {suggest}: a recipe file ends in .toml")
     paths = [path for place in photos for path in list_photos(place)]
@@ -98,11 +140,14 @@ def audit(
         judge = load_eye(eye, device=device)
     if not named:
         changes = {"taps": taps and tuple(part.strip() for part in taps.split(",")), "size": size, "seed": seed}
-        start = default_recipe(model).but(**{name: value for name, value in changes.items() if value})
+        start = default_recipe(model).but(**{name: value for name, value in changes.items() if value is not None})
         techniques: dict[str, Any] = {"prompts": prompt or (), "controls": control or (), "loras": lora or ()}
         steps = timestep or ([start.timestep * n for n in (1, 2, 3)] if suggest is not None else [start.timestep])
         named = candidates(backbone, start, timesteps=[t for t in steps if t < 1000], **techniques)
         values = filler(named, fill, captions)
+    check_writable(
+        out / "index.html", json, suggest
+    )  # now: a place that cannot be written should not wait for the work
     console, album = Console(stderr=True), Album(pictures)
     shown = track(paths, f"auditing {len(paths)} photos", console=console, transient=True)
     options: dict[str, Any] = {"draws": draws, "finish": finish, "eye": judge, "batch": batch, "fill": values}

@@ -269,7 +269,7 @@ def mini_audit(
         chosen["timesteps"] = tuple(timestep or (200, 500))
         counts = {"pictures": 4, "pairs": 8}
     found = run(load(model, device=device, dtype=dtype), batch=batch, **chosen, **counts)
-    show(found.answer, None)
+    show(found.summary(), None)
     if out is not None:
         found.draw(out)
         typer.echo(f"picture: {out}")

@@ -11,6 +11,7 @@ import torch
 
 import shiftless
 from shiftless import BadInput, Recipe
+from shiftless.auditing.measures import expected
 from shiftless.auditing.seen import watch
 from shiftless.image import to_uint8
 
@@ -138,3 +139,22 @@ def test_a_model_without_noise_has_nothing_to_audit(dreaming, disc):
     model.spec = replace(model.spec, takes_noise=False)
     with pytest.raises(BadInput, match="takes no noise"):
         next(watch(model, [disc], [AT]))
+
+
+def test_an_eye_judges_pictures_once_and_finished(dreaming, disc):
+    class Eye:
+        name = "coarse"
+
+        def look(self, picture):
+            return torch.nn.functional.avg_pool2d(torch.from_numpy(picture).permute(2, 0, 1)[None].float() - 0.5, 8)
+
+    move, keep = (next(watch(dreaming(how), [disc], [AT], eye=Eye())) for how in (moved, kept))
+    assert keep.scores["perceptual"][0] < 1e-3 < 0.01 < move.scores["perceptual"][0]
+    assert "perceptual, finished" in move.scores
+    assert move.floor["perceptual"] < 1e-3
+
+
+@pytest.mark.parametrize(("draws", "finish"), [(1, 0), (1, 2), (2, 0), (2, 2)])
+def test_the_measures_taken_are_those_that_were_promised(dreaming, disc, draws, finish):
+    seen = next(watch(dreaming(kept), [disc], [AT], draws=draws, finish=finish))
+    assert set(seen.scores) == set(expected(draws, finish, eye=False))

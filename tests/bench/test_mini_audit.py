@@ -86,6 +86,8 @@ def test_a_small_run_from_end_to_end(tmp_path):
     methods = {one["method"] for one in written["rows"]}
     assert {f"held-out: {HEADLINE}", f"choosing: {HEADLINE}", f"all: {TRUTH}", "photo t=300 captions"} <= methods
     assert len(answer.found) == len(TECHNIQUES)
+    assert {"usual, photo", "suggested within 4 calls, photo"} <= methods
+    assert {row.method.partition(":")[0] for row in answer.summary().rows} == {"all", "held-out"}
     by_name = {one.key[1]: one for one in answer.found}
     assert by_name["edges"].shifts["latent"].mean() < by_name["plain"].shifts["latent"].mean()
     assert all(np.isfinite(values).all() for one in answer.found for values in one.shifts.values())

@@ -1,0 +1,71 @@
+"""Whether the audit's advice is good: what the suggested bucket is worth on pairs that it has never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from shiftless.amalgamate.layout import Layout
+from shiftless.auditing.candidates import candidates
+from shiftless.auditing.compared import bare
+from shiftless.auditing.suggest import Suggestion, suggest
+from shiftless.backbones.base import Backbone
+from shiftless.bench.mini_pairs import mini_pairs
+from shiftless.bench.pairs import Scores, pair_visits, reader, score
+from shiftless.bench.table import Row
+from shiftless.features import Bucket, FeatureMaps
+from shiftless.metrics.bootstrap import difference, interval
+from shiftless.metrics.pck import pooled
+from shiftless.mini.datasets import HELD_OUT, photos
+from shiftless.presets import default_recipe
+from shiftless.tasks.correspondence import match
+from shiftless.tasks.head import CorrespondenceHead
+
+FIRST = HELD_OUT + 80_000
+"""The seed of the first picture that advice is taken from; it is in no pair and was audited for no correlation."""
+TIMES = (1, 2, 3)  # the model's own timestep so many times
+PCK = "PCK@0.1 bbox"
+
+
+def suggested(
+    model: Backbone, look: str, *, limit: float = 4.0, pictures: int = 16, pairs: int = 120, batch: int = 16
+) -> tuple[list[Row], Suggestion]:
+    """Take the audit's advice from unseen pictures of a look, and score the bucket on test pairs of that look.
+
+    It is compared with the usual reading, bare at the model's own timestep, and with as many noise draws of that as
+    the limit allows. Maps of a bucket are joined channel by channel.
+    """
+    start = default_recipe(model.spec.name)
+    usual = bare(start)
+    tried = candidates(model, start, timesteps=[start.timestep * n for n in TIMES])
+    advice = suggest(model, [p.image for p in photos(FIRST, pictures, look)], tried, usual, limit=limit, batch=batch)
+    draws = [usual.but(seed=seed) for seed in range(max(1, int(limit)))]
+    recipes = [*draws, *advice.recipes]
+    buckets = {
+        f"usual, {look}": [0],
+        f"usual, {len(draws)} noise draws, {look}": list(range(len(draws))),
+        f"suggested within {limit:g} calls, {look}": list(range(len(draws), len(recipes))),
+    }
+    test = mini_pairs("test", pairs, look)
+    found: dict[str, list[Any]] = {name: [None] * len(test) for name in buckets}
+    for index, a, b in pair_visits(test, reader(model, recipes, batch), f"the advice, {look}", False):
+        for name, chosen in buckets.items():
+            one, two = (_joined(bucket, chosen) for bucket in (a, b))
+            found[name][index] = match(one, two, test[index].source_points).points
+    return _rows({name: score(test, points) for name, points in found.items()}), advice
+
+
+def _joined(bucket: Bucket, chosen: Sequence[int]) -> FeatureMaps:
+    some = Bucket(tuple(bucket[k] for k in chosen))
+    found: FeatureMaps = CorrespondenceHead(Layout.of(some), "concat").apply(some)
+    return found
+
+
+def _rows(scores: dict[str, Scores]) -> list[Row]:
+    rows, usual = [], next(iter(scores.values()))
+    for name, one in scores.items():
+        rows.append(Row(name, PCK, pooled(one.bbox, one.totals), interval(one.bbox, one.totals)))
+        if one is not usual:
+            gain = difference(one.bbox, usual.bbox, one.totals)
+            rows.append(Row(name, f"gain over usual, {PCK}", gain.value, (gain.low, gain.high)))
+    return rows
