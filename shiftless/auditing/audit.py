@@ -130,13 +130,13 @@ class Audit:
 
     def __str__(self) -> str:
         lines = [f"content shift of {self.model} on {_photos(len(self.names))}, least first, by {self.headline}"]
-        wide = max(len(recipe.label) for recipe in self.recipes)
+        wide, d = max(len(recipe.label) for recipe in self.recipes), measure_named(self.headline).digits
         for k in self.ranked():
             value, saved = self.value(k), self.saved(k)
             share = f"{100 * saved.value:+.0f}% [{100 * saved.low:+.0f}, {100 * saved.high:+.0f}]"
             against = "" if self.baselines[k] == k else f"  saves {share} of the bare reading's"
             label = self.recipes[k].label.ljust(wide)
-            lines.append(f"{label}  {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]{against}".rstrip())
+            lines.append(f"{label}  {value.value:.{d}f} [{value.low:.{d}f}, {value.high:.{d}f}]{against}".rstrip())
         return "\n".join([*lines, *self.skipped])
 
     def __rich__(self) -> RichTable:
@@ -147,7 +147,10 @@ class Audit:
         shown.add_column("recipe, least shift first", overflow="fold")
         shown.add_column(self.headline, justify="right", style="bold", header_style="bold cyan")
         shown.add_column("saves, of the bare reading's", justify="right")
-        others = [m for m in self.measures if m != self.headline and FINISHED not in m]
+        others, d = (
+            [m for m in self.measures if m != self.headline and FINISHED not in m],
+            measure_named(self.headline).digits,
+        )
         for measure in others:
             shown.add_column(measure, justify="right", style="not bold")
         for k in self.ranked():
@@ -158,7 +161,7 @@ class Audit:
             )  # fmt: skip
             shown.add_row(
                 self.recipes[k].label.replace("[", r"\["),
-                f"{value.value:.3f}\n[dim not bold]{value.low:.3f}–{value.high:.3f}[/]",
+                f"{value.value:.{d}f}\n[dim not bold]{value.low:.{d}f}–{value.high:.{d}f}[/]",
                 against,
                 *(self.told(k, measure) for measure in others),
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,7 +31,7 @@ def spearman(x: ArrayLike, y: ArrayLike, groups: Sequence[Hashable] | None = Non
     labels = [0] * len(a) if groups is None else list(groups)
     if len(labels) != len(a):
         raise BadInput(f"{len(labels)} groups for {len(a)} numbers: give one for each")
-    return _of_ranks(a, b, labels)
+    return float(_of_weights(a, b, _numbered(labels), np.ones((1, len(a))))[0])
 
 
 def spearman_interval(
@@ -54,29 +54,30 @@ def spearman_interval(
     """
     value = spearman(x, y, groups)
     a, b = np.asarray(x, np.float64).ravel(), np.asarray(y, np.float64).ravel()
-    labels = [0] * len(a) if groups is None else list(groups)
-    own = list(range(len(a))) if clusters is None else list(clusters)
-    members: dict[Hashable, list[int]] = {}
-    for i, cluster in enumerate(own):
-        members.setdefault(cluster, []).append(i)
-    sets, rng = [np.array(rows) for rows in members.values()], np.random.default_rng(seed)
-    found = []
-    for _ in range(draws):
-        rows = np.concatenate([sets[i] for i in rng.integers(0, len(sets), len(sets))])
-        found.append(_of_ranks(a[rows], b[rows], [labels[i] for i in rows]))
+    labels = _numbered([0] * len(a) if groups is None else groups)
+    own = _numbered(range(len(a)) if clusters is None else clusters)
+    rng, count = np.random.default_rng(seed), int(own.max()) + 1
+    drawn = np.stack([np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(draws)])
+    found = _of_weights(a, b, labels, drawn[:, own].astype(np.float64))
     low, high = np.percentile(found, [50 * (1 - level), 50 * (1 + level)])
     return Difference(value, float(low), float(high))
 
 
-def _of_ranks(a: np.ndarray, b: np.ndarray, groups: Sequence[Hashable]) -> float:
-    from scipy.stats import rankdata
+def _of_weights(a: np.ndarray, b: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The correlation of ranks within groups for each row of weights D N: how often each number was drawn."""
+    together = groups[:, None] == groups[None]
+    middle = weights @ together / 2
+    ranks = []
+    for values in (a, b):
+        below = together * ((values[None] < values[:, None]) + 0.5 * (values[None] == values[:, None]))
+        ranks.append(weights @ below.T - middle)
+    first, second = ranks
+    scale = np.sqrt((weights * first**2).sum(1) * (weights * second**2).sum(1))
+    products = (weights * first * second).sum(1)
+    return np.asarray(np.round(np.divide(products, scale, out=np.zeros_like(products), where=scale > 0), 12))
 
-    first, second = np.zeros(len(a)), np.zeros(len(a))
-    rows: dict[Hashable, list[int]] = {}
-    for i, group in enumerate(groups):
-        rows.setdefault(group, []).append(i)
-    for index in rows.values():
-        first[index] = rankdata(a[index]) - (len(index) + 1) / 2
-        second[index] = rankdata(b[index]) - (len(index) + 1) / 2
-    scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    return round(float((first * second).sum() / scale), 12) if scale else 0.0
+
+def _numbered(labels: Iterable[Hashable]) -> np.ndarray:
+    """Each label as a number, in the order of first use."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(label, len(numbers)) for label in labels])
