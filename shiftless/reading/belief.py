@@ -13,8 +13,7 @@ from shiftless.backbones.walk import finish as denoise_to_the_end
 from shiftless.conditions.condition import take
 from shiftless.image import Frame, Photo
 from shiftless.reading.latents import Latents
-from shiftless.reading.loop import Wanted, check, frame_of, run_passes, windows
-from shiftless.reading.passes import passes_of
+from shiftless.reading.loop import asked_of, check, frames_of, run_passes, windows
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap, select
@@ -98,13 +97,8 @@ def _window(
     batch: int,
 ) -> dict[tuple[int, int], Belief]:
     """The beliefs of a window of photos, by (photo, recipe)."""
-    frames = [[frame_of(model, photo, recipe) for recipe in recipes] for photo in photos]
-    latents = Latents(model, photos)
-    asked: Wanted = {}
-    for k, recipe in enumerate(recipes):
-        for i in range(len(photos)):
-            one = passes_of(i, recipe, prompts[k][i], frames[i][k].fed)[0]
-            asked.setdefault(one, []).append(k)
+    frames = frames_of(model, photos, recipes)
+    latents, asked = Latents(model, photos), asked_of(recipes, prompts, frames, first=True)
     found: dict[tuple[int, int], Belief] = {}
     for rows, condition, noisy, timestep, read in run_passes(model, latents, asked, wanted, batch, full=True):
         assert read.prediction is not None

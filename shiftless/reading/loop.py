@@ -147,13 +147,8 @@ def _read_window(
     batch: int,
 ) -> list[Bucket]:
     """Read every (photo, recipe): encode once, then send equal passes through the denoiser together."""
-    frames = [[frame_of(model, photo, recipe) for recipe in recipes] for photo in photos]
-    latents = Latents(model, photos)
-    asked: Wanted = {}
-    for k, recipe in enumerate(recipes):
-        for i in range(len(photos)):
-            for one in passes_of(i, recipe, prompts[k][i], frames[i][k].fed):
-                asked.setdefault(one, []).append(k)
+    frames = frames_of(model, photos, recipes)
+    latents, asked = Latents(model, photos), asked_of(recipes, prompts, frames)
     totals: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
     words: dict[tuple[int, int], tuple[str, ...]] = {}
     for rows, condition, _, _, read in run_passes(model, latents, asked, wanted, batch):
@@ -179,6 +174,18 @@ def _read_window(
         )
         for i, photo in enumerate(photos)
     ]
+
+
+def asked_of(
+    recipes: Sequence[Recipe], prompts: Sequence[Sequence[str]], frames: Sequence[Sequence[Frame]], first: bool = False
+) -> Wanted:
+    """List the passes that recipes need of photos and which of them read from each; `first`: of one ensemble member."""
+    asked: Wanted = {}
+    for k, recipe in enumerate(recipes):
+        for i, frame in enumerate(frames):
+            for one in passes_of(i, recipe, prompts[k][i], frame[k].fed)[: 1 if first else None]:
+                asked.setdefault(one, []).append(k)
+    return asked
 
 
 def run_passes(
@@ -283,6 +290,11 @@ def _add(
         if ensemble > 1:
             one = one.float() / ensemble
         total[tap.name] = total[tap.name] + one if tap.name in total else one.clone()
+
+
+def frames_of(model: Backbone, photos: Sequence[Photo], recipes: Sequence[Recipe]) -> list[list[Frame]]:
+    """Return for each photo how each recipe fits it to what the model takes."""
+    return [[frame_of(model, photo, recipe) for recipe in recipes] for photo in photos]
 
 
 def frame_of(model: Backbone, photo: Photo, recipe: Recipe) -> Frame:

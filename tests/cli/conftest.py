@@ -11,7 +11,7 @@ from shiftless.cli import main
 
 
 @pytest.fixture
-def shiftless(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]]:
+def command(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]]:
     """Run a command inside tmp_path: its exit code, what it printed, what it said to stderr."""
     monkeypatch.chdir(tmp_path)
 

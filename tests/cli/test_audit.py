@@ -23,8 +23,8 @@ def photos(tmp_path):
     return folder
 
 
-def test_techniques_at_hand_are_ranked_and_shown(shiftless, photos):
-    code, out, err = shiftless(
+def test_techniques_at_hand_are_ranked_and_shown(command, photos):
+    code, out, err = command(
         "audit", "photos", "--timestep", 300, "--control", "canny", "--prompt", "auto", "--json", "a.json", *FAST
     )  # fmt: skip
     assert (code, err.strip()) == (0, "")
@@ -43,9 +43,9 @@ def test_techniques_at_hand_are_ranked_and_shown(shiftless, photos):
     assert len(list(Path("audit").glob("photo-*.png"))) == 2 * 3  # in light and dark
 
 
-def test_a_photo_that_cannot_be_read_is_listed_and_the_code_is_2(shiftless, photos):
+def test_a_photo_that_cannot_be_read_is_listed_and_the_code_is_2(command, photos):
     (photos / "bad.jpg").write_bytes(b"none")
-    code, out, err = shiftless("audit", "photos", "--control", "canny", "--out", "o", "--pictures", 1, *FAST)
+    code, out, err = command("audit", "photos", "--control", "canny", "--out", "o", "--pictures", 1, *FAST)
     assert code == 2
     assert err.count("error:") == 1
     assert "bad.jpg" in err
@@ -53,13 +53,13 @@ def test_a_photo_that_cannot_be_read_is_listed_and_the_code_is_2(shiftless, phot
     assert "bad.jpg" in Path("o/index.html").read_text(encoding="utf-8")
 
 
-def test_a_preset_and_a_recipe_file_can_be_audited_together(shiftless, photos):
+def test_a_preset_and_a_recipe_file_can_be_audited_together(command, photos):
     Path("mine.toml").write_text('timestep = 200\ntaps = ["up0"]\nprompt = "auto"\nlabel = "mine"\n', encoding="utf-8")
     Path("bucket.toml").write_text(
         '[[reading]]\ntimestep = 200\ntaps = ["up0"]\n[[reading]]\ntimestep = 100\ntaps = ["up0"]\ncontrol = "canny"\n',
         encoding="utf-8",
     )
-    code, _, err = shiftless(
+    code, _, err = command(
         "audit", "photos/0.png", "--recipe", "mine.toml", "--recipe", "bucket.toml", "--json", "a.json", *FAST
     )
     assert (code, err.strip()) == (0, "")
@@ -85,8 +85,8 @@ def test_a_preset_and_a_recipe_file_can_be_audited_together(shiftless, photos):
     ],
     ids=str,
 )
-def test_bad_input_is_one_line_and_nothing_is_written(shiftless, photos, arguments, message):
-    code, _, err = shiftless("audit", *arguments)
+def test_bad_input_is_one_line_and_nothing_is_written(command, photos, arguments, message):
+    code, _, err = command("audit", *arguments)
     assert code == 2
     assert err.count("error:") == 1
     assert message in err

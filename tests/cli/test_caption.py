@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from shiftless.cli import main
 from shiftless.conditions import caption
 from shiftless.conditions.caption_memory import spoken
 from shiftless.errors import BadInput
@@ -30,22 +29,10 @@ class Painter:
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
+def command(command, monkeypatch, tmp_path):
     monkeypatch.setenv("SHIFTLESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(caption, "load_captioner", lambda name, **_: Painter() if name == "painter" else 1 / 0)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["shiftless", "caption", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
+    return partial(command, "caption")
 
 
 @pytest.fixture

@@ -12,24 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import shiftless
-from shiftless.cli import app, main
-
-
-def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    """Run the command line in this process: exit code, stdout, stderr."""
-    monkeypatch.setattr(sys, "argv", ["shiftless", *map(str, arguments)])
-    code = 0
-    try:
-        main()
-    except SystemExit as stop:
-        code = stop.code or 0
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    return lambda *arguments: run(monkeypatch, capsys, *arguments)
+from shiftless.cli import app
 
 
 @pytest.fixture

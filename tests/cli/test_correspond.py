@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from shiftless.cli import main
 from shiftless.recipe import Recipe
 from shiftless.tasks.head import CorrespondenceHead
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["shiftless", "correspond", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
+def command(command):
+    return partial(command, "correspond")
 
 
 @pytest.fixture
