@@ -11,8 +11,8 @@ from shiftless.backbones.base import Backbone, Reading
 from shiftless.conditions.condition import Condition, take
 from shiftless.taps.names import Tap
 
-ROWS = 4
-"""Rows of a block: fewer waste less on a single photo, more are faster on many."""
+ROWS, CELLS = 4, 1024
+"""Rows of a block of small latents, and the most cells that are small: larger ones keep a machine busy one by one."""
 
 
 class Steady:
@@ -28,8 +28,8 @@ class Steady:
     (True, 'twin:sd15')
     """
 
-    def __init__(self, model: Backbone, rows: int = ROWS) -> None:
-        self.model, self.rows = model, rows
+    def __init__(self, model: Backbone) -> None:
+        self.model = model
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
@@ -38,15 +38,18 @@ class Steady:
         self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
     ) -> torch.Tensor:
         """B 3 H W in [-1, 1] -> the clean latent; with `noise` of B times m, m posterior samples an image."""
+        cells = pixels[0, 0].numel() // self.model.spec.latent[1] ** 2
         if noise is None:
-            return self._each(lambda rows: self.model.encode_image(pixels[rows], latent=latent), len(pixels))
+            return _each(lambda rows: self.model.encode_image(pixels[rows], latent=latent), len(pixels), cells)
         times = len(noise) // len(pixels)
         one = pixels.repeat_interleave(times, 0)
-        return self._each(lambda rows: self.model.encode_image(one[rows], latent=latent, noise=noise[rows]), len(noise))
+        return _each(
+            lambda rows: self.model.encode_image(one[rows], latent=latent, noise=noise[rows]), len(noise), cells
+        )
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """B c h w clean latent -> pixels B 3 H W in [-1, 1]."""
-        return self._each(lambda rows: self.model.decode(latent[rows]), len(latent))
+        return _each(lambda rows: self.model.decode(latent[rows]), len(latent), latent[0, 0].numel())
 
     def denoise(
         self,
@@ -59,7 +62,7 @@ class Steady:
     ) -> Reading:
         """B c h w at `timestep` -> the taps' maps and the prediction, as the model's own `denoise` gives them."""
         read: list[Reading] = []
-        for rows, kept in self._blocks(len(latent)):
+        for rows, kept in _blocks(len(latent), latent[0, 0].numel()):
             one = self.model.denoise(latent[rows], timestep, take(condition, rows), taps, full=full)
             prediction = None if one.prediction is None else one.prediction[:kept]
             read.append(Reading({name: value[:kept] for name, value in one.maps.items()}, prediction))
@@ -67,11 +70,14 @@ class Steady:
         predictions = [one.prediction for one in read if one.prediction is not None]
         return Reading(maps, torch.cat(predictions) if predictions else None)
 
-    def _each(self, call: Callable[[list[int]], torch.Tensor], count: int) -> torch.Tensor:
-        return torch.cat([call(rows)[:kept] for rows, kept in self._blocks(count)])
 
-    def _blocks(self, count: int) -> Iterator[tuple[list[int], int]]:
-        """Yield (the rows of a block, how many of them are wanted)."""
-        for first in range(0, count, self.rows):
-            kept = min(self.rows, count - first)
-            yield [first + min(i, kept - 1) for i in range(self.rows)], kept
+def _each(call: Callable[[list[int]], torch.Tensor], count: int, cells: int) -> torch.Tensor:
+    return torch.cat([call(rows)[:kept] for rows, kept in _blocks(count, cells)])
+
+
+def _blocks(count: int, cells: int) -> Iterator[tuple[list[int], int]]:
+    """Yield (the rows of a block, how many of them are wanted)."""
+    size = ROWS if cells <= CELLS else 1
+    for first in range(0, count, size):
+        kept = min(size, count - first)
+        yield [first + min(i, kept - 1) for i in range(size)], kept

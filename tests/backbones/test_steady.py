@@ -52,7 +52,7 @@ def test_half_precision_gives_a_row_the_same_bits_in_every_batch(mini):
 
 
 def test_the_numbers_are_the_models_own(mini):
-    steady = Steady(mini, rows=4)
+    steady = Steady(mini)
     latents, condition, pixels = batch(mini, 4)
     assert torch.equal(
         steady.denoise(latents, 300, condition).prediction, mini.denoise(latents, 300, condition).prediction
@@ -70,3 +70,20 @@ def test_it_stops_after_the_last_tap_as_the_model_does(mini):
     read = Steady(mini).denoise(latents, 300, condition, [tap for tap in mini.taps if tap.name == "mid"])
     assert read.prediction is None
     assert len(read.maps["mid"]) == 5
+
+
+def test_large_latents_go_one_by_one_and_small_ones_in_blocks_filled_up():
+    seen = []
+
+    class Counting:
+        spec = shiftless.load("twin:sd15", device="cpu").spec
+
+        def decode(self, latent):
+            seen.append(len(latent))
+            return latent
+
+    for side, sizes in ((32, [4, 4]), (64, [1] * 5)):
+        seen.clear()
+        latent = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 4, side, side)
+        assert torch.equal(Steady(Counting()).decode(latent), latent)
+        assert seen == sizes
