@@ -25,7 +25,8 @@ def candidates(
 
     recipe     where and how to read: taps, seed, size; its timestep if no other is given
     prompts, controls, loras  what to try; if all are left out, whatever the model has at hand: a captioner,
-               ControlNets, LoRAs in its folder. Together go the first prompt, every ControlNet and the first LoRA.
+               ControlNets, LoRAs in its folder. Together go the first prompt, every ControlNet and the first LoRA;
+               no LoRA where several were merely at hand, for they are of different looks.
 
     Raises BadInput for a technique asked for by name that is not at hand.
 
@@ -54,7 +55,7 @@ def candidates(
         together = here
         for name in ("prompt", "control", "lora"):
             of_kind = [getattr(one, name) for one in singles if getattr(one, name)]
-            if of_kind:
+            if of_kind and (asked or name != "lora" or len(of_kind) == 1):
                 joined = tuple(value for one in of_kind for value in one) if name == "control" else of_kind[0]
                 together = together.but(**{name: joined})
         found |= dict.fromkeys([here, *singles, *([together] if len(singles) > 1 else [])])

@@ -28,7 +28,8 @@ def test_the_mini_has_captions_edges_and_looks_at_hand(mini):
     together = here[-1]
     assert together.prompt == "auto"
     assert together.control
-    assert together.lora
+    assert not together.lora  # those at hand are of two looks
+    assert candidates(mini, AT, prompts=["auto"], loras=["photo-a", "photo-b"])[-1].lora == ("photo-a",)
     assert {(recipe.taps, recipe.seed) for recipe in found} == {(("up0",), 3)}
 
 
