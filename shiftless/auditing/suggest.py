@@ -65,7 +65,8 @@ class Suggestion:
             f"{100 * self.better:.0f}% of photos"
         )
         if self.chosen_on:
-            told.append(f"measured on {self.told_on} photos; {self.chosen_on} others chose")
+            photos = "1 photo" if self.told_on == 1 else f"{self.told_on} photos"
+            told.append(f"measured on {photos}; {self.chosen_on} others chose")
         told.append(self._surety())
         if self.too_noisy:
             steps = ", ".join(f"t={t}" for t in self.too_noisy)

@@ -92,3 +92,19 @@ def test_bad_input_is_one_line_and_nothing_is_written(command, photos, arguments
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert not Path("audit").exists()
+
+
+def test_advice_is_a_recipe_file_that_every_command_takes(command, photos):
+    asked = ("--timestep", 100, "--control", "canny", "--suggest", "mine.toml", "--cost", 2.5)
+    code, out, err = command("audit", "photos", *asked, "--pictures", 0, *FAST)
+    assert (code, err.strip()) == (0, "")
+    text = Path("mine.toml").read_text(encoding="utf-8")
+    assert text.startswith("# suggested by shiftless audit")
+    assert "measured on 1 photo; 2 others chose" in out
+    assert "how sure: not at all" in out
+    page = Path("audit/index.html").read_text(encoding="utf-8")
+    assert "What to take" in page
+    assert "--recipe mine.toml" in page
+    code, _, err = command("extract", "photos/0.png", "--recipe", "mine.toml")
+    assert code == 0, err
+    assert len(list(Path("features").iterdir())) == text.count("timestep = ")
