@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -272,6 +272,7 @@ def ranked(
         targets[MIOU] = [one.worth.miou for one in some]
         if TRUTH in some[0].shifts and TRUTH not in name:
             targets[TRUTH] = [float(one.shifts[TRUTH].mean()) for one in some]
+    groups: tuple[Sequence[Hashable], ...]
     groups = [one.look for one in some], [(one.look, one.key[0]) for one in some]
     rows = []
     for target, worth in targets.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from shiftless.auditing import audit
+from PIL import Image
+
+from shiftless.auditing import Seen, audit
 from shiftless.auditing.candidates import candidates
 from shiftless.auditing.measures import measure_named
 from shiftless.demo.chapters import Plan
@@ -34,14 +36,12 @@ def audited(plan: Plan) -> Chapter:
     chapter = Chapter("The audit: who keeps the content", text, "the bars: a longer one has drifted further")
     labels, ranked = [recipe.label for recipe in found.recipes], found.ranked()
     for seen in album.sheets:
-        chapter.figures.append(
-            draw_figure(
-                plan.out,
-                "audit.png",
-                f"The picture that shifted most, {seen.name}, at t = {_TIMESTEP}: bright is where content shifted.",
-                lambda theme, seen=seen: photo_sheet(seen, labels, ranked, headline=found.headline, theme=theme),
-            )
-        )
+
+        def sheet(theme: str, seen: Seen = seen) -> Image.Image:
+            return photo_sheet(seen, labels, ranked, headline=found.headline, theme=theme)
+
+        caption = f"The picture that shifted most, {seen.name}, at t = {_TIMESTEP}: bright is where content shifted."
+        chapter.figures.append(draw_figure(plan.out, "audit.png", caption, sheet))
     digits = measure_named(found.headline).digits
     rows = [(labels[k], *found.value(k), k == ranked[0]) for k in ranked]
     title = f"Content shift of {len(found.names)} pictures by {found.headline}; 0 is none"
