@@ -61,6 +61,12 @@ def audit(
             min=0, help="Steps of the full denoising that shows where it leads; 0 leaves it out.", rich_help_panel=HOW
         ),
     ] = 8,
+    cleanest: Annotated[
+        int,
+        typer.Option(
+            min=0, max=999, help="Timestep of the nearly clean reading that features meet.", rich_help_panel=HOW
+        ),
+    ] = 20,
     by: Annotated[
         str | None, typer.Option(help="The measure that ranks, in place of the proven one.", rich_help_panel=HOW)
     ] = None,
@@ -112,7 +118,7 @@ def audit(
     from shiftless.auditing import audit as measure
     from shiftless.auditing.candidates import candidates
     from shiftless.auditing.compared import bare
-    from shiftless.auditing.measures import expected
+    from shiftless.auditing.measures import HEADLINE, expected
     from shiftless.auditing.suggest import suggest as advise
     from shiftless.backbones.registry import load
     from shiftless.files import write_whole
@@ -145,13 +151,11 @@ def audit(
         steps = timestep or ([start.timestep * n for n in (1, 2, 3)] if suggest is not None else [start.timestep])
         named = candidates(backbone, start, timesteps=[t for t in steps if t < 1000], **techniques)
         values = filler(named, fill, captions)
-    check_writable(
-        out / "index.html", json, suggest
-    )  # now: a place that cannot be written should not wait for the work
-    console, album = Console(stderr=True), Album(pictures)
+    check_writable(out / "index.html", json, suggest)  # a place that cannot be written is told before the work
+    console, album = Console(stderr=True), Album(pictures, by or HEADLINE)
     shown = track(paths, f"auditing {len(paths)} photos", console=console, transient=True)
-    options: dict[str, Any] = {"draws": draws, "finish": finish, "eye": judge, "batch": batch, "fill": values}
-    found = measure(backbone, shown, named, on_seen=album, **options)
+    shared: dict[str, Any] = {"fill": values, "cleanest": cleanest, "batch": batch}
+    found = measure(backbone, shown, named, draws=draws, finish=finish, eye=judge, on_seen=album, **shared)
     if by is not None:
         found = found.ranking_by(by)
     Console(width=None if Console().is_terminal else 160).print(found)
@@ -163,7 +167,7 @@ def audit(
     if suggest is not None:
         usual = bare(default_recipe(model).but(taps=named[0].taps, size=named[0].size, seed=named[0].seed))
         with console.status("weighing buckets of readings"):
-            taken = advise(backbone, paths, found.recipes, usual, limit=cost, fill=values, batch=batch)
+            taken = advise(backbone, paths, found.recipes, usual, limit=cost, **shared)
         write_whole(suggest, taken.to_toml().encode())
         advice = taken.lines()
         typer.echo("\n".join([f"written: {suggest}", *(f"  {line}" for line in advice)]))
