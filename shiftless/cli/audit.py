@@ -124,6 +124,8 @@ def audit(
     from shiftless.files import write_whole
     from shiftless.image import list_photos
     from shiftless.presets import default_recipe
+    from shiftless.reading.loop import check
+    from shiftless.taps.names import select
     from shiftless.view.audit import Album
     from shiftless.view.audit_page import write_report
 
@@ -151,6 +153,9 @@ def audit(
         steps = timestep or ([start.timestep * n for n in (1, 2, 3)] if suggest is not None else [start.timestep])
         named = candidates(backbone, start, timesteps=[t for t in steps if t < 1000], **techniques)
         values = filler(named, fill, captions)
+    for one in named:
+        select(one.taps, backbone.taps, backbone.spec.name)
+    check(backbone, named, batch)
     check_writable(out / "index.html", json, suggest)  # a place that cannot be written is told before the work
     console, album = Console(stderr=True), Album(pictures, by or HEADLINE)
     shown = track(paths, f"auditing {len(paths)} photos", console=console, transient=True)
