@@ -179,9 +179,10 @@ def _told(
     ours, theirs = read.shifts(bucket, rows), read.shifts([0], rows)
     whole = float(theirs.mean())
     saved = Difference(*(value / whole if whole else 0.0 for value in difference(theirs, ours)))
-    labelled = named([replace(options[k], label="") for k in (0, *bucket)])
+    shown = list(dict.fromkeys([0, *bucket]))
+    labelled = dict(zip(shown, named([replace(options[k], label="") for k in shown])))
     return Suggestion(
-        labelled[1:],
+        tuple(labelled[k] for k in bucket),
         labelled[0],
         limit,
         Difference(float(ours.mean()), *interval(ours)),

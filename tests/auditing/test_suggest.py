@@ -66,6 +66,7 @@ def test_noise_draws_are_averaged_while_that_pays_and_the_cost_allows(dreaming, 
     noisy = dreaming(dream, 0.4)
     one, two = (suggest(noisy, pictures, [USUAL], USUAL, limit=limit) for limit in (1, 2))
     assert (one.cost, two.cost) == (1, 2)
+    assert sorted(recipe.label for recipe in two.recipes) == ["t=100", "t=100 seed 1"]
     assert two.path[1] < two.path[0]
     assert two.saved.low > 0
 
