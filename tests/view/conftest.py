@@ -47,7 +47,7 @@ def audit_of():
         rng = np.random.default_rng(0)
         hard = np.linspace(0.8, 1.2, n)[:, None] if n > 1 else np.ones((1, 1))
         scores = hard * np.array(list(means.values())) + noise * rng.standard_normal((n, len(means)))
-        every = {"features": scores, **dict.fromkeys(others, 10 * scores)}
+        every = {"latent": scores, **dict.fromkeys(others, 10 * scores)}
         names = [f"photos/{i:02}.jpg" for i in range(n)]
         return Audit("mini", recipes, baselines, names, every, {"colour": np.full(n, 0.7)}, list(skipped))
 
@@ -65,7 +65,7 @@ def seen_of():
         for i in range(k):
             where[i][8:16, 8:16] = shift * (i + 1) / k
             once[i][8:16, 8:16] = 255
-        scores = {"features": shift * np.arange(1, k + 1) / k, "colour": np.arange(1.0, k + 1)}
+        scores = {"latent": shift * np.arange(1, k + 1) / k, "colour": np.arange(1.0, k + 1)}
         return Seen(name, kept, kept, once, [kept] * k if finished else [], where, scores, {"colour": 0.7})
 
     return make

@@ -21,8 +21,8 @@ def test_a_technique_that_helps_is_named_with_what_it_saves_and_against_what(aud
 
 def test_a_gain_that_may_be_chance_is_called_so(audit_of):
     audit = audit_of({BARE: 0.4, CAPTION: 0.399}, noise=0.1)
-    audit.scores["features"][:, 1] += 0.399 - audit.scores["features"][:, 1].mean()
-    audit.scores["features"][:, 0] += 0.4 - audit.scores["features"][:, 0].mean()
+    audit.scores["latent"][:, 1] += 0.399 - audit.scores["latent"][:, 1].mean()
+    audit.scores["latent"][:, 0] += 0.4 - audit.scores["latent"][:, 0].mean()
     assert "may be chance" in answer(audit)
     assert any(line == "Not clear on these photos: “caption”." for line in doubts(audit))
     assert any(line.startswith("Not told apart from “caption”") and "“bare”" in line for line in doubts(audit))
