@@ -41,7 +41,7 @@ class Audit:
     skipped    a line for each photo that could not be read
     headline   the measure that ranks
 
-    >>> scores = {"features": np.array([[0.4, 0.2], [0.6, 0.4]])}
+    >>> scores = {"latent": np.array([[0.4, 0.2], [0.6, 0.4]])}
     >>> recipes = Recipe(label="bare"), Recipe(control="canny", label="edges")
     >>> found = Audit("m", recipes, (0, 0), ["a", "b"], scores, {})
     >>> found.ranked(), round(found.value(1).value, 2), round(found.saved(1).value, 2)
