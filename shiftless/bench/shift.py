@@ -13,6 +13,7 @@ from shiftless.bench.methods import readings_of
 from shiftless.bench.mini_correspondence import LOOKS
 from shiftless.bench.table import Row, Table, machine
 from shiftless.metrics.bootstrap import difference, interval
+from shiftless.metrics.shift import latent
 from shiftless.reading.belief import believe
 from shiftless.reading.present import present
 from shiftless.recipe import Recipe
@@ -85,5 +86,4 @@ def shift(clean: torch.Tensor, believed: torch.Tensor, box: Sequence[float], siz
     h, w = clean.shape[-2:]
     x0, y0, x1, y1 = (round(v * side / size) for v, side in zip(box, (w, h, w, h)))
     part = (..., slice(y0, max(y1, y0 + 1)), slice(x0, max(x1, x0 + 1)))
-    wrong = (clean[part] - believed[part]).square().mean()
-    return float(wrong / clean[part].var((-2, -1), unbiased=False).mean().clamp_min(1e-8))
+    return latent(clean[part], believed[part]).value

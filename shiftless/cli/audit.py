@@ -170,7 +170,7 @@ def audit(
     advice: list[str] = []
     commands: list[tuple[str, str]] = []
     if suggest is not None:
-        usual = bare(default_recipe(model).but(taps=named[0].taps, size=named[0].size, seed=named[0].seed))
+        usual = bare(min(named, key=lambda one: one.timestep))  # whoever names a timestep takes it for usual
         with console.status("weighing buckets of readings"):
             taken = advise(backbone, paths, found.recipes, usual, limit=cost, **shared)
         write_whole(suggest, taken.to_toml().encode())

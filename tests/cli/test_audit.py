@@ -10,6 +10,7 @@ from PIL import Image
 
 from shiftless.mini.datasets import HELD_OUT
 from shiftless.mini.datasets import photos as drawn
+from shiftless.recipe import read_recipes
 
 FAST = ("--finish", 2, "--draws", 2)
 
@@ -108,3 +109,11 @@ def test_advice_is_a_recipe_file_that_every_command_takes(command, photos):
     code, _, err = command("extract", "photos/0.png", "--recipe", "mine.toml")
     assert code == 0, err
     assert len(list(Path("features").iterdir())) == text.count("timestep = ")
+
+
+def test_advice_is_measured_against_the_bare_reading_at_the_least_noise_asked_for(command, photos):
+    asked = ("--timestep", 300, "--control", "canny", "--suggest", "mine.toml", "--cost", 1)
+    code, out, _ = command("audit", "photos", *asked, "--pictures", 0, *FAST)
+    assert code == 0
+    assert "the usual reading, t=300," in " ".join(out.split())
+    assert [recipe.control for recipe in read_recipes("mine.toml")] == [()]  # edges cost 1.5
