@@ -127,6 +127,7 @@ def audit(
     from shiftless.reading.loop import check
     from shiftless.taps.names import select
     from shiftless.view.audit import Album
+    from shiftless.view.audit_answer import answer, doubts
     from shiftless.view.audit_page import write_report
 
     tried = [*(prompt or []), *(control or []), *(lora or [])]
@@ -164,6 +165,7 @@ def audit(
     if by is not None:
         found = found.ranking_by(by)
     Console(width=None if Console().is_terminal else 160).print(found)
+    typer.echo("\n".join([answer(found), *doubts(found)]) + "\n")
     if json is not None:
         found.write(json)
         typer.echo(f"written: {json}")

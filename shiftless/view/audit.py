@@ -24,6 +24,7 @@ _NARROWEST, _HIGHEST = 132, 250  # what a title needs; what keeps a row in sight
 _SCALES = (5, 10, 15, 20, 30, 40, 50, 70, 100)  # ends of the heat's scale, CIEDE2000
 _RAMP = (230, 14)
 _MARGIN = 26
+_GLANCE = 132
 
 
 def photo_sheet(
@@ -66,6 +67,22 @@ def photo_sheet(
     heads = ["the photo", *(labels[k] for k in shown)]
     sheet = contact_sheet(cells, heads, titles, note=note, height=_height(seen.given.shape), theme=theme)
     return _with_legend(sheet, top, theme)
+
+
+def glance_sheet(
+    sheets: Sequence[Seen], labels: Sequence[str], shown: Sequence[int], top: float, *, theme: str = "light"
+) -> Image.Image:
+    """Draw where content shifted in several photos at one glance: a row each, a column for each recipe shown.
+
+    shown  the recipes' indices, in the order of the columns        top  the end of the heat's one scale
+    """
+    paper = theme_named(theme).paper
+    rows = [
+        [_widened(seen.given, paper), *(_widened(shift_overlay(seen.kept, seen.where[k], top), paper) for k in shown)]
+        for seen in sheets
+    ]
+    heads = ["the photo", *(labels[k] for k in shown)]
+    return _with_legend(contact_sheet(rows, heads, height=_GLANCE, theme=theme), top, theme)
 
 
 def shift_overlay(kept: np.ndarray, where: np.ndarray, top: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from shiftless.auditing.measures import FINISHED, measure_named
 from shiftless.errors import BadInput
 from shiftless.presets import default_recipe
 from shiftless.recipe import Recipe
-from shiftless.view.audit import chosen, heat_scale, photo_sheet
+from shiftless.view.audit import chosen, glance_sheet, heat_scale, photo_sheet
 from shiftless.view.audit_answer import answer, doubts, photos, techniques
 from shiftless.view.audit_curves import curves_of, moves
 from shiftless.view.curves import curves_picture
@@ -166,6 +166,13 @@ def _photos(out: Path, audit: Audit, sheets: Sequence[Seen]) -> Chapter | None:
         chapter.text.append(f"Shown are {len(sheets)} of {photos(len(audit.names))}.")
     digits = measure_named(audit.headline).digits
     ordered = sorted(sheets, key=lambda seen: -float(seen.scores[audit.headline].mean()))
+    if len(ordered) > 1:
+
+        def glance(theme: str) -> Any:
+            return glance_sheet(ordered, labels, chosen(audit.ranked(), also), top, theme=theme)
+
+        caption = "Where content shifted, at a glance: a row is a photo, the most shifted first."
+        chapter.figures.append(draw_figure(out, "sheet.png", caption, glance))
     for number, seen in enumerate(ordered, 1):
         scores = seen.scores[audit.headline]
 

@@ -48,7 +48,8 @@ def test_the_page_names_every_recipe_and_every_file_is_there(report, means, n, s
         assert recipe.label in texts
     named = set(re.findall(r'(?:src|srcset|href)="([^"#]+)"', html))
     assert named == {path.name for path in page.parent.iterdir()} - {"index.html"}
-    assert len(named) == 2 * sheets + 2 * (len({r.timestep for r in audit.recipes}) > 1)
+    curve, glance = len({r.timestep for r in audit.recipes}) > 1, sheets > 1
+    assert len(named) == 2 * (sheets + curve + glance)  # each in light and dark
     assert not re.search(r"https?:|url\(|<script|@import", html)
     for name in named:
         with Image.open(page.parent / name) as picture:
