@@ -141,6 +141,17 @@ class Recipe:
         _known_fields(changes)
         return replace(self, **changes)
 
+    def at(self, timestep: int) -> Recipe:
+        """Return the same reading at another timestep, its walk as long as before; its label says which.
+
+        >>> moved = Recipe(timestep=50, start=60, label="edges").at(300)
+        >>> moved.start, moved.label
+        (310, 'edges t=300')
+        """
+        start = None if self.start is None else self.start + timestep - self.timestep
+        label = f"{self.label} t={timestep}" if self.label and timestep != self.timestep else self.label
+        return replace(self, timestep=timestep, start=start, label=label)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Recipe) and self._values() == other._values()
 

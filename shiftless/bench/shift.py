@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -67,13 +66,7 @@ def run(
 
 def at(recipes: dict[str, Recipe], timestep: int) -> dict[str, Recipe]:
     """Return the table's readings moved to another timestep, their walks as long as before."""
-    moved = {}
-    for key in NAMES:
-        if key in recipes:
-            recipe = recipes[key]
-            start = None if recipe.start is None else timestep + recipe.start - recipe.timestep
-            moved[key] = replace(recipe, timestep=timestep, start=start)
-    return moved
+    return {key: recipes[key].at(timestep) for key in NAMES if key in recipes}
 
 
 def shift(clean: torch.Tensor, believed: torch.Tensor, box: Sequence[float], size: int = 128) -> float:

@@ -29,7 +29,10 @@ def audit(
     timestep: Annotated[
         list[int] | None,
         typer.Option(
-            min=0, max=999, help="At which noise; repeat for a curve. Else the model's own.", rich_help_panel=TRY
+            min=0,
+            max=999,
+            help="At which noise; repeat for a curve. Else the recipe's, or the model's own.",
+            rich_help_panel=TRY,
         ),
     ] = None,
     prompt: Annotated[
@@ -131,15 +134,16 @@ def audit(
     from shiftless.view.audit_page import write_report
 
     tried = [*(prompt or []), *(control or []), *(lora or [])]
-    if recipe and (tried or timestep or taps or size or seed is not None):
-        raise BadInput("--recipe says all of how to read; give it alone, or the other flags without it")
+    if recipe and (tried or taps or size or seed is not None):
+        raise BadInput("--recipe says how to read; give it alone or with --timestep, or the other flags without it")
     if by is not None and by not in expected(draws, finish, eye is not None):
         known = ", ".join(expected(draws, finish, eye is not None))
         raise BadInput(f"--by {by!r}: no such measure is taken here; there are {known}")
     if suggest is not None and suggest.suffix != ".toml":
         raise BadInput(f"--suggest {suggest}: a recipe file ends in .toml")
     paths = [path for place in photos for path in list_photos(place)]
-    named = [one for name in recipe or [] for one in recipes_named(name)]
+    given = [one for name in recipe or [] for one in recipes_named(name)]
+    named = [one.at(t) for one in given for t in timestep] if timestep else given
     values = filler(named, fill, captions)
     backbone = load(model, device=device, dtype=dtype)
     judge: Any = None

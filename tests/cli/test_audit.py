@@ -75,7 +75,8 @@ def test_a_preset_and_a_recipe_file_can_be_audited_together(command, photos):
         (("photos", "--control", "depth"), "depth"),
         (("photos", "--lora", "gone.safetensors"), "gone.safetensors: no such LoRA"),
         (("photos", "--recipe", "gate-spairs"), "gate-spair"),
-        (("photos", "--recipe", "gate-spair", "--timestep", 100), "--recipe says all of how to read"),
+        (("photos", "--recipe", "gate-spair", "--control", "canny"), "--recipe says how to read"),
+        (("photos", "--recipe", "walk.toml", "--timestep", 990), "start=1000"),
         (("photos", "--by", "taste", *FAST), "'taste': no such measure is taken here"),
         (("photos", "--by", "colour, finished", "--finish", 0), "no such measure"),
         (("photos", "--out", "photos/0.png", *FAST), "photos/0.png"),
@@ -87,6 +88,7 @@ def test_a_preset_and_a_recipe_file_can_be_audited_together(command, photos):
     ids=str,
 )
 def test_bad_input_is_one_line_and_nothing_is_written(command, photos, arguments, message):
+    Path("walk.toml").write_text("timestep = 50\nstart = 60\n", encoding="utf-8")
     code, _, err = command("audit", *arguments)
     assert code == 2
     assert err.count("error:") == 1
@@ -117,3 +119,16 @@ def test_advice_is_measured_against_the_bare_reading_at_the_least_noise_asked_fo
     assert code == 0
     assert "the usual reading, t=300," in " ".join(out.split())
     assert [recipe.control for recipe in read_recipes("mine.toml")] == [()]  # edges cost 1.5
+
+
+def test_a_recipe_is_audited_at_every_timestep_asked_for(command, photos):
+    Path("edges.toml").write_text(
+        'timestep = 200\ntaps = ["up0"]\ncontrol = "canny"\nstart = 240\nsteps = 2\nlabel = "edges"\n', encoding="utf-8"
+    )
+    steps = ("--timestep", 100, "--timestep", 200)
+    code, _, err = command("audit", "photos/0.png", "--recipe", "edges.toml", *steps, "--json", "a.json", *FAST)
+    assert (code, err.strip()) == (0, "")
+    found = json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"]
+    assert [(r["timestep"], r.get("start"), r["label"]) for r in found] == [
+        (100, None, "t=100"), (200, None, "t=200"), (100, 140, "edges t=100"), (200, 240, "edges"),
+    ]  # fmt: skip
