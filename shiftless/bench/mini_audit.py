@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from shiftless.backbones.base import Backbone
 from shiftless.bench.configurations import PLAIN, TIMESTEPS, configurations, halves
 from shiftless.bench.downstream import Downstream, downstream, halves_of_pairs
 from shiftless.bench.mini_correspondence import LOOKS
+from shiftless.bench.suggested import TIMESTEPS as ADVISED
 from shiftless.bench.suggested import suggested
 from shiftless.bench.table import Row, Table, machine
 from shiftless.errors import BadInput
@@ -141,10 +143,10 @@ def run(
         "configurations, ranked within a look; at fixed noise: within a look and timestep",
     ]
     rows = correlations(found)
-    for look in looks:
-        advised, advice = suggested(model, look, pictures=min(16, pictures), pairs=pairs, batch=batch)
+    for look, steps in product(looks, ADVISED):
+        advised, advice = suggested(model, look, steps, pictures=min(16, pictures), pairs=pairs, batch=batch)
         rows += advised
-        notes.append(f"{look}, advised: {advice.lines()[0]}")
+        notes.append(f"{look}, advised from t = {', '.join(map(str, steps))}: {advice.lines()[0]}")
         for row in advised:
             low, high = row.ci95
             notes.append(f"    {row.method}, {row.metric}: {row.value:.3f} [{low:.3f}, {high:.3f}]")

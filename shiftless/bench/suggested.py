@@ -23,28 +23,36 @@ from shiftless.tasks.head import CorrespondenceHead
 
 FIRST = HELD_OUT + 80_000
 """The seed of the first picture that advice is taken from; it is in no pair and was audited for no correlation."""
-TIMES = (1, 2, 3)  # the model's own timestep so many times
+TIMESTEPS = ((100, 200, 300), (500,))
+"""What advice may choose from: around the embedded model's own timestep, and where noise has hidden much."""
 PCK = "PCK@0.1 bbox"
 
 
 def suggested(
-    model: Backbone, look: str, *, limit: float = 4.0, pictures: int = 16, pairs: int = 120, batch: int = 16
+    model: Backbone,
+    look: str,
+    timesteps: Sequence[int] = TIMESTEPS[0],
+    *,
+    limit: float = 4.0,
+    pictures: int = 16,
+    pairs: int = 120,
+    batch: int = 16,
 ) -> tuple[list[Row], Suggestion]:
     """Take the audit's advice from unseen pictures of a look, and score the bucket on test pairs of that look.
 
-    It is compared with the usual reading, bare at the model's own timestep, and with as many noise draws of that as
-    the limit allows. Maps of a bucket are joined channel by channel.
+    It is compared with the usual reading, bare at the least timestep, and with as many noise draws of that as the
+    limit allows. Maps of a bucket are joined channel by channel.
     """
-    start = default_recipe(model.spec.name)
+    start = default_recipe(model.spec.name).but(timestep=min(timesteps))
     usual = bare(start)
-    tried = candidates(model, start, timesteps=[start.timestep * n for n in TIMES])
+    tried = candidates(model, start, timesteps=timesteps)
     advice = suggest(model, [p.image for p in photos(FIRST, pictures, look)], tried, usual, limit=limit, batch=batch)
     draws = [usual.but(seed=seed) for seed in range(max(1, int(limit)))]
     recipes = [*draws, *advice.recipes]
     buckets = {
-        f"usual, {look}": [0],
-        f"usual, {len(draws)} noise draws, {look}": list(range(len(draws))),
-        f"suggested within {limit:g} calls, {look}": list(range(len(draws), len(recipes))),
+        f"usual, t={usual.timestep}, {look}": [0],
+        f"usual, t={usual.timestep}, {len(draws)} noise draws, {look}": list(range(len(draws))),
+        f"suggested within {limit:g} calls, t={usual.timestep}, {look}": list(range(len(draws), len(recipes))),
     }
     test = mini_pairs("test", pairs, look)
     found: dict[str, list[Any]] = {name: [None] * len(test) for name in buckets}

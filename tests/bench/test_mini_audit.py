@@ -79,14 +79,15 @@ def test_half_of_the_pairs_against_the_other_by_hand():
     assert halves_of_pairs(scores) == (4 / 8, 6 / 8)
 
 
-def test_a_small_run_from_end_to_end(tmp_path):
+def test_a_small_run_from_end_to_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("shiftless.bench.mini_audit.ADVISED", ((500,),))
     model = shiftless.load("mini", device="cpu")
     answer = run(model, looks=("photo",), timesteps=(300,), pictures=2, pairs=4, progress=False)
     written = json.loads(Path(answer.write(tmp_path / "a.json")).read_text(encoding="utf-8"))
     methods = {one["method"] for one in written["rows"]}
     assert {f"held-out: {HEADLINE}", f"choosing: {HEADLINE}", f"all: {TRUTH}", "photo t=300 captions"} <= methods
     assert len(answer.found) == len(TECHNIQUES)
-    assert {"usual, photo", "suggested within 4 calls, photo"} <= methods
+    assert {"usual, t=500, photo", "suggested within 4 calls, t=500, photo"} <= methods
     assert {row.method.partition(":")[0] for row in answer.summary().rows} == {"all", "held-out"}
     by_name = {one.key[1]: one for one in answer.found}
     assert by_name["edges"].shifts["latent"].mean() < by_name["plain"].shifts["latent"].mean()
