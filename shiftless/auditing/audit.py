@@ -147,10 +147,8 @@ class Audit:
         shown.add_column("recipe, least shift first", overflow="fold")
         shown.add_column(self.headline, justify="right", style="bold", header_style="bold cyan")
         shown.add_column("saves, of the bare reading's", justify="right")
-        others, d = (
-            [m for m in self.measures if m != self.headline and FINISHED not in m],
-            measure_named(self.headline).digits,
-        )
+        others = [m for m in self.measures if m != self.headline and FINISHED not in m]
+        d = measure_named(self.headline).digits
         for measure in others:
             shown.add_column(measure, justify="right", style="not bold")
         for k in self.ranked():
