@@ -184,6 +184,9 @@ def audit(
         typer.echo("\n".join([f"written: {suggest}", *(f"  {line}" for line in advice)]))
         command = f"shiftless extract PHOTOS --model {shlex.quote(model)} --recipe {shlex.quote(str(suggest))}"
         commands.append((command, f"Features by the readings suggested, at {taken.cost:g} denoiser calls a photo."))
+        if len(taken.recipes) > 1:
+            command = f"shiftless correspond fit -m {shlex.quote(model)} -r {shlex.quote(str(suggest))} --data PAIRS"
+            commands.append((command, "Merge them by weights trained on annotated pairs of yours, as GATE does."))
     typer.echo(f"look at: {write_report(out, found, album.sheets, commands=commands, advice=advice)}")
     for message in found.skipped:
         say_error(message)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shiftless.cli import app
-from shiftless.cli.flags import Device, Dtype, Json, Model
+from shiftless.cli.flags import Device, Dtype, Json, Model, recipes_named
 from shiftless.errors import BadInput
-from shiftless.presets import preset
 from shiftless.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -130,8 +129,7 @@ def _recipes(names: list[str], flag: str) -> list[Recipe]:
     for name in names:
         if not name:
             raise BadInput(f"{flag} is empty: give a preset (`shiftless presets`) or a TOML file")
-        is_file = name.endswith(".toml") or Path(name).is_file()
-        found += [Recipe.read(name)] if is_file else preset(name).recipes
+        found += recipes_named(name)
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shiftless.recipe import Recipe
+from shiftless.recipe import Recipe, recipes_to_toml
 from shiftless.tasks.head import CorrespondenceHead
 
 
@@ -24,6 +24,15 @@ def recipes(tmp_path):
     for name, recipe in (("a", base), ("b", base.but(seed=1)), ("maps", base.but(taps=("up.cross.map.s16",)))):
         (tmp_path / f"{name}.toml").write_text(recipe.to_toml(), encoding="utf-8")
     return tmp_path
+
+
+def test_a_bucket_s_file_stands_for_all_its_readings(command, recipes):
+    a, b = (Recipe.read(recipes / name) for name in ("a.toml", "b.toml"))
+    (recipes / "bucket.toml").write_text(recipes_to_toml([a, b], "suggested"), encoding="utf-8")
+    few = ("--pairs", 2, "--val-pairs", 1, "--steps", 1, "--seeds", 1)
+    code, _, err = command("fit", "-r", recipes / "bucket.toml", "-m", "twin:sd15", "--out", recipes / "head", *few)
+    assert code == 0, err
+    assert CorrespondenceHead.from_pretrained(next((recipes / "head").rglob("*.safetensors")).parent).recipes == (a, b)
 
 
 def test_from_the_embedded_world_to_a_table_by_seeds(command, recipes):
