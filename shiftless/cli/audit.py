@@ -182,10 +182,11 @@ def audit(
         write_whole(suggest, taken.to_toml().encode())
         advice = taken.lines()
         typer.echo("\n".join([f"written: {suggest}", *(f"  {line}" for line in advice)]))
-        command = f"shiftless extract PHOTOS --model {shlex.quote(model)} --recipe {shlex.quote(str(suggest))}"
+        name, file = shlex.quote(model), shlex.quote(str(suggest))
+        command = f"shiftless extract PHOTOS --model {name} --recipe {file}"
         commands.append((command, f"Features by the readings suggested, at {taken.cost:g} denoiser calls a photo."))
         if len(taken.recipes) > 1:
-            command = f"shiftless correspond fit -m {shlex.quote(model)} -r {shlex.quote(str(suggest))} --data PAIRS"
+            command = f"shiftless correspond fit -m {name} -r {file} --data PAIRS --out head"
             commands.append((command, "Merge them by weights trained on annotated pairs of yours, as GATE does."))
     typer.echo(f"look at: {write_report(out, found, album.sheets, commands=commands, advice=advice)}")
     for message in found.skipped:
