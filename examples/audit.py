@@ -1,6 +1,6 @@
 """Which technique keeps the content of your photos? Measured without labels, in a minute on a laptop.
 
-    python examples/audit.py [PHOTO ...]
+python examples/audit.py [PHOTO ...]
 """
 
 import sys
