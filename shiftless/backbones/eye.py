@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from shiftless.backbones.device import choose_device
+from shiftless.conditions.hub import fetched, is_hub_id
 from shiftless.conditions.quiet import quiet
 from shiftless.errors import BadInput
 
@@ -120,16 +121,13 @@ def grid(shape: tuple[int, ...], size: int, patch: int) -> tuple[int, int]:
 def _find(name: str) -> Path:
     if name and Path(name).is_dir():
         return Path(name)
-    if name.count("/") != 1 or not all(name.split("/")) or name.startswith((".", "~")):
+    if not is_hub_id(name):
         raise BadInput(f"{name!r}: no such eye; give a folder of a vision transformer or a hub id")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except (LocalEntryNotFoundError, HfHubHTTPError, FileNotFoundError, ValueError):
+    folder = fetched(name)
+    if folder is None:
         wanted = " ".join(f"--include '{pattern}'" for pattern in _DOWNLOAD)
-        raise BadInput(f"{name}: not on this machine; fetch it once with: hf download {name} {wanted}") from None
+        raise BadInput(f"{name}: not on this machine; fetch it once with: hf download {name} {wanted}")
+    return folder
 
 
 def _side(size: Any) -> int:

@@ -12,6 +12,7 @@ import torch
 
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.device import choose_device, choose_dtype
+from shiftless.conditions.hub import fetched, is_hub_id
 from shiftless.errors import BadInput
 from shiftless.taps.names import Tap
 
@@ -122,16 +123,12 @@ def find(name: str) -> Path:
     if name and Path(name).is_dir():
         return Path(name)
     ids = models()[name]["hub"] if name in models() else [name]
-    if name not in models() and not _looks_like_hub_id(name):
+    if name not in models() and not is_hub_id(name):
         raise BadInput(f"{name!r}: no such model; use {', '.join(['mini', *models()])}, a diffusers folder or a hub id")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     for hub_id in ids:
-        try:
-            return Path(snapshot_download(hub_id, local_files_only=True))
-        except (LocalEntryNotFoundError, HfHubHTTPError, FileNotFoundError, ValueError):
-            continue
+        folder = fetched(hub_id)
+        if folder is not None:
+            return folder
     wanted = " ".join(f"--include '{pattern}'" for pattern in _DOWNLOAD)
     raise BadInput(f"{name}: not on this machine; fetch it once with: hf download {ids[0]} {wanted}")
 
@@ -143,10 +140,6 @@ def _twin_row(name: str) -> tuple[dict[str, Any] | None, bool]:
     if of not in models():
         raise BadInput(f"{name!r}: no such twin; there are {', '.join('twin:' + known for known in models())}")
     return models()[of], kind == "twin-full"
-
-
-def _looks_like_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~", "/"))
 
 
 def _config(folder: Path, part: str) -> dict[str, Any]:

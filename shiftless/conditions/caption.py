@@ -11,6 +11,7 @@ import torch
 
 from shiftless.conditions.caption_memory import fingerprint_of, remembered
 from shiftless.conditions.caption_model import ImageToText, load_image_to_text
+from shiftless.conditions.hub import fetched, is_hub_id
 from shiftless.errors import BadInput
 from shiftless.image import Photo
 
@@ -80,13 +81,10 @@ def find_captioner(name: str) -> Path:
     where = CAPTIONERS.get(name, name)
     if name == "mini":
         return Path(where)
-    if where.count("/") != 1 or not all(where.split("/")) or where.startswith((".", "~")):
+    if not is_hub_id(where):
         raise BadInput(f"{name!r}: no such captioner; use {', '.join(CAPTIONERS)}, a folder or a hub id")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(where, local_files_only=True))
-    except (LocalEntryNotFoundError, HfHubHTTPError, FileNotFoundError, ValueError):
+    folder = fetched(where)
+    if folder is None:
         wanted = " ".join(f"--include '{pattern}'" for pattern in _DOWNLOAD)
-        raise BadInput(f"{name}: not on this machine; fetch it once with: hf download {where} {wanted}") from None
+        raise BadInput(f"{name}: not on this machine; fetch it once with: hf download {where} {wanted}")
+    return folder

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from shiftless.conditions.condition import Steer
+from shiftless.conditions.hub import fetched
 from shiftless.conditions.quiet import quiet
 from shiftless.errors import BadInput
 
@@ -159,16 +160,13 @@ def _folder(where: str) -> Path:
         return Path(where)
     if where.count("/") != 1 or where.startswith((".", "/", "~")):
         raise BadInput(f"{where}: no such ControlNet folder; check the path, or give a hub id")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(where, local_files_only=True))
-    except (LocalEntryNotFoundError, HfHubHTTPError, FileNotFoundError, ValueError):
+    folder = fetched(where)
+    if folder is None:
         raise BadInput(
             f"{where}: not on this machine; fetch it once with: hf download {where} --include '*.json' "
             "--include '*model.safetensors'"
-        ) from None
+        )
+    return folder
 
 
 def _plain(value: Any) -> Any:
