@@ -21,9 +21,7 @@ def check_writable(*paths: Path | None) -> None:
                 with tempfile.TemporaryFile(dir=path.parent):
                     pass
             except OSError as error:
-                raise BadInput(
-                    f"{path}: cannot be written ({error.strerror}); give a path in a folder you may write to"
-                ) from None
+                raise _refused(path, error) from None
             if path.is_dir():
                 raise BadInput(f"{path}: is a folder; give the path of a file")
 
@@ -38,7 +36,9 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> Path:
         os.chmod(part.name, 0o644)
         os.replace(part.name, path)
     except OSError as error:
-        raise BadInput(
-            f"{path}: cannot be written ({error.strerror}); give a path in a folder you may write to"
-        ) from None
+        raise _refused(path, error) from None
     return path
+
+
+def _refused(path: Path, error: OSError) -> BadInput:
+    return BadInput(f"{path}: cannot be written ({error.strerror}); give a path in a folder you may write to")

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from shiftless.auditing.compared import compared
-from shiftless.auditing.measures import FINISHED, HEADLINE, MEASURES, measure_named
+from shiftless.auditing.measures import FINISHED, HEADLINE, MEASURES, measure_named, shown
 from shiftless.auditing.seen import CLEANEST, DRAWS, FINISH, Seen, watch
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
 from shiftless.files import write_whole
-from shiftless.metrics.bootstrap import Difference, difference, interval
+from shiftless.metrics.bootstrap import Difference, interval, saving
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
 
@@ -75,10 +75,7 @@ class Audit:
     def saved(self, k: int, measure: str | None = None) -> Difference:
         """Return how much less a recipe shifts than its baseline, paired, as a share of the baseline's shift."""
         scores = self._of(measure)
-        base = scores[:, self.baselines[k]]
-        found = difference(base, scores[:, k])
-        whole = float(base.mean())
-        return Difference(*(value / whole if whole else 0.0 for value in found))
+        return saving(scores[:, self.baselines[k]], scores[:, k])
 
     def best(self) -> Recipe:
         """Return the recipe that keeps the content best."""
@@ -126,7 +123,7 @@ class Audit:
 
     def told(self, k: int, measure: str) -> str:
         """Return a recipe's mean of a measure as it is printed."""
-        return f"{self.value(k, measure).value:.{measure_named(measure).digits}f}"
+        return shown(measure, self._of(measure)[:, k])
 
     def __str__(self) -> str:
         lines = [f"content shift of {self.model} on {_photos(len(self.names))}, least first, by {self.headline}"]
@@ -143,32 +140,32 @@ class Audit:
         from rich import box
         from rich.table import Table as RichTable
 
-        shown = RichTable(box=box.SIMPLE_HEAD, title=f"Content shift of {self.model} on {_photos(len(self.names))}")
-        shown.add_column("recipe, least shift first", overflow="fold")
-        shown.add_column(self.headline, justify="right", style="bold", header_style="bold cyan")
-        shown.add_column("saves, of the bare reading's", justify="right")
+        table = RichTable(box=box.SIMPLE_HEAD, title=f"Content shift of {self.model} on {_photos(len(self.names))}")
+        table.add_column("recipe, least shift first", overflow="fold")
+        table.add_column(self.headline, justify="right", style="bold", header_style="bold cyan")
+        table.add_column("saves, of the bare reading's", justify="right")
         others = [m for m in self.measures if m != self.headline and FINISHED not in m]
         d = measure_named(self.headline).digits
         for measure in others:
-            shown.add_column(measure, justify="right", style="not bold")
+            table.add_column(measure, justify="right", style="not bold")
         for k in self.ranked():
             value, saved = self.value(k), self.saved(k)
             sure = "green" if saved.low > 0 else "red" if saved.high < 0 else "dim"
             against = "-" if self.baselines[k] == k else (
                 f"[{sure}]{100 * saved.value:+.0f}%[/]\n[dim]{100 * saved.low:+.0f} to {100 * saved.high:+.0f}[/dim]"
             )  # fmt: skip
-            shown.add_row(
+            table.add_row(
                 self.recipes[k].label.replace("[", r"\["),
                 f"{value.value:.{d}f}\n[dim not bold]{value.low:.{d}f}–{value.high:.{d}f}[/]",
                 against,
                 *(self.told(k, measure) for measure in others),
             )
-        shown.caption_justify = "left"
-        shown.caption = (
+        table.caption_justify = "left"
+        table.caption = (
             "0 is no shift; 95% bootstrap intervals over photos, what is saved is paired with the bare reading at the "
             "same noise; all but features, seeds and latents against the autoencoder's own reconstruction"
         )
-        return shown
+        return table
 
     def _of(self, measure: str | None) -> np.ndarray:
         name = self.headline if measure is None else measure

@@ -43,23 +43,20 @@ def candidates(
         prompts = [AUTO] if "prompt" in model.spec.techniques else []
         controls = model.controls() if known else []  # type: ignore[attr-defined]  # a family that has them lists them
         loras = model.loras() if known else []  # type: ignore[attr-defined]
-    found: dict[Recipe, None] = {}
-    for t in timesteps or [recipe.timestep]:
-        here = base.but(timestep=t)
-        singles = [here.but(prompt=prompt) for prompt in prompts]
-        singles += [here.but(control=control) for control in controls]
-        singles += [here.but(lora=lora) for lora in loras]
-        if asked:
-            _check(model, singles)
-        singles = list(present(model, {one: one for one in singles}))
-        together = here
-        for name in ("prompt", "control", "lora"):
-            of_kind = [getattr(one, name) for one in singles if getattr(one, name)]
-            if of_kind and (asked or name != "lora" or len(of_kind) == 1):
-                joined = tuple(value for one in of_kind for value in one) if name == "control" else of_kind[0]
-                together = together.but(**{name: joined})
-        found |= dict.fromkeys([here, *singles, *([together] if len(singles) > 1 else [])])
-    return list(found)
+    singles = [base.but(prompt=prompt) for prompt in prompts]
+    singles += [base.but(control=control) for control in controls]
+    singles += [base.but(lora=lora) for lora in loras]
+    if asked:
+        _check(model, singles)
+    singles = list(present(model, {one: one for one in singles}))
+    together = base
+    for name in ("prompt", "control", "lora"):
+        of_kind = [getattr(one, name) for one in singles if getattr(one, name)]
+        if of_kind and (asked or name != "lora" or len(of_kind) == 1):
+            joined = tuple(value for one in of_kind for value in one) if name == "control" else of_kind[0]
+            together = together.but(**{name: joined})
+    ways = [base, *singles, *([together] if len(singles) > 1 else [])]
+    return list(dict.fromkeys(way.at(t) for t in timesteps or [recipe.timestep] for way in ways))
 
 
 def _check(model: Backbone, recipes: Sequence[Recipe]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from shiftless.conditions.template import fields_of
+from shiftless.reading.passes import controls_of, loras_of
 from shiftless.recipe import Recipe
 
 _STEERING = {
@@ -50,12 +51,16 @@ def compared(recipes: Sequence[Recipe]) -> tuple[tuple[Recipe, ...], tuple[int, 
     """
     kinds = [bare(recipe).but(seed=0, ensemble=1) for recipe in recipes]
     have = {kind for kind, recipe in zip(kinds, recipes) if is_bare(recipe)}
-    lacking = {kind: bare(recipe) for kind, recipe in reversed(list(zip(kinds, recipes))) if kind not in have}
-    added = [lacking[kind] for kind in dict.fromkeys(kinds) if kind in lacking]
-    every = [*added, *recipes]
-    all_kinds = [bare(recipe).but(seed=0, ensemble=1) for recipe in every]
-    first = {kind: k for k, kind in reversed(list(enumerate(all_kinds))) if is_bare(every[k])}
-    return named(every), tuple(first[kind] for kind in all_kinds)
+    added: dict[Recipe, Recipe] = {}
+    for kind, recipe in zip(kinds, recipes):
+        if kind not in have:
+            added.setdefault(kind, bare(recipe))
+    every, kinds = [*added.values(), *recipes], [*added, *kinds]
+    first: dict[Recipe, int] = {}
+    for k, kind in enumerate(kinds):
+        if is_bare(every[k]):
+            first.setdefault(kind, k)
+    return named(every), tuple(first[kind] for kind in kinds)
 
 
 def named(recipes: Sequence[Recipe]) -> tuple[Recipe, ...]:
@@ -84,16 +89,13 @@ def describe(recipe: Recipe) -> str:
     parts = []
     if recipe.prompt:
         parts.append("captions" if recipe.prompt in ("auto", "{caption}") else f'"{recipe.prompt}"')
-    parts += _scaled(recipe.control, recipe.control_scale, "")
-    parts += _scaled(
-        [lora.rpartition("/")[2].removesuffix(".safetensors") for lora in recipe.lora], recipe.lora_scale, "LoRA "
-    )
+    techniques = [*controls_of(recipe), *((f"LoRA {_file(lora)}", scale) for lora, scale in loras_of(recipe))]
+    parts += [name + (f" x{scale:g}" if scale != 1 else "") for name, scale in techniques]
     return " ".join([f"{begin}," if recipe.start is not None and parts else begin, ", ".join(parts)]).strip()
 
 
-def _scaled(names: Sequence[str], scales: Sequence[float], kind: str) -> list[str]:
-    each = tuple(scales) * len(names) if len(scales) == 1 else tuple(scales)
-    return [f"{kind}{name}" + (f" x{scale:g}" if scale != 1 else "") for name, scale in zip(names, each)]
+def _file(lora: str) -> str:
+    return lora.rpartition("/")[2].removesuffix(".safetensors")
 
 
 def _seed(recipe: Recipe) -> str:

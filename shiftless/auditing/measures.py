@@ -62,6 +62,15 @@ def expected(draws: int, finish: int, eye: bool) -> list[str]:
     return [*names, *(name + FINISHED for name in ends if finish)]
 
 
+def shown(name: str, values: np.ndarray) -> str:
+    """Write the mean of a measure's values as it is printed.
+
+    >>> shown("colour, finished", np.array([1.0, 2.26]))
+    '1.6'
+    """
+    return f"{float(values.mean()):.{measure_named(name).digits}f}"
+
+
 def measure_named(name: str) -> Measure:
     """Return a measure by its name, with or without what says that it is of the finished picture.
 
@@ -71,20 +80,20 @@ def measure_named(name: str) -> Measure:
     return next(one for one in MEASURES if one.name == name.removesuffix(FINISHED))
 
 
-def of_pictures(given: np.ndarray, believed: np.ndarray, eye: Eye | None = None) -> dict[str, float]:
-    """Score one picture against another by every picture measure; both H W 3 in [0, 1].
+def of_pictures(given: np.ndarray, believed: np.ndarray, eye: Eye | None = None) -> dict[str, shift.Shift]:
+    """Compare one picture with another by every picture measure, how far and where; both H W 3 in [0, 1].
 
-    >>> of_pictures(np.zeros((32, 32, 3)), np.zeros((32, 32, 3)))["colour"]
+    >>> of_pictures(np.zeros((32, 32, 3)), np.zeros((32, 32, 3)))["colour"].value
     0.0
     """
     found = {
-        "structure": shift.structure(given, believed).value,
-        "scales": shift.scales(given, believed).value,
-        "edges": shift.edges(given, believed).value,
-        "colour": shift.colour(given, believed).value,
+        "structure": shift.structure(given, believed),
+        "scales": shift.scales(given, believed),
+        "edges": shift.edges(given, believed),
+        "colour": shift.colour(given, believed),
     }
     if eye is not None:
-        found[PERCEPTUAL] = shift.perceptual(eye.look(given), eye.look(believed)).value
+        found[PERCEPTUAL] = shift.perceptual(eye.look(given), eye.look(believed))
     return found
 
 

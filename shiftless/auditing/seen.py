@@ -113,23 +113,26 @@ def _seen(
             [belief.finished for belief in firsts if belief.finished is not None],
         )
     )
-    rows = []
-    for i, belief in enumerate(firsts):
-        row = of_pictures(kept[i], once[i], eye)
-        if finished:
-            row |= {name + FINISHED: value for name, value in of_pictures(kept[i], finished[i], eye).items()}
-        rows.append(row | of_latents(belief, others[i]) | of_features(belief, anchors[i], others[i]))
+    rows, where = [], []
     given = pixels(to_pixels(firsts[0].photo, firsts[0].frame)[0])
     blur = _BLUR / 100 * max(given.shape[:2])
+    for i, belief in enumerate(firsts):
+        compared = of_pictures(kept[i], once[i], eye)
+        where.append(shift.smoothed(compared["colour"].where, blur))
+        if finished:
+            ends = of_pictures(kept[i], finished[i], eye)
+            compared |= {name + FINISHED: found for name, found in ends.items()}
+        row = {name: found.value for name, found in compared.items()}
+        rows.append(row | of_latents(belief, others[i]) | of_features(belief, anchors[i], others[i]))
     return Seen(
         firsts[0].photo.name,
         _uint8(given),
         _uint8(kept[0]),
         [_uint8(picture) for picture in once],
         [_uint8(picture) for picture in finished],
-        [shift.smoothed(shift.colour(a, b).where, blur) for a, b in zip(kept, once)],
+        where,
         {name: np.array([row[name] for row in rows]) for name in rows[0]},
-        of_pictures(given, kept[0], eye),
+        {name: found.value for name, found in of_pictures(given, kept[0], eye).items()},
     )
 
 

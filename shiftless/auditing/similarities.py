@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.steady import Steady
 from shiftless.features import Bucket, FeatureMaps
-from shiftless.metrics.selfsimilarity import agreement, self_similarity
+from shiftless.metrics.selfsimilarity import agreement, coarser, self_similarity
 from shiftless.reading.loop import stream
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
@@ -74,9 +74,6 @@ def _nearly_clean(recipe: Recipe, cleanest: int) -> Recipe:
 def _similar(maps: FeatureMaps) -> torch.Tensor:
     """The mean over taps of the self-similarity of their cells, on one grid: N N float32."""
     grid = min((one.shape[-2:] for one in maps.values()), key=lambda hw: hw[0] * hw[1])
-    h, w = int(grid[0]), int(grid[1])
-    if h * w > CELLS:
-        h = max(1, int(h * (CELLS / (h * w)) ** 0.5))
-        w = min(w, CELLS // h)
-    pooled = [F.adaptive_avg_pool2d(one.float(), (h, w))[0].flatten(1).T for one in maps.values()]
+    size = coarser(int(grid[0]), int(grid[1]), CELLS)
+    pooled = [F.adaptive_avg_pool2d(one.float(), size)[0].flatten(1).T for one in maps.values()]
     return torch.stack([self_similarity(one) for one in pooled]).mean(0).float()

@@ -12,7 +12,7 @@ from shiftless.auditing.seen import CLEANEST
 from shiftless.auditing.similarities import Similarities
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
-from shiftless.metrics.bootstrap import Difference, difference, interval
+from shiftless.metrics.bootstrap import Difference, interval, saving
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe, recipes_to_toml
 
@@ -133,15 +133,15 @@ def suggest(
     others = list(range(1, len(read), 2))
     target = float(read.shifts([0], choosing).mean())
     found: dict[int, tuple[list[int], list[float]]] = {}
-    too_noisy = []
     for t in sorted({recipe.timestep for recipe in affordable}, reverse=True):
         found[t] = _grown(read, options, [k for k, o in enumerate(options) if o.timestep == t], choosing, limit, target)
         if found[t][1][-1] <= target:
             break
-        too_noisy.append(t)
-    t = min(found) if found[min(found)][1][-1] <= target else min(found, key=lambda t: found[t][1][-1])
+    else:
+        t = min(found, key=lambda t: found[t][1][-1])
     bucket, path = found[t]
-    return _told(read, options, bucket, path, choosing, others, limit, [one for one in too_noisy if one != t])
+    too_noisy = [one for one, (_, shifts) in found.items() if one != t and shifts[-1] > target]
+    return _told(read, options, bucket, path, choosing, others, limit, too_noisy)
 
 
 def _grown(
@@ -177,8 +177,6 @@ def _told(
 ) -> Suggestion:
     rows = others or choosing
     ours, theirs = read.shifts(bucket, rows), read.shifts([0], rows)
-    whole = float(theirs.mean())
-    saved = Difference(*(value / whole if whole else 0.0 for value in difference(theirs, ours)))
     shown = list(dict.fromkeys([0, *bucket]))
     labelled = dict(zip(shown, named([replace(options[k], label="") for k in shown])))
     return Suggestion(
@@ -186,8 +184,8 @@ def _told(
         labelled[0],
         limit,
         Difference(float(ours.mean()), *interval(ours)),
-        Difference(whole, *interval(theirs)),
-        saved,
+        Difference(float(theirs.mean()), *interval(theirs)),
+        saving(theirs, ours),
         float((ours < theirs).mean()),
         tuple(path),
         len(choosing) if others else 0,

@@ -11,7 +11,7 @@ from shiftless.backbones.base import Backbone
 from shiftless.bench.methods import readings_of
 from shiftless.bench.mini_correspondence import LOOKS
 from shiftless.bench.table import Row, Table, machine
-from shiftless.metrics.bootstrap import difference, interval
+from shiftless.metrics.bootstrap import interval, saving
 from shiftless.metrics.shift import latent
 from shiftless.reading.belief import believe
 from shiftless.reading.present import present
@@ -56,10 +56,8 @@ def run(
                 name = f"{NAMES[key]}, {look}"
                 rows.append(Row(name, f"shift, t = {t}", float(values.mean()), interval(values)))
                 if key != "base0":
-                    saved = difference(errors["base0"], values)
-                    base = float(errors["base0"].mean())
-                    share = (saved.low / base, saved.high / base)
-                    rows.append(Row(name, f"saved, t = {t}", saved.value / base, share))
+                    saved = saving(errors["base0"], values)
+                    rows.append(Row(name, f"saved, t = {t}", saved.value, (saved.low, saved.high)))
     notes = [f"{n} unseen pictures a look; saved: share of the baseline's shift, paired; 95% bootstrap intervals"]
     return Table("mini-shift", model.spec.name, rows, machine(), notes)
 

@@ -73,6 +73,18 @@ def difference(
     return Difference(float((ours.sum() - theirs.sum()) / weights.sum()), low, high)
 
 
+def saving(before: ArrayLike, after: ArrayLike) -> Difference:
+    """Return how much less `after` is than `before`, as a share of the mean of `before`, paired; 0 where that is 0.
+
+    Arguments and errors as in `difference`.
+
+    >>> saving([2, 4], [1, 2]).value
+    0.5
+    """
+    whole = float(np.mean(np.asarray(before, dtype=np.float64)))
+    return Difference(*(value / whole if whole else 0.0 for value in difference(before, after)))
+
+
 def _resampled(counts: np.ndarray, totals: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """Resample M scores over the same K pairs: M K counts and totals -> M draws ratios."""
     rng, size = np.random.default_rng(seed), counts.shape[1]

@@ -8,6 +8,18 @@ import torch.nn.functional as F
 _FLAT = 1e-20  # a row's mean squared deviation that is nothing but rounding
 
 
+def coarser(h: int, w: int, most: int) -> tuple[int, int]:
+    """Return a grid of about the same shape with at most so many cells.
+
+    >>> coarser(64, 48, 1024), coarser(4, 4, 1024)
+    ((36, 28), (4, 4))
+    """
+    if h * w <= most:
+        return h, w
+    h = min(max(1, int(h * (most / (h * w)) ** 0.5)), most)
+    return h, min(w, most // h)
+
+
 def self_similarity(cells: torch.Tensor) -> torch.Tensor:
     """Return the cosine of every cell with every other: N C -> N N, float64.
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from shiftless.errors import BadInput
-from shiftless.metrics.selfsimilarity import agreement, self_similarity
+from shiftless.metrics.selfsimilarity import agreement, coarser, self_similarity
 
 WINDOW = 11
 """The side of SSIM's Gaussian window (sigma 1.5) in pixels; no picture may be smaller."""
@@ -186,8 +186,7 @@ def features(a: torch.Tensor, b: torch.Tensor, most: int = 1024) -> Shift:
     if h * w < 3 or most < 3:
         raise BadInput(f"features: {h} x {w} cells, at most {most}; self-similarity needs three or more")
     if h * w > most:
-        h = min(max(1, int(h * (most / (h * w)) ** 0.5)), most)
-        w = min(w, most // h)
+        h, w = coarser(h, w, most)
         a, b = (F.adaptive_avg_pool2d(one, (h, w)) for one in (a, b))
     first, second = (self_similarity(one[0].flatten(1).T) for one in (a, b))
     return _of_cells(1 - agreement(first, second).view(h, w))

@@ -8,9 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from shiftless.auditing.measures import FINISHED, measure_named
+from shiftless.auditing.measures import FINISHED, measure_named, shown
 from shiftless.errors import BadInput
 from shiftless.presets import default_recipe
 from shiftless.recipe import Recipe
@@ -133,7 +131,7 @@ def _measures(audit: Audit) -> Chapter:
 
 def _grid(audit: Audit, measures: Sequence[str], title: str) -> Grid:
     ranked = audit.ranked()
-    rows = [(audit.recipes[k].label, [_told(m, audit.scores[m][:, k]) for m in measures]) for k in ranked]
+    rows = [(audit.recipes[k].label, [audit.told(k, m) for m in measures]) for k in ranked]
     bold = set()
     for j, measure in enumerate(measures):
         means = audit.scores[measure].mean(0)
@@ -141,13 +139,9 @@ def _grid(audit: Audit, measures: Sequence[str], title: str) -> Grid:
             bold |= {(i, j) for i, k in enumerate(ranked) if means[k] == means.min()}
     floor = {measure: audit.floor.get(measure.removesuffix(FINISHED)) for measure in measures}
     if any(values is not None for values in floor.values()):
-        cells = ["" if (values := floor[measure]) is None else _told(measure, values) for measure in measures]
+        cells = ["" if (values := floor[measure]) is None else shown(measure, values) for measure in measures]
         rows.append(("the autoencoder alone", cells))
     return Grid(title, [measure.removesuffix(FINISHED) for measure in measures], rows, frozenset(bold))
-
-
-def _told(measure: str, values: np.ndarray) -> str:
-    return f"{float(values.mean()):.{measure_named(measure).digits}f}"
 
 
 def _photos(out: Path, audit: Audit, sheets: Sequence[Seen]) -> Chapter | None:
