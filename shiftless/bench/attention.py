@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from shiftless.backbones.base import Backbone
-from shiftless.bench.pairs import UNTRAINED, _shown
+from shiftless.bench.pairs import UNTRAINED, shown
 from shiftless.bench.table import Row, Table, machine
 from shiftless.bench.techniques import BASE, BASELINE, SWAPPED, WORD, say_each, swap, techniques
 from shiftless.errors import BadInput
@@ -144,7 +144,7 @@ def see(
         pairs += [recipe.but(taps=(*recipe.taps, *words)), recipe.but(prompt=other)]
     fill = say_each(model, photos, recipes.values())
     buckets = stream(model, photos, pairs, fill=fill, batch=batch)
-    for photo, bucket in zip(photos, _shown(buckets, len(photos), title, progress), strict=True):
+    for photo, bucket in zip(photos, shown(buckets, len(photos), title, progress), strict=True):
         seen: dict[str, Seen] = {}
         for i, name in enumerate(recipes):
             read, other = bucket[2 * i], bucket[2 * i + 1]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from shiftless.backbones.base import Backbone
-from shiftless.bench.mini_pairs import mini_pairs
+from shiftless.bench.mini_pairs import photo_pairs
 from shiftless.bench.pairs import Choice, Scores, evaluate
 from shiftless.bench.part_probe import PartProbe
 from shiftless.features import Bucket
 from shiftless.mini import datasets
-from shiftless.mini.world import PARTS, Picture
+from shiftless.mini.world import PARTS
 from shiftless.recipe import Recipe
 
 LEARNED = 1 / 3
@@ -43,8 +43,10 @@ def downstream(
 
     Every picture is read once for all recipes: its maps are matched, and shown to a probe of each recipe.
     """
-    pairs = mini_pairs(split, n, look)
-    truth = _truth(split, n, look)
+    drawn = datasets.pairs(split, n, look)
+    pairs = photo_pairs(drawn, split)
+    truth = {two.source.name: one.source for one, two in zip(drawn, pairs)}
+    truth |= {two.target.name: one.target for one, two in zip(drawn, pairs)}
     probes = {name: PartProbe(len(PARTS)) for name in recipes}
 
     def read(photos: list[Any]) -> Iterator[Bucket]:
@@ -71,11 +73,3 @@ def halves_of_pairs(scores: Scores) -> tuple[float, float]:
     even = np.arange(len(scores.totals)) % 2 == 0
     first, second = (scores.bbox[rows].sum() / scores.totals[rows].sum() for rows in (even, ~even))
     return float(first), float(second)
-
-
-def _truth(split: str, n: int, look: str) -> dict[str, Picture]:
-    """The pictures of the pairs with all that is known of them, by the names that `mini_pairs` gives."""
-    found = {}
-    for i, pair in enumerate(datasets.pairs(split, n, look)):
-        found[f"{split}-{i:03d}-a"], found[f"{split}-{i:03d}-b"] = pair.source, pair.target
-    return found

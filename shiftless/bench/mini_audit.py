@@ -19,8 +19,9 @@ from shiftless.backbones.base import Backbone
 from shiftless.bench.configurations import PLAIN, TIMESTEPS, configurations, halves
 from shiftless.bench.downstream import Downstream, downstream, halves_of_pairs
 from shiftless.bench.mini_correspondence import LOOKS
+from shiftless.bench.pairs import shown
+from shiftless.bench.suggested import PCK, suggested
 from shiftless.bench.suggested import TIMESTEPS as ADVISED
-from shiftless.bench.suggested import suggested
 from shiftless.bench.table import Row, Table, machine
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import difference, interval
@@ -29,9 +30,9 @@ from shiftless.metrics.rank import spearman_interval
 from shiftless.mini.datasets import HELD_OUT, photos
 from shiftless.reading.present import present
 from shiftless.recipe import Recipe
+from shiftless.view.curves import Point, curves_picture
+from shiftless.view.sheet import save_picture
 
-Point = tuple[float, float, float]
-PCK = "PCK@0.1 bbox"
 MIOU = "part mIoU"
 FIRST = HELD_OUT + 60_000
 """The seed of the first picture that is audited; it is in no pair, and nothing was trained on it."""
@@ -83,9 +84,6 @@ class MiniAudit:
 
     def draw(self, path: str | os.PathLike[str], measure: str = HEADLINE) -> Path:
         """Draw, for each look, a measure of shift and the matching over the timestep, a curve for each technique."""
-        from shiftless.view.curves import curves_picture
-        from shiftless.view.sheet import save_picture
-
         panels = []
         for look in dict.fromkeys(one.look for one in self.found):
             some = [one for one in self.found if one.look == look]
@@ -159,9 +157,6 @@ def shifts_of(
     model: Backbone, recipes: Mapping[str, Recipe], look: str, *, n: int, batch: int = 16, progress: bool = False
 ) -> dict[str, dict[str, np.ndarray]]:
     """Audit recipes on n unseen pictures of a look: recipe -> measure -> n numbers, the oracle's among them."""
-    from rich.console import Console
-    from rich.progress import track
-
     from shiftless.image import open_photo
 
     drawn = {f"{look}-{i}": picture for i, picture in enumerate(photos(FIRST, n, look))}
@@ -176,9 +171,7 @@ def shifts_of(
         finish=FINISH,
         batch=batch,
     )
-    console = Console(stderr=True)
-    quiet = not (progress and console.is_terminal)
-    for one in track(seen, f"auditing {look}", n, console=console, transient=True, disable=quiet):
+    for one in shown(seen, n, look, progress, doing="auditing"):
         told = dict(one.scores)
         if judge is not None:
             told |= really(judge, one, drawn[one.name])

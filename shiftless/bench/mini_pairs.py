@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from shiftless.backbones.base import Backbone
@@ -24,7 +25,17 @@ def mini_pairs(split: str = "test", n: int | None = None, look: str = "photo") -
     """
     from shiftless.mini import datasets
 
-    return [_photo_pair(pair, f"{split}-{i:03d}") for i, pair in enumerate(datasets.pairs(split, n, look))]
+    return photo_pairs(datasets.pairs(split, n, look), split)
+
+
+def photo_pairs(drawn: Sequence[Any], split: str) -> list[PhotoPair]:
+    """Turn the world's pairs of a split, in their order, into annotated pairs of photos with names of their own.
+
+    >>> from shiftless.mini import datasets
+    >>> photo_pairs(datasets.pairs("val", 1), "val")[0].source.name
+    'val-000-a'
+    """
+    return [_photo_pair(pair, f"{split}-{i:03d}") for i, pair in enumerate(drawn)]
 
 
 def run(

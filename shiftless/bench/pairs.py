@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from shiftless.metrics.pck import hits, per_image, pooled
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import match
 
+Item = TypeVar("Item")
 Reader = Callable[[list[Any]], Iterator[Bucket]]  # photos -> their K readings, in order
 Choice = tuple[int, Sequence[str] | None]  # which of the K readings, and which of its taps (None: all)
 TRIVIAL = "trivial: same relative position"
@@ -174,7 +175,7 @@ def pair_visits(
     for index, two in enumerate(keys):
         waiting.setdefault(max(two, key=place.__getitem__), []).append(index)
     held: dict[str, Bucket] = {}
-    for key, bucket in zip(photos, _shown(read(list(photos.values())), len(photos), title, progress), strict=True):
+    for key, bucket in zip(photos, shown(read(list(photos.values())), len(photos), title, progress), strict=True):
         held[key] = bucket
         for index in waiting.get(key, ()):
             source, target = keys[index]
@@ -193,7 +194,10 @@ def _check_size(photo: Any, size: tuple[int, int], maps: FeatureMaps) -> None:
         raise BadInput(f"{photo_name(photo)}: the annotation says {w}x{h} pixels, the picture has {fw}x{fh}")
 
 
-def _shown(items: Iterator[Bucket], total: int, title: str, progress: bool) -> Iterator[Bucket]:
+def shown(
+    items: Iterator[Item], total: int, title: str, progress: bool, doing: str = "reading photos"
+) -> Iterator[Item]:
+    """Yield items as they come, with a progress bar on a terminal if it is asked for."""
     if not progress:
         yield from items
         return
@@ -203,7 +207,7 @@ def _shown(items: Iterator[Bucket], total: int, title: str, progress: bool) -> I
     console = Console(stderr=True)
     yield from track(
         items,
-        f"reading photos: {title}" if title else "reading photos",
+        f"{doing}: {title}" if title else doing,
         total,
         console=console,
         transient=True,

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from shiftless.features import FeatureMaps
+from shiftless.metrics.iou import confusion, ious
 
 _RIDGE = 1e-2  # of the mean variance of a channel, whatever the features' scale
 
@@ -28,8 +29,7 @@ class PartProbe:
         self._inner: torch.Tensor | None = None
         self._outer: torch.Tensor | None = None
         self._weights: torch.Tensor | None = None
-        self._both = np.zeros(labels)
-        self._either = np.zeros(labels)
+        self._counts = np.zeros((labels, labels), np.int64)
 
     def learn(self, features: FeatureMaps | torch.Tensor, parts: np.ndarray) -> None:
         """Take in one picture: features 1 C h w and its labels H W; a cell's target is the share of each label."""
@@ -51,15 +51,11 @@ class PartProbe:
         rows, (h, w) = _rows(features)
         scores = (rows @ self._weights).T.reshape(1, self.labels, h, w)
         found = F.interpolate(scores, parts.shape, mode="bilinear")[0].argmax(0).numpy()
-        for label in range(self.labels):
-            ours, theirs = found == label, parts == label
-            self._both[label] += (ours & theirs).sum()
-            self._either[label] += (ours | theirs).sum()
+        self._counts += confusion(parts, found, self.labels)
 
     def miou(self) -> float:
         """Return the mean IoU over labels that were there or found (Everingham et al. 2010), pooled over pictures."""
-        seen = self._either > 0
-        return float((self._both[seen] / self._either[seen]).mean()) if seen.any() else float("nan")
+        return float(np.nanmean(ious(self._counts))) if self._counts.any() else float("nan")
 
 
 def _rows(features: FeatureMaps | torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:

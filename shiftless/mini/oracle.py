@@ -15,6 +15,7 @@ from torch import Tensor
 
 from shiftless.conditions.quiet import quiet
 from shiftless.errors import BadInput
+from shiftless.metrics.iou import confusion, ious
 from shiftless.metrics.pck import longer_side
 from shiftless.mini.labels import PARTS, SCENE_CLASSES
 from shiftless.mini.world import KEYPOINTS, VEHICLES, Picture, keypoint_names
@@ -252,7 +253,7 @@ def _around(mask: np.ndarray) -> np.ndarray:
 def _mean_iou(labels: np.ndarray, truth: np.ndarray) -> float:
     """The mean IoU (Everingham et al. 2010) over the labels that the truth has at `LEAST` pixels of."""
     shown = np.flatnonzero(np.bincount(truth.ravel()) >= LEAST)
-    return float(np.mean([((labels == i) & (truth == i)).sum() / ((labels == i) | (truth == i)).sum() for i in shown]))
+    return float(ious(confusion(truth, labels, len(LABELS)))[shown].mean())
 
 
 def _mean_distance(told: Told, picture: Picture) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shiftless.backbones.registry import load
+from shiftless.metrics.iou import confusion, ious
 from shiftless.metrics.pck import hits, pooled
 from shiftless.mini.datasets import HELD_OUT, photos
 from shiftless.mini.oracle import LABELS, Oracle, Told, truth_labels, truth_points
@@ -43,18 +44,16 @@ def rightness(told: Told, pictures: Sequence[Picture]) -> dict[str, float]:
     counts = np.zeros((len(LABELS), len(LABELS)), np.int64)
     found, total = 0, 0
     for i, picture in enumerate(pictures):
-        pair = truth_labels(picture).astype(np.int64) * len(LABELS) + told.labels[i]
-        counts += np.bincount(pair.ravel(), minlength=counts.size).reshape(counts.shape)
+        counts += confusion(truth_labels(picture), told.labels[i], len(LABELS))
         true = truth_points(picture)
         seen = np.isfinite(true).all(1)
         if seen.any():
             found += int(hits(told.points[i][seen], true[seen], picture.box).sum())
             total += int(seen.sum())
-    right, shown = counts.diagonal(), counts.sum(1)
-    either = shown + counts.sum(0) - right
+    shown = counts.sum(1)
     return {
-        "miou": float((right[shown > 0] / either[shown > 0]).mean()),
-        "accuracy": float(right.sum() / counts.sum()),
+        "miou": float(ious(counts)[shown > 0].mean()),
+        "accuracy": float(counts.diagonal().sum() / counts.sum()),
         "common": float(shown.max() / counts.sum()),
         "pck": pooled(found, total),
     }
