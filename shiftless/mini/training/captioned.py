@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from shiftless.errors import BadInput
+from shiftless.mini.training.epochs import Epochs
 from shiftless.mini.training.pictures import PictureFolder
 
 LENGTH = 48
@@ -41,6 +42,7 @@ class CaptionedPictures:
         captions = [one["captions"][FINE] for _, about in pictures.shards for one in about]
         self.pictures = pictures
         self.tokens = torch.from_numpy(caption_tokens(tokenizer, captions))
+        self._epochs = Epochs(len(pictures), stream=4)
         self._sides = tuple(tokenizer.convert_tokens_to_ids([f"{side}</w>" for side in ("left", "right")]))
 
     def __len__(self) -> int:
@@ -52,17 +54,10 @@ class CaptionedPictures:
         Pictures come in shuffled epochs. Every second one, by chance, is mirrored, and so is what its caption says of
         left and right: a mirrored picture with its old caption would teach that facing is a coin's throw.
         """
-        places = range(step * size, (step + 1) * size)
-        index = [int(self._order(seed, i // len(self))[i % len(self)]) for i in places]
+        index = self._epochs.rows(size, seed, step)
         mirror = np.random.default_rng([seed, 3, step]).random(size) < 0.5
         images = np.stack([self.pictures[i][0][:, ::-1] if m else self.pictures[i][0] for i, m in zip(index, mirror)])
         tokens = self.tokens[index].long()
         left, right = self._sides
         swapped = torch.where(tokens == left, right, torch.where(tokens == right, left, tokens))
         return torch.from_numpy(images), torch.where(torch.from_numpy(mirror)[:, None], swapped, tokens)
-
-    def _order(self, seed: int, epoch: int) -> np.ndarray:
-        if getattr(self, "_epoch", None) != (seed, epoch):
-            self._epoch = (seed, epoch)
-            self._shuffled = np.random.default_rng([seed, 4, epoch]).permutation(len(self))
-        return self._shuffled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from transformers import (
 
 from shiftless.mini.training.budget import Budget, Log
 from shiftless.mini.training.captioned import LENGTH, CaptionedPictures
-from shiftless.mini.training.checkpoint import swap_folder
+from shiftless.mini.training.checkpoint import save_half, swap_folder
 from shiftless.mini.training.compiled import compiled
 from shiftless.mini.training.master import MasterAdamW
 from shiftless.mini.training.pictures import PictureFolder, draw_pictures
@@ -78,10 +77,15 @@ def new_captioner(tokenizer: Any, seed: int = 0, **changes: Any) -> VisionEncode
     model = VisionEncoderDecoderModel(config)
     for key, value in (*special.items(), ("max_length", LENGTH)):
         setattr(model.generation_config, key, value)
-    for module in model.encoder.modules():  # as in SegFormer's own code; the library's default is 24 times smaller
+    begin_depthwise(model.encoder)
+    return model
+
+
+def begin_depthwise(network: nn.Module) -> None:
+    """Draw a SegFormer's depthwise weights as its own code does; the library's default is 24 times smaller."""
+    for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels:
             nn.init.normal_(module.weight, std=(2 / 9) ** 0.5)
-    return model
 
 
 class ExactLayerNorm(nn.LayerNorm):
@@ -188,10 +192,7 @@ def train_captioner(
 def save_captioner(folder: str | Path, model: VisionEncoderDecoderModel, tokenizer: Any) -> None:
     """Write a folder that plain `VisionEncoderDecoderModel.from_pretrained` loads, in float16 safetensors."""
     folder = Path(folder)
-    deepcopy(model).half().save_pretrained(folder)
-    config = folder / "config.json"
-    text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())  # to be computed in
-    config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a path of this machine says nothing elsewhere
+    save_half(deepcopy(model), folder)
     save_tokenizer(tokenizer, folder)
     half = [0.5, 0.5, 0.5]
     pixels = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,17 @@ def load_checkpoint(path: str | Path) -> dict[str, Any] | None:
     except Exception as error:
         raise BadInput(f"{path}: not a checkpoint of this program ({error}); delete it to start anew") from error
     return state
+
+
+def save_half(model: Any, folder: Path) -> None:
+    """Write a network, which is turned to half precision for it, as a folder that plain `from_pretrained` loads.
+
+    The weights are float16 safetensors; the config says that they are to be computed in float32.
+    """
+    model.half().save_pretrained(folder)
+    config = folder / "config.json"
+    text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())
+    config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a path of this machine says nothing elsewhere
 
 
 def swap_folder(folder: str | Path, write: Callable[[Path], None]) -> None:

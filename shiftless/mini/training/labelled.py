@@ -18,6 +18,7 @@ from shiftless.errors import BadInput
 from shiftless.files import write_whole
 from shiftless.image import to_uint8
 from shiftless.mini.oracle import POINTS, truth_labels, truth_points
+from shiftless.mini.training.epochs import Epochs
 from shiftless.mini.world import draw
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class LabelledPictures:
         if not self.shards:
             raise BadInput(f"{folder}: no labelled pictures here; let the run draw them, or name their folder")
         self.ends = np.cumsum([len(shard) for shard in self.shards])
+        self._epochs = Epochs(len(self), stream=4)
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -119,7 +121,7 @@ class LabelledPictures:
         Gives pictures B H W 3 uint8, labels B H/2 W/2 and points B P 2. Of every four pixels one, a chance's choice
         for the whole batch, says what its cell of the labels is: the mean over steps has no side.
         """
-        rows = [self._record(self._order(seed, i // len(self))[i % len(self)]) for i in _places(size, step)]
+        rows = [self._record(i) for i in self._epochs.rows(size, seed, step)]
         dy, dx = np.random.default_rng([seed, 6, step]).integers(0, 2, 2)
         labels = np.stack([row["labels"][dy::2, dx::2] for row in rows])
         points = np.stack([row["points"] for row in rows])
@@ -130,16 +132,6 @@ class LabelledPictures:
         shard = int(np.searchsorted(self.ends, index, side="right"))
         record: np.void = self.shards[shard][index - (int(self.ends[shard - 1]) if shard else 0)]
         return record
-
-    def _order(self, seed: int, epoch: int) -> np.ndarray:
-        if getattr(self, "_epoch", None) != (seed, epoch):
-            self._epoch = (seed, epoch)
-            self._shuffled = np.random.default_rng([seed, 4, epoch]).permutation(len(self))
-        return self._shuffled
-
-
-def _places(size: int, step: int) -> range:
-    return range(step * size, (step + 1) * size)
 
 
 def _path(folder: str | Path, first: int) -> Path:

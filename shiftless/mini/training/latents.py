@@ -16,6 +16,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from shiftless.errors import BadInput
+from shiftless.mini.training.epochs import Epochs
 from shiftless.mini.training.pictures import PictureFolder
 from shiftless.mini.training.vae import to_tensor
 
@@ -95,14 +96,14 @@ class Latents:
         shards = [np.load(path) for path in paths]
         self.latents = torch.from_numpy(np.concatenate([s["latents"] for s in shards]))
         self.tokens = torch.from_numpy(np.concatenate([s["tokens"] for s in shards]))
+        self._epochs = Epochs(len(self), stream=2)
 
     def __len__(self) -> int:
         return len(self.latents)
 
     def rows(self, size: int, seed: int, step: int) -> Tensor:
         """Say which pictures the batch of one step shows, as B indices; they come in shuffled epochs."""
-        places = range(step * size, (step + 1) * size)
-        return torch.from_numpy(np.asarray([self._order(seed, i // len(self))[i % len(self)] for i in places]))
+        return torch.tensor(self._epochs.rows(size, seed, step))
 
     def batch(
         self,
@@ -135,9 +136,3 @@ class Latents:
             "timesteps": torch.from_numpy(slots.astype(np.int64)),
             "tokens": tokens,
         }
-
-    def _order(self, seed: int, epoch: int) -> np.ndarray:
-        if getattr(self, "_epoch", None) != (seed, epoch):
-            self._epoch = (seed, epoch)
-            self._shuffled = np.random.default_rng([seed, 2, epoch]).permutation(len(self))
-        return self._shuffled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from shiftless.mini.oracle import CHANNELS, NAME, STRIDE, SUB, load_oracle
 from shiftless.mini.training.budget import Budget, Log
-from shiftless.mini.training.captioner import use_exact_norms
-from shiftless.mini.training.checkpoint import swap_folder
+from shiftless.mini.training.captioner import begin_depthwise, use_exact_norms
+from shiftless.mini.training.checkpoint import save_half, swap_folder
 from shiftless.mini.training.labelled import LabelledPictures, draw_labelled
 from shiftless.mini.training.master import MasterAdamW
 from shiftless.mini.training.run import Mean, Run
@@ -52,9 +51,7 @@ def new_oracle(seed: int = 0, **changes: Any) -> SegformerForSemanticSegmentatio
     names = dict(enumerate(CHANNELS))
     ids = {name: i for i, name in names.items()}
     model = SegformerForSemanticSegmentation(SegformerConfig(**{**NETWORK, **changes}, id2label=names, label2id=ids))
-    for module in model.modules():  # as in SegFormer's own code; the library's default is 24 times smaller
-        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels:
-            nn.init.normal_(module.weight, std=(2 / 9) ** 0.5)
+    begin_depthwise(model)
     return model
 
 
@@ -171,8 +168,4 @@ def take_statistics(network: OracleLoss, data: LabelledPictures, batch: int, see
 
 def save_oracle(folder: str | Path, model: SegformerForSemanticSegmentation) -> None:
     """Write a folder that plain `SegformerForSemanticSegmentation.from_pretrained` loads, in float16 safetensors."""
-    folder = Path(folder)
-    deepcopy(model).half().save_pretrained(folder)
-    config = folder / "config.json"
-    text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())  # to be computed in
-    config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a path of this machine says nothing elsewhere
+    save_half(deepcopy(model), Path(folder))

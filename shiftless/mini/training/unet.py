@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from shiftless.errors import BadInput
 from shiftless.mini.training.architecture import new_scheduler, new_text_encoder, new_unet
 from shiftless.mini.training.budget import Budget, Log
-from shiftless.mini.training.checkpoint import swap_folder
+from shiftless.mini.training.checkpoint import save_half, swap_folder
 from shiftless.mini.training.compiled import compiled
 from shiftless.mini.training.latents import Latents, encode_pictures, fingerprint, tokenize
 from shiftless.mini.training.master import MasterAdamW
@@ -203,10 +202,7 @@ def save_pipeline(
 
 def save_part(model: Any, folder: Path) -> None:
     """Write one network as a diffusers or transformers folder, in float16 safetensors, without its training kernels."""
-    _plain(model).half().save_pretrained(folder)
-    config = folder / "config.json"
-    text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())  # one for all parts
-    config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a path of this machine says nothing elsewhere
+    save_half(_plain(model), folder)
 
 
 def _plain(model: Any) -> Any:
