@@ -78,8 +78,9 @@ class Suggestion:
         return recipes_to_toml(self.recipes, "\n".join(["suggested by shiftless audit", *self.lines()])) + "\n"
 
     def _surety(self) -> str:
-        if not self.chosen_on or self.told_on < 2:
-            return "how sure: not at all, it was chosen and measured on the same photos; give more, 16 tell most of it"
+        if self.told_on < 2:
+            how = "measured on one photo only" if self.chosen_on else "chosen and measured on the same photo"
+            return f"how sure: not at all, it was {how}; give more, 16 tell most of it"
         if self.saved.low > 0:
             return "how sure: the 95% interval of what it saves lies above zero"
         if self.saved.high < 0:

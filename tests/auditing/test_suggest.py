@@ -83,7 +83,7 @@ def test_the_file_is_a_bucket_with_its_advice_above(dreaming, pictures, tmp_path
 def test_one_photo_tells_nothing_of_others_and_it_says_so(dreaming, pictures):
     found = suggest(dreaming(dream), pictures[:1], [USUAL, USUAL.but(prompt="helpful")], USUAL, limit=1)
     assert (found.chosen_on, found.told_on) == (0, 1)
-    assert "not at all" in found.lines()[-1]
+    assert "not at all, it was chosen and measured on the same photo" in found.lines()[-1]
 
 
 def test_a_cost_below_every_reading_is_refused(dreaming, pictures):

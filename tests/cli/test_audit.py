@@ -104,7 +104,7 @@ def test_advice_is_a_recipe_file_that_every_command_takes(command, photos):
     text = Path("mine.toml").read_text(encoding="utf-8")
     assert text.startswith("# suggested by shiftless audit")
     assert "measured on 1 photo; 2 others chose" in out
-    assert "how sure: not at all" in out
+    assert "how sure: not at all, it was measured on one photo only" in out
     page = Path("audit/index.html").read_text(encoding="utf-8")
     assert "What to take" in page
     assert "--recipe mine.toml" in page
