@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from shiftless.errors import BadInput
 
-EXTENSIONS = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # the only decoders that run; some of Pillow's start programs
+KINDS = "a JPEG, PNG, WebP, TIFF, BMP or GIF"
 LEAST_SIDE = 8  # pixels; nothing dense can be said of less
+MOST_SIDE = 65_535  # pixels; the longest side that a JPEG can have
 MOST_PIXELS = 178_956_970  # Pillow's own limit for a decompression bomb, kept even where a program lifted Pillow's
+MOST_BYTES = 2**30  # of any one buffer that decoding needs; 178 million pixels need 0.7 x 2^30
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,9 @@ def open_photo(source: Any, name: str | None = None) -> Photo:
             a float tensor 3 H W or 1 3 H W in [-1, 1]; or a Photo
 
     EXIF orientation is applied, 16 bits are scaled to 8, transparency lies on white, and an animation gives its
-    first frame. Raises BadInput for a file that is missing, empty, truncated or no picture, a side under 8
-    pixels, more than 178 million pixels (refused before they are decoded), and values out of range.
+    first frame. A file is a JPEG, PNG, WebP, TIFF, BMP or GIF by its content, whatever its name; no other decoder
+    runs. Raises BadInput for a file that is missing, empty, truncated or no picture, a side under 8 or over 65,535
+    pixels, more than 178 million pixels or 2^30 bytes (refused before they are decoded), and values out of range.
 
     >>> open_photo(torch.ones(3, 8, 8), name="white").array.min()
     np.uint8(255)
@@ -222,13 +227,16 @@ def _photo(array: np.ndarray, name: str) -> Photo:
     _check_sides(array.shape[0], array.shape[1], name)
     array = np.ascontiguousarray(array)
     array.setflags(write=False)
-    digest = hashlib.blake2s(repr(array.shape).encode() + array.tobytes(), digest_size=16).hexdigest()
-    return Photo(array, name, digest)
+    digest = hashlib.blake2s(repr(array.shape).encode(), digest_size=16)
+    digest.update(array)
+    return Photo(array, name, digest.hexdigest())
 
 
 def _check_sides(h: int, w: int, name: str) -> None:
     if min(h, w) < LEAST_SIDE:
         raise BadInput(f"{name}: {w}x{h} pixels is too small; both sides must have at least {LEAST_SIDE}")
+    if max(h, w) > MOST_SIDE:
+        raise BadInput(f"{name}: {w}x{h} pixels; no side may be longer than {MOST_SIDE}; give a smaller copy")
     if h * w > MOST_PIXELS:
         raise BadInput(f"{name}: {w}x{h} pixels is over the limit of {MOST_PIXELS}; give a smaller copy")
 
@@ -249,12 +257,12 @@ def _read(path: str, name: str) -> np.ndarray:
     try:
         with warnings.catch_warnings():  # Pillow warns of size and odd metadata; both are dealt with here
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 return _decode(image, name)
     except Image.DecompressionBombError as error:
         raise BadInput(f"{name}: too large to decode ({_one_line(error)}); give a smaller copy") from None
     except UnidentifiedImageError:
-        raise BadInput(f"{name}: not a picture that can be read; give a JPEG, PNG, WebP, TIFF, BMP or GIF") from None
+        raise BadInput(f"{name}: not a picture that can be read; give {KINDS}") from None
     except PermissionError:
         raise BadInput(f"{name}: no permission to read the file") from None
     except BadInput:
@@ -266,6 +274,7 @@ def _read(path: str, name: str) -> np.ndarray:
 def _decode(image: Image.Image, name: str) -> np.ndarray:
     """Check the size before decoding, then decode, turn upright, and make H W 3 uint8."""
     _check_sides(image.height, image.width, name)
+    _check_decoder(image, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -273,7 +282,8 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
         except Exception as error:  # broken data makes Pillow raise nearly anything
             raise BadInput(f"{name}: truncated or damaged ({_one_line(error)}); give a whole file") from None
         try:
-            image = ImageOps.exif_transpose(image) or image
+            if image.getexif().get(0x0112, 1) != 1:  # upright already: exif_transpose would copy it all the same
+                image = ImageOps.exif_transpose(image) or image
         except Exception:  # EXIF that cannot be parsed says nothing about orientation
             image = image.copy()
         if image.mode == "I":  # 32-bit integers are how Pillow holds some 16-bit files
@@ -284,9 +294,38 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
         if image.mode == "F" or image.mode.startswith("I;16"):
             return _array_rgb(np.asarray(image), name)
         try:
-            return np.array(_on_white(image) if image.has_transparency_data else image.convert("RGB"))
+            if image.has_transparency_data:
+                image = _on_white(image)
+            return _filled(image if image.mode == "RGB" else image.convert("RGB"))
         except ValueError:
             raise BadInput(f"{name}: colour mode {image.mode} is not supported; save it as RGB") from None
+
+
+def _check_decoder(image: Image.Image, name: str) -> None:
+    """Refuse, before decoding, a format that is not listed and buffers that the file's header makes too large."""
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile:
+        return  # decoded already, or never a file
+    if image.format not in (*FORMATS, "MPO"):  # an MPO is opened as the JPEG that it begins with
+        raise BadInput(f"{name}: in {image.format} format and not decoded yet; give {KINDS}")
+    if image.format == "TIFF":
+        tags: Any = getattr(image, "tag_v2", {})
+        try:
+            width, height = int(tags.get(322, image.width)), int(tags.get(323, min(tags.get(278, 2**32), image.height)))
+            bits = int(np.max(tags.get(258, 1))) * int(tags.get(277, 1))
+        except (TypeError, ValueError, ArithmeticError):
+            raise BadInput(f"{name}: the picture is damaged (its TIFF tags); give a whole file") from None
+        if width * height * bits > 8 * MOST_BYTES:
+            raise BadInput(f"{name}: strips or tiles of {width}x{height} pixels are too large; save it in smaller ones")
+
+
+def _filled(image: Image.Image) -> np.ndarray:
+    """An RGB image as H W 3 uint8, copied in bands of rows: at once it would need the memory twice."""
+    array = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, 2**24 // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        array[top : top + rows] = np.asarray(band)
+    return array
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -50,7 +50,7 @@ def curves_picture(curves: Mapping[str, Curve], **options: Any) -> Image.Image:
     >>> curves_picture(curves, title="on 8 photos", metric="shift").width
     1260
     """
-    return Image.open(BytesIO(_drawn("png", curves, **options))).convert("RGB")
+    return Image.open(BytesIO(_drawn("png", curves, **options)), formats=("PNG",)).convert("RGB")
 
 
 def _drawn(
