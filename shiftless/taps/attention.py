@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -16,7 +17,8 @@ def attention_map(attention: nn.Module, q: torch.Tensor, k: torch.Tensor, *, per
     """softmax(q k^T scale) of one diffusers attention layer, as channels over the query grid.
 
     q  B N (heads d)    k  B T (heads d)
-    Returns B T N (mean over heads), or B (heads T) N. Float32, whatever the model's dtype.
+    Returns B T N (mean over heads), or B (heads T) N. Float32, whatever the model's dtype: the scores are computed
+    from float32 q and k, since half precision rounds them before the softmax and overflows beyond 65504.
 
     >>> layer = nn.Module()
     >>> layer.heads, layer.scale = 2, 0.5
@@ -32,19 +34,25 @@ def attention_map(attention: nn.Module, q: torch.Tensor, k: torch.Tensor, *, per
             query, key = (normed, key) if name == "norm_q" else (query, normed)
     scale = float(attention.scale)  # type: ignore[arg-type]
     scores = query.shape[0] * heads * query.shape[2] * key.shape[2]
-    if per_head:
-        maps = _softmax(query, key, scale)
-        return maps.transpose(2, 3).flatten(1, 2)
     if scores <= _LARGEST_SCORES:
-        return _softmax(query, key, scale).mean(1).transpose(1, 2)
-    total = _softmax(query[:, 0], key[:, 0], scale)
-    for head in range(1, heads):
-        total += _softmax(query[:, head], key[:, head], scale)
+        maps = _softmax(query, key, scale)
+        return maps.transpose(2, 3).flatten(1, 2) if per_head else maps.mean(1).transpose(1, 2)
+    one_by_one = (_softmax(query[:, head], key[:, head], scale) for head in range(heads))
+    if per_head:
+        return torch.cat([one.transpose(1, 2) for one in one_by_one], 1)
+    total = next(one_by_one)
+    for one in one_by_one:
+        total += one
     return (total / heads).transpose(1, 2)
 
 
 def _softmax(q: torch.Tensor, k: torch.Tensor, scale: float) -> torch.Tensor:
-    return torch.softmax((q @ k.transpose(-1, -2)).float() * scale, dim=-1)
+    """softmax(q k^T scale) in float32, also where the caller has autocast on."""
+    device = q.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
+        scores = q.float() @ k.float().transpose(-1, -2)
+        return torch.softmax(scores.mul_(scale) if not scores.requires_grad else scores * scale, dim=-1)
 
 
 def word_columns(words: Sequence[str], word: str) -> list[int]:

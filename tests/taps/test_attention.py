@@ -35,6 +35,41 @@ def test_large_maps_summed_head_by_head_are_the_same(monkeypatch):
     torch.testing.assert_close(attention_map(layer, q, k), whole)
 
 
+def test_large_maps_a_head_each_are_the_same(monkeypatch):
+    torch.manual_seed(0)
+    layer = Attention(query_dim=16, heads=4, dim_head=4).eval()
+    q, k = torch.randn(2, 2, 9, 16)
+    whole = attention_map(layer, q, k, per_head=True)
+    monkeypatch.setattr(room, "_LARGEST_SCORES", 0)
+    assert torch.equal(attention_map(layer, q, k, per_head=True), whole)
+
+
+@pytest.mark.parametrize("per_head", [False, True])
+@pytest.mark.parametrize("largest", [0, 64_000_000])
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float16, 200), (torch.bfloat16, 3)])
+def test_half_precision_scores_are_exact_and_finite(monkeypatch, dtype, size, per_head, largest):
+    """The softmax of half-precision q and k as float64 gives it: fp16 would overflow here, bf16 be percents off."""
+    monkeypatch.setattr(room, "_LARGEST_SCORES", largest)
+    layer = Attention(query_dim=16, heads=2, dim_head=8).eval().to(dtype)
+    torch.manual_seed(0)
+    q, k = ((size * torch.randn(1, n, 16)).to(dtype) for n in (12, 7))
+    scores = torch.einsum("bnhd,bthd->bhtn", *(x.double().unflatten(2, (2, 8)) for x in (q, k))) * layer.scale
+    assert dtype != torch.float16 or scores.abs().max() / layer.scale > 65504
+    exact = scores.softmax(2).flatten(1, 2) if per_head else scores.softmax(2).mean(1)
+    found = attention_map(layer, q, k, per_head=per_head)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact.float(), rtol=1e-2 if size == 200 else 1e-5, atol=1e-6)
+
+
+def test_scores_are_float32_under_autocast():
+    torch.manual_seed(0)
+    layer = Attention(query_dim=16, heads=2, dim_head=8).eval()
+    q, k = torch.randn(2, 1, 9, 16) * 4
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attention_map(layer, q, k)
+    assert torch.equal(found, attention_map(layer, q, k))
+
+
 def test_maps_are_a_distribution_over_tokens_and_groups_are_means_of_layers():
     model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
     torch.manual_seed(0)
