@@ -7,10 +7,14 @@ import torch
 from shiftless.errors import BadInput
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_ROCM_BF16 = ("gfx908", "gfx90a", "gfx94", "gfx95", "gfx11", "gfx12")
+"""AMD's architectures with bf16 arithmetic (CDNA, RDNA 3 and later); ROCm's capability numbers do not tell."""
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """Return the device asked for; "auto" is CUDA, then Apple mps, then the CPU. Raises BadInput if absent.
+    """Return the device asked for; "auto" is CUDA, then Apple mps, then the CPU.
+
+    Raises BadInput for another kind of device, and for one that this machine or this build of torch does not have.
 
     >>> choose_device("cpu")
     device(type='cpu')
@@ -21,17 +25,29 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError:
-        raise BadInput(f"device={device!r}: must be auto, cpu, cuda, cuda:N or mps") from None
-    if (chosen.type == "cuda" and not torch.cuda.is_available()) or (
-        chosen.type == "mps" and not torch.backends.mps.is_available()
-    ):
-        raise BadInput(f"device={device!r}: this machine or this build of torch has none; use device='auto'")
+    except (RuntimeError, TypeError):
+        chosen = torch.device("meta")
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise BadInput(f"device={str(device)!r}: must be auto, cpu, cuda, cuda:N or mps")
+    count = _count(chosen.type)
+    if not count:
+        raise BadInput(f"device={str(device)!r}: this machine or this build of torch has none; use device='auto'")
+    if (chosen.index or 0) >= count:
+        known = ", ".join(f"{chosen.type}:{i}" for i in range(count)) if chosen.type == "cuda" else chosen.type
+        raise BadInput(f"device={str(device)!r}: this machine has no such device; it has {known}")
     return chosen
 
 
+def _count(kind: str) -> int:
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return 1 if kind == "cpu" or torch.backends.mps.is_available() else 0
+
+
 def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """Return the dtype asked for; "auto" is bf16 where the hardware has it, fp16 on other GPUs, else fp32.
+    """Return the dtype asked for; "auto" is bf16 where `device` computes in it, fp16 on other GPUs, else fp32.
+
+    An NVIDIA GPU does from compute capability 8.0 on; an older one (V100, T4) only imitates bf16, slowly.
 
     >>> choose_dtype("fp32", torch.device("cpu"))
     torch.float32
@@ -43,10 +59,16 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
             raise BadInput(f"dtype={dtype!r}: must be auto, {', '.join(DTYPES)}")
         return DTYPES[dtype]
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if _cuda_has_bf16(device) else torch.float16
     if device.type == "mps":
         return torch.float16
     return torch.bfloat16 if _cpu_has_bf16() else torch.float32
+
+
+def _cuda_has_bf16(device: torch.device) -> bool:
+    if torch.version.hip:
+        return torch.cuda.get_device_properties(device).gcnArchName.startswith(_ROCM_BF16)
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _cpu_has_bf16() -> bool:

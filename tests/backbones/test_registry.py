@@ -10,7 +10,6 @@ from diffusers import UNet2DConditionModel
 
 import shiftless
 from shiftless import BadInput
-from shiftless.backbones.device import choose_device, choose_dtype
 from shiftless.backbones.registry import find, models, taps, untrained
 from shiftless.taps.hooks import tapped
 
@@ -84,13 +83,3 @@ def test_untrained_is_the_same_network_with_other_weights():
     assert not torch.equal(control.unet.conv_in.weight, model.unet.conv_in.weight)
     torch.testing.assert_close(control.schedule.alphas_cumprod, model.schedule.alphas_cumprod, atol=1e-6, rtol=1e-5)
     assert torch.equal(untrained(model, seed=1).unet.conv_in.weight, control.unet.conv_in.weight)
-
-
-def test_device_and_dtype():
-    assert choose_dtype("auto", torch.device("cpu")) in (torch.float32, torch.bfloat16)
-    assert choose_dtype(torch.float16, torch.device("cpu")) is torch.float16
-    with pytest.raises(BadInput, match="fp32"):
-        choose_dtype("fp8", torch.device("cpu"))
-    for wrong in ("gpu", "cuda" if not torch.cuda.is_available() else "mps"):
-        with pytest.raises(BadInput, match="device"):
-            choose_device(wrong)
