@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from shiftless.conditions.hub import fetch_command, fetched
 from shiftless.errors import BadInput
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
@@ -88,15 +89,12 @@ def find_lora(name: str | os.PathLike[str]) -> Path:
     parts = str(name).split("/")
     if len(parts) not in (2, 3) or not all(parts) or parts[0] in (".", "..", "~") or parts[1].endswith(".safetensors"):
         raise BadInput(f"{name}: no such LoRA file or folder; check the path")
-    from huggingface_hub import snapshot_download
-
     hub_id = "/".join(parts[:2])
-    try:
-        folder = Path(snapshot_download(hub_id, local_files_only=True))
-    except Exception:  # a missing snapshot has several exceptions, a malformed id another
+    folder = fetched(hub_id)
+    if folder is None:
         raise BadInput(
-            f"{name}: no such LoRA file or folder, and not fetched from the hub; check it, or: hf download {hub_id}"
-        ) from None
+            f"{name}: no such LoRA file or folder, and not fetched from the hub; check it, or: {fetch_command(hub_id)}"
+        )
     return find_lora(folder / parts[2]) if len(parts) == 3 else _only_weights(folder)
 
 
