@@ -1,44 +1,159 @@
-"""Files that are whole or not there."""
+"""Atomic file writes: a reader finds the whole old file or the whole new one."""
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
+import secrets
+import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from shiftless.errors import BadInput
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_writable(*paths: Path | None) -> None:
     """Make the folders of paths that will be written, and raise BadInput for one that cannot be; None is passed over.
 
+    A device or a pipe is not opened for it.
+
     >>> check_writable(None)
     """
     for path in paths:
-        if path is not None:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=path.parent):
-                    pass
-            except OSError as error:
-                raise _refused(path, error) from None
-            if path.is_dir():
+        if path is None:
+            continue
+        try:
+            if _special(path) or _standard_stream(path) is not None:
+                _check_permission(path)
+                continue
+            target = _target(path)
+            if target.is_dir():
                 raise BadInput(f"{path}: is a folder; give the path of a file")
+            descriptor, part = _new_part(target)
+            os.close(descriptor)
+            part.unlink()
+        except (OSError, ValueError) as error:
+            raise _refused(path, error) from None
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write a file so that no reader ever sees half of it; raises BadInput if it cannot be written."""
+    """Write a file so that no reader ever sees half of it; raises BadInput if it cannot be written.
+
+    The content goes into a new file beside the target, reaches the disk, and is then moved into place; nothing of it
+    stays after an error. A new file gets the permissions that the umask gives, a replaced one keeps its own. A
+    symbolic link stays and the file that it leads to is replaced. Devices, pipes and standard output are written
+    through: they cannot be replaced.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_whole(f"{folder}/new/a.txt", b"whole").read_text()
+    'whole'
+    """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as part:
-            part.write(content)
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, path)
-    except OSError as error:
+        stream = _standard_stream(path)
+        if stream is not None:
+            _write_all(stream, content)
+        elif _special(path):
+            _check_permission(path)
+            with open(path, "wb", buffering=0) as device:
+                _write_all(device.fileno(), content)
+        else:
+            _replace(_target(path), content)
+    except BrokenPipeError:  # the reader went away, which is its right
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise _refused(path, error) from None
     return path
 
 
-def _refused(path: Path, error: OSError) -> BadInput:
-    return BadInput(f"{path}: cannot be written ({error.strerror}); give a path in a folder you may write to")
+def _replace(target: Path, content: bytes) -> None:
+    descriptor, part = _new_part(target)
+    try:
+        try:
+            with suppress(FileNotFoundError):
+                _keep_owner_and_mode(descriptor, target)
+            _write_all(descriptor, content)
+            _to_disk(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(part, target)
+    except BaseException:  # also Ctrl-C
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def _new_part(target: Path) -> tuple[int, Path]:
+    """Open a new hidden file beside the target, with the permissions that the umask gives."""
+    if target.exists():
+        _check_permission(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.part")  # a name has at most 255 bytes
+    return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), part
+
+
+def _keep_owner_and_mode(descriptor: int, target: Path) -> None:
+    old = target.stat()
+    new = os.fstat(descriptor)
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid) and hasattr(os, "fchown"):
+        with suppress(OSError):  # only root may give a file away
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+    if hasattr(os, "fchmod"):
+        os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _to_disk(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # file systems that have no fsync
+            raise
+
+
+def _target(path: Path) -> Path:
+    """The file that a path leads to: where a symbolic link points, whether there is one yet or not."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _special(path: Path) -> bool:
+    """Whether a path is a character device, pipe or socket; raises OSError for a disk, which nobody means."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISBLK(mode):
+        raise OSError(errno.EPERM, "is a block device")
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _standard_stream(path: Path) -> int | None:
+    """The descriptor of standard output or error where the path is the same file, such as /dev/stdout."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # no such file yet, or a stream that is no file
+            descriptor: int = stream.fileno()
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                stream.flush()
+                return descriptor
+    return None
+
+
+def _check_permission(path: Path) -> None:
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _refused(path: Path, error: OSError | ValueError) -> BadInput:
+    reason = getattr(error, "strerror", None) or str(error)
+    full = getattr(error, "errno", None) in _FULL
+    cure = "free some space or give a path on another disk" if full else "give a path in a folder you may write to"
+    return BadInput(f"{path}: cannot be written ({reason}); {cure}")
