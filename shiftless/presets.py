@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from shiftless.errors import BadInput
-from shiftless.recipe import Recipe
+from shiftless.recipe import Recipe, read_recipe_file, recipes_to_toml
 
 _GDF = {"fit": "squash", "latent": "sample", "scheduler": "pndm-reference"}
 _LEGACY = ("up0", "up1", "up2", "up3.attn2")
@@ -34,6 +35,7 @@ _ADE20K = (
 class Preset:
     """A published way of reading: its recipes, the model it was published with, and where.
 
+    model    its name, or "" for a file that names none
     recipes  one, or the K readings of a bucket; {category} in a prompt is for the caller to fill
     """
 
@@ -41,6 +43,23 @@ class Preset:
     model: str
     recipes: tuple[Recipe, ...]
     source: str
+
+    def to_toml(self) -> str:
+        """Write the preset as a file that `--recipe` takes, its model included.
+
+        >>> print(preset("dift-geometric").to_toml())
+        # dift-geometric: DIFT, NeurIPS 2023, section 4: geometric matching
+        <BLANKLINE>
+        model = "sd21"
+        <BLANKLINE>
+        timestep = 0
+        taps = ["up2"]
+        ensemble = 8
+        fit = "squash"
+        latent = "sample"
+        label = "dift-geometric"
+        """
+        return recipes_to_toml(self.recipes, f"{self.name}: {self.source}", self.model)
 
 
 def _one(name: str, model: str, source: str, **fields: object) -> Preset:
@@ -87,7 +106,7 @@ _TABLE = (
         *({"label": f"prompt {seed}", "prompt": _SPAIR, "seed": seed} for seed in (0, 1)),
         *({"label": f"lora {one}", "prompt": "a photo", **_lora("spair", one)} for one in "ab"),
         *({"label": f"control {seed}", "prompt": "a photo", "seed": seed, **_CANNY} for seed in (0, 1)),
-        {"label": "attention", "prompt": _SPAIR, "taps": _MAPS, **_CANNY, **_lora("spair", "a")},
+        {"label": "attention", "prompt": _SPAIR, "taps": _MAPS, "joined": True, **_CANNY, **_lora("spair", "a")},
     ),
     _bucket(
         "gate-horse21", f"{_GATE}: the bucket of Horse-21, without its DDPM features; {_OWN}",
@@ -162,3 +181,15 @@ def preset(name: str) -> Preset:
         near = difflib.get_close_matches(name, _PRESETS, n=3, cutoff=0.3) or list(_PRESETS)
         raise BadInput(f"no preset {name!r}; nearest: {', '.join(near)}; `shiftless presets` lists them all")
     return _PRESETS[name]
+
+
+def preset_or_file(name: str) -> Preset:
+    """Return a preset by its name, or what a recipe file holds; raises BadInput if there is no such thing.
+
+    >>> preset_or_file("gate-spair").model
+    'sd15'
+    """
+    if name.endswith(".toml") or Path(name).is_file():
+        model, recipes = read_recipe_file(name)
+        return Preset(name, model, recipes, "")
+    return preset(name)

@@ -38,8 +38,10 @@ HELP = {  # one line a field: what the command line says of its flag
     "fit": f"How an image is fitted: {' or '.join(FITS)} (squash makes it square, as the papers do).",
     "latent": f"Which latent of the image: its posterior's {' or a '.join(LATENTS)}.",
     "scheduler": f"{' or '.join(SCHEDULERS)} (t runs at t + 1, as the GDF and GATE codes do).",
+    "joined": "In a bucket: joined to the merged map as it is, as attention maps are, instead of being merged.",
     "label": "A name for tables.",
 }
+READ_THE_SAME = ("joined", "label")  # fields that change nothing of what is read
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Recipe:
     fit       "aspect" keeps the shape (sides rounded to what the model can take), "squash" makes it square
     latent    "mean" of the encoder's posterior, or a "sample" of it, as the papers do
     scheduler "plain": timestep t is t; "pndm-reference": t runs at t + 1, as the GDF and GATE codes do
+    joined    in a bucket, whether a head joins the reading's maps to the merged map as they are (attention maps),
+              instead of merging them; takes no part in equality
     label     a name for tables; takes no part in equality
 
     Raises BadInput for a value that no model could take.
@@ -91,6 +95,7 @@ class Recipe:
     fit: str = "aspect"
     latent: str = "mean"
     scheduler: str = "plain"
+    joined: bool = False
     label: str = ""
 
     def __post_init__(self) -> None:
@@ -131,6 +136,8 @@ class Recipe:
         _one_of("fit", self.fit, FITS)
         _one_of("latent", self.latent, LATENTS)
         _one_of("scheduler", self.scheduler, SCHEDULERS)
+        if not isinstance(self.joined, bool):
+            raise BadInput(f"joined={self.joined!r}: must be true or false")
 
     def but(self, **changes: Any) -> Recipe:
         """Return a variant with some fields changed; an unknown field raises BadInput.
@@ -159,7 +166,7 @@ class Recipe:
         return hash(tuple(self._values().items()))
 
     def _values(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "label"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in READ_THE_SAME}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that differ from the defaults, as plain values.
@@ -191,12 +198,12 @@ class Recipe:
 
     @classmethod
     def from_toml(cls, text: str) -> Recipe:
-        """Read a recipe from TOML text; raises BadInput if it is not TOML.
+        """Read a recipe from TOML text; raises BadInput if it is not TOML. A line `model = "sd15"` is passed over.
 
         >>> Recipe.from_toml('taps = ["up1", "up2"]').taps
         ('up1', 'up2')
         """
-        return cls.from_dict(_toml_table(text))
+        return cls.from_dict(_model_and_fields(text)[1])
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Recipe:
@@ -214,7 +221,7 @@ class Recipe:
         >>> Recipe(label="mine").key() == Recipe().key()
         True
         """
-        values = {name: value for name, value in self.to_dict().items() if name != "label"}
+        values = {name: value for name, value in self.to_dict().items() if name not in READ_THE_SAME}
         return hashlib.blake2s(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
@@ -223,26 +230,39 @@ def read_recipes(path: str | os.PathLike[str]) -> tuple[Recipe, ...]:
 
     Raises BadInput naming the file.
     """
+    return read_recipe_file(path)[1]
+
+
+def read_recipe_file(path: str | os.PathLike[str]) -> tuple[str, tuple[Recipe, ...]]:
+    """Read a recipe file: the model that it is for ("" if it names none), and its recipes.
+
+    Raises BadInput naming the file.
+    """
     try:
-        values = _toml_table(Path(path).read_text(encoding="utf-8"))
+        model, values = _model_and_fields(Path(path).read_text(encoding="utf-8"))
         if "reading" not in values:
-            return (Recipe.from_dict(values),)
+            return model, (Recipe.from_dict(values),)
         readings = values.pop("reading")
         tables = isinstance(readings, list) and readings and all(isinstance(one, dict) for one in readings)
         if values or not tables:
-            raise BadInput("a bucket's file holds [[reading]] tables and nothing else")
-        return tuple(Recipe.from_dict(one) for one in readings)
+            raise BadInput("a bucket's file holds [[reading]] tables and, above them, at most a model")
+        return model, tuple(Recipe.from_dict(one) for one in readings)
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: the recipe file cannot be read ({error})") from None
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
 
 
-def recipes_to_toml(recipes: Sequence[Recipe], about: str = "") -> str:
-    """Write recipes as a file that `read_recipes` reads, under lines of comment that say what they are.
+def recipes_to_toml(recipes: Sequence[Recipe], about: str = "", model: str = "") -> str:
+    """Write recipes as a file that `read_recipe_file` reads.
 
-    >>> print(recipes_to_toml([Recipe(seed=1), Recipe(seed=2)], "two noise draws"))
+    about  what they are, as lines of comment
+    model  the model that they are for
+
+    >>> print(recipes_to_toml([Recipe(seed=1), Recipe(seed=2)], "two noise draws", "sd15"))
     # two noise draws
+    <BLANKLINE>
+    model = "sd15"
     <BLANKLINE>
     [[reading]]
     seed = 1
@@ -253,7 +273,15 @@ def recipes_to_toml(recipes: Sequence[Recipe], about: str = "") -> str:
     bodies = [recipe.to_toml() for recipe in recipes]
     parts = bodies if len(bodies) == 1 else [f"[[reading]]\n{body}" for body in bodies]
     comment = ["\n".join(f"# {line}".rstrip() for line in about.splitlines())] if about else []
-    return "\n\n".join([*comment, *parts])
+    return "\n\n".join([*comment, *([f"model = {_toml_value(model)}"] if model else []), *parts])
+
+
+def _model_and_fields(text: str) -> tuple[str, dict[str, Any]]:
+    values = _toml_table(text)
+    model = values.pop("model", "")
+    if not isinstance(model, str):
+        raise BadInput(f"model={model!r}: give a model's name, such as model = \"sd15\"")
+    return model, values
 
 
 def _toml_table(text: str) -> dict[str, Any]:

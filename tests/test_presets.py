@@ -6,7 +6,7 @@ import pytest
 
 from shiftless import BadInput, Recipe, preset
 from shiftless.backbones.registry import models, taps
-from shiftless.presets import default_recipe, presets
+from shiftless.presets import default_recipe, preset_or_file, presets
 from shiftless.taps.names import select
 
 
@@ -17,6 +17,15 @@ def test_every_preset_names_taps_that_its_model_has(name):
         assert select(recipe.taps, taps(row.model), row.model)
         assert Recipe.from_toml(recipe.to_toml()) == recipe
     assert len({recipe.key() for recipe in row.recipes}) == len(row.recipes)
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_preset_survives_its_file(tmp_path, name):
+    (tmp_path / "mine.toml").write_text(preset(name).to_toml(), encoding="utf-8")
+    back = preset_or_file(str(tmp_path / "mine.toml"))
+    assert (back.model, back.recipes) == (preset(name).model, preset(name).recipes)
+    of_the_way = [(one.label, one.joined) for one in preset(name).recipes]  # what takes no part in equality
+    assert [(one.label, one.joined) for one in back.recipes] == of_the_way
 
 
 def test_published_numbers():
@@ -43,6 +52,7 @@ def test_the_buckets_are_as_published():
     assert [len(r.lora) for r in spair] == [0, 0, 1, 1, 0, 0, 1]
     assert [(r.control, r.start, r.timestep) for r in spair[4:]] == [(("canny",), 60, 50)] * 3
     assert spair[-1].taps == ("up.cross.map.s32", "up.cross.map.s16")
+    assert [r.joined for r in spair] == [False] * 6 + [True]
     sizes = {"gate-horse21": 4, "gate-bedroom28": 3, "gate-ade20k": 3, "gate-cityscapes": 3}
     assert {name: len(preset(name).recipes) for name in sizes} == sizes
     assert all(r.control and r.lora for r in preset("gate-cityscapes").recipes[1:])

@@ -46,6 +46,7 @@ recipes = st.builds(
     fit=st.sampled_from(FITS),
     latent=st.sampled_from(LATENTS),
     scheduler=st.sampled_from(SCHEDULERS),
+    joined=st.booleans(),
     label=texts,
 )
 
@@ -55,7 +56,7 @@ recipes = st.builds(
 def test_toml_gives_the_recipe_back(recipe):
     back = Recipe.from_toml(recipe.to_toml())
     assert back == recipe
-    assert back.label == recipe.label
+    assert (back.label, back.joined) == (recipe.label, recipe.joined)
     assert back.key() == recipe.key()
     assert hash(back) == hash(recipe)
 
@@ -78,9 +79,11 @@ def test_a_file_gives_the_recipe_back(tmp_path_factory, prompt):
     assert Recipe.read(path).prompt == prompt
 
 
-def test_a_label_changes_nothing():
-    assert Recipe(label="a") == Recipe(label="b")
-    assert Recipe(label="a").key() == Recipe().key()
+@pytest.mark.parametrize("change", [{"label": "a"}, {"joined": True}], ids=str)
+def test_what_changes_nothing_of_the_reading_changes_no_key(change):
+    assert Recipe(**change) == Recipe()
+    assert hash(Recipe(**change)) == hash(Recipe())
+    assert Recipe(**change).key() == Recipe().key()
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,7 @@ def test_a_walk_of_no_length_is_no_walk():
         ({"size": 15}, "size=15: give a whole number from 16"),
         ({"fit": "pad"}, "fit='pad': must be one of aspect, squash"),
         ({"latent": "mode"}, "must be one of mean, sample"),
+        ({"joined": 1}, "joined=1: must be true or false"),
         ({"scheduler": "ddim"}, "must be one of plain, pndm-reference"),
         ({"control": ("",)}, "control=('',): give names or files"),
         ({"lora": (3,)}, "lora=(3,): give names"),

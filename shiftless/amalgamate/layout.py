@@ -47,12 +47,23 @@ class Layout:
 
     @classmethod
     def of(
-        cls, bucket: Sequence[FeatureMaps], attention: int = 0, *, normalise: bool = True, side: int | None = None
+        cls,
+        bucket: Sequence[FeatureMaps],
+        attention: int | None = None,
+        *,
+        normalise: bool = True,
+        side: int | None = None,
     ) -> Layout:
-        """Describe a bucket whose last `attention` readings are joined unmerged.
+        """Describe a bucket whose last `attention` readings are joined unmerged; None: as their recipes' `joined` say.
 
-        Raises BadInput if none is left to merge, or if those to merge hold different taps.
+        Raises BadInput if none is left to merge, if those to merge hold different taps, and if a reading to merge
+        comes after one to join.
         """
+        if attention is None:
+            joined = [maps.recipe.joined for maps in bucket]
+            attention = sum(joined)
+            if joined != sorted(joined):
+                raise BadInput("a reading to merge comes after one that is joined; put the joined readings last")
         if not 0 <= attention < len(bucket):
             raise BadInput(f"attention={attention} of {len(bucket)} readings: at least one must be left to merge")
         if side is not None and side < 1:

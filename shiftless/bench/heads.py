@@ -80,7 +80,7 @@ def visits(
 
 
 def keep(
-    model: Backbone, pairs: Sequence[PhotoPair], recipes: Sequence[Recipe], *, attention: int = 0,
+    model: Backbone, pairs: Sequence[PhotoPair], recipes: Sequence[Recipe], *, attention: int | None = None,
     layout: Any = None, normalise: bool = True, side: int | None = None, **reading: Any,
 ) -> PairFeatures:  # fmt: skip
     """Read pairs once and keep what a head trains from; arguments as in `visits` and PairFeatures.gather."""

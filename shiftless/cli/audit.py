@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from shiftless.cli import app, say_error
-from shiftless.cli.flags import Captions, Device, Dtype, Fill, Model, filler, recipes_named
+from shiftless.cli.flags import Captions, Device, Dtype, Fill, RecipeModel, filler, model_for
 from shiftless.errors import BadInput
 from shiftless.files import check_writable
 
@@ -19,7 +19,7 @@ TRY, HOW, REPORT = "What to try", "How to measure", "What to write"
 @app.command(rich_help_panel="Read photos")
 def audit(
     photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them; 16 tell most of it.")],
-    model: Model = "mini",
+    model: RecipeModel = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option(
@@ -126,7 +126,7 @@ def audit(
     from shiftless.backbones.registry import load
     from shiftless.files import write_whole
     from shiftless.image import list_photos
-    from shiftless.presets import default_recipe
+    from shiftless.presets import default_recipe, preset_or_file
     from shiftless.reading.loop import check
     from shiftless.taps.names import select
     from shiftless.view.audit import Album
@@ -142,7 +142,9 @@ def audit(
     if suggest is not None and suggest.suffix != ".toml":
         raise BadInput(f"--suggest {suggest}: a recipe file ends in .toml")
     paths = [path for place in photos for path in list_photos(place)]
-    given = [one for name in recipe or [] for one in recipes_named(name)]
+    presets = [preset_or_file(name) for name in recipe or []]
+    model = model_for(model, presets)
+    given = [one for preset in presets for one in preset.recipes]
     named = [one.at(t) for one in given for t in timestep] if timestep else given
     values = filler(named, fill, captions)
     backbone = load(model, device=device, dtype=dtype)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shiftless.cli import app
-from shiftless.cli.flags import Device, Dtype, Json, Model, recipes_named
+from shiftless.cli.flags import Device, Dtype, Json, Model, RecipeModel, model_for
 from shiftless.errors import BadInput
-from shiftless.recipe import Recipe
+from shiftless.presets import Preset, preset_or_file
 
 if TYPE_CHECKING:
     from shiftless.tasks.head import CorrespondenceHead
@@ -27,7 +27,7 @@ Data = Annotated[str, typer.Option(help=DATA)]
 Look = Annotated[str, typer.Option(help="With --data mini: photo, pencil, nightvision or embroidery.")]
 Batch = Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")]
 RECIPE = "A reading to merge: a preset (all its readings) or a TOML file; repeat for a bucket of several."
-ATTENTION = "A reading whose maps are joined as they are, such as attention maps; repeat for more."
+ATTENTION = "A reading whose maps are joined as they are, such as attention maps; a bucket may hold its own. Repeat."
 AMALGAMATOR = "gate (as published), gate-pixel, hyper, mean or concat."
 SIDE = "Cells along a map's longer side; by default the finest tap's own. Fewer train faster."
 NEGATIVES = "What a point is told apart from: every cell (grid) or the other points (points: fast)."
@@ -38,7 +38,7 @@ def fit(
     recipe: Annotated[list[str], typer.Option("--recipe", "-r", help=RECIPE)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the head; seed-N in it if there are several.")],
     data: Data = "mini",
-    model: Model = "mini",
+    model: RecipeModel = None,
     attention: Annotated[list[str], typer.Option("--attention", "-a", help=ATTENTION)] = [],  # noqa: B006
     conv: Annotated[bool, typer.Option("--conv/--no-conv", help="End with a trained 3x3 convolution.")] = False,
     amalgamator: Annotated[str, typer.Option(help=AMALGAMATOR)] = "gate",
@@ -57,7 +57,9 @@ def fit(
 ) -> None:
     """Fit a head: photos are read once, kept, and the head trains from what was read.
 
-    Example: shiftless correspond fit -r plain.toml -r prompt.toml -a maps.toml --conv --out head
+    Examples: shiftless correspond fit -r gate-spair --data pairs/ --conv --out head (docs/gate.md has the whole way)
+
+    shiftless correspond fit -r plain.toml -r prompt.toml -a maps.toml --conv --out head
     """
     from rich.console import Console
 
@@ -70,11 +72,18 @@ def fit(
     for flag, value, legal in (("amalgamator", amalgamator, AMALGAMATORS), ("negatives", negatives, NEGATIVES)):
         if value not in legal:  # said before minutes of reading
             raise BadInput(f"--{flag} {value!r}: must be one of {', '.join(legal)}")
-    merged, joined = _recipes(recipe, "--recipe"), _recipes(attention, "--attention")
+    presets, maps = _presets(recipe, "--recipe"), _presets(attention, "--attention")
+    readings = [one for preset in presets for one in preset.recipes]
+    merged = [one for one in readings if not one.joined]
+    joined = [one for one in readings if one.joined]
+    joined += [one.but(joined=True) for preset in maps for one in preset.recipes]
+    if not merged:
+        raise BadInput("--recipe: every reading is joined as it is; give at least one to merge")
+    model = model_for(model, [*presets, *maps])
     found = {split: annotated_pairs(data, split, n, look) for split, n in (("train", pairs), ("val", val_pairs))}
     backbone, console = load(model, device=device, dtype=dtype), Console(stderr=True)
     reading: dict[str, Any] = {"batch": batch, "progress": True}
-    form: dict[str, Any] = {"attention": len(joined), "normalise": normalise, "side": side}
+    form: dict[str, Any] = {"normalise": normalise, "side": side}
     kept = keep(backbone, found["train"], [*merged, *joined], title="train", **form, **reading)
     checks = keep(backbone, found["val"], [*merged, *joined], title="validation", layout=kept.layout, **reading)
     console.print(f"{len(merged)} readings to merge, {len(joined)} joined", soft_wrap=True)
@@ -123,14 +132,11 @@ def score_heads(
     show(run(backbone, found, heads, name=name, refine=refine, batch=batch), json)
 
 
-def _recipes(names: list[str], flag: str) -> list[Recipe]:
-    """Every reading of presets and TOML files, in the order given."""
-    found: list[Recipe] = []
-    for name in names:
-        if not name:
-            raise BadInput(f"{flag} is empty: give a preset (`shiftless presets`) or a TOML file")
-        found += recipes_named(name)
-    return found
+def _presets(names: list[str], flag: str) -> list[Preset]:
+    """The presets and recipe files that a flag names, in the order given."""
+    if not all(names):
+        raise BadInput(f"{flag} is empty: give a preset (`shiftless presets`) or a TOML file")
+    return [preset_or_file(name) for name in names]
 
 
 def _heads(places: list[Path]) -> list[CorrespondenceHead]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -12,11 +13,20 @@ from typing import Annotated, Any
 import typer
 
 from shiftless.errors import BadInput
-from shiftless.presets import default_recipe, preset
-from shiftless.recipe import HELP, Recipe, read_recipes
+from shiftless.presets import Preset, default_recipe, preset_or_file
+from shiftless.recipe import HELP, READ_THE_SAME, Recipe
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="mini, sd15, sd21 ..., a hub id, a diffusers folder, or twin:NAME.")
+]
+RecipeModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="mini, sd15, sd21 ..., a hub id, a diffusers folder, or twin:NAME.",
+        show_default="the recipe's own, else mini",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
@@ -34,18 +44,22 @@ Json = Annotated[Path | None, typer.Option("--json", help="Write the table here 
 def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every flag of a Recipe, and hand it one recipe made from them.
 
-    --recipe names a preset or a TOML file to begin with; without it the model's own default is taken. A command whose
-    parameter is `recipes` takes buckets too: it gets a tuple.
+    --recipe names a preset or a TOML file to begin with; without it the model's own default is taken. It brings its
+    model, which --model overrules. A command whose parameter is `recipes` takes buckets too: it gets a tuple.
     """
     signature = inspect.signature(command, eval_str=True)
     several = "recipes" in signature.parameters
+    usual = signature.parameters["model"].default if "model" in signature.parameters else ""
 
     @functools.wraps(command)
     def wrapped(**given: Any) -> Any:
         changes = {f.name: given.pop(f.name) for f in _fields()}
         start = given.pop("recipe")
-        model = str(given.get("model", ""))
-        chosen = (default_recipe(model),) if start is None else recipes_named(start)
+        named = [] if start is None else [preset_or_file(start)]
+        model = model_for(given.get("model"), named, usual)
+        if "model" in given:
+            given["model"] = model
+        chosen = named[0].recipes if named else (default_recipe(model),)
         if len(chosen) > 1 and not several:
             raise BadInput(f"preset {start!r} is a bucket of {len(chosen)} readings; this command takes one recipe")
         changes = {name: value for name, value in changes.items() if value is not None}
@@ -65,9 +79,38 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
         annotation=Annotated[str | None, typer.Option(help=preset_help, rich_help_panel="Recipe")],
     )
     kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    kept = [_model_flag(p) if p.name == "model" else p for p in kept]
     wrapped.__signature__ = inspect.Signature([*kept, start, *flags])  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in [*kept, start, *flags]}
     return wrapped
+
+
+def model_for(given: str | None, presets: Sequence[Preset], usual: str = "mini") -> str:
+    """Return the model to load: the one given, else the one that the recipes bring, else the usual one.
+
+    A given model that is not the recipes' own is noted in one line on stderr. Raises BadInput where none is given and
+    the recipes bring different ones.
+    """
+    owners = {one.model: one.name for one in presets if one.model}
+    if given is None:
+        if len(owners) > 1:
+            each = " and ".join(f"{name} is for {model}" for model, name in owners.items())
+            raise BadInput(f"{each}; say which model reads them all with --model")
+        return next(iter(owners), usual)
+    for model, name in owners.items():
+        if not _same_model(given, model):
+            typer.echo(f"note: {name} is for {model}; it is read with {given}, as --model says", err=True)
+    return given
+
+
+def _same_model(a: str, b: str) -> bool:
+    """Whether two names stand for one model: an alias and the hub ids that it is known by."""
+    if a == b:
+        return True
+    from shiftless.backbones.registry import models
+
+    names = ({name, *models().get(name, {}).get("hub", ())} for name in (a, b))
+    return bool(set.intersection(*names))
 
 
 def filler(recipes: Sequence[Recipe], fill: list[str] | None, captions: Path | None) -> Callable[[Any], dict[str, str]]:
@@ -114,7 +157,14 @@ def _split(name: str, text: str) -> tuple[Any, ...]:
 
 
 def _fields() -> list[Any]:
-    return [f for f in fields(Recipe) if f.name != "label"]
+    return [f for f in fields(Recipe) if f.name not in READ_THE_SAME]
+
+
+def _model_flag(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Make --model None where it is not given, and say in --help what is then taken."""
+    option = copy.copy(parameter.annotation.__metadata__[0])
+    option.show_default = f"the recipe's own, else {parameter.default}"
+    return parameter.replace(default=None, annotation=Annotated[str | None, option])
 
 
 def _flag(name: str, default: object) -> inspect.Parameter:
@@ -123,10 +173,3 @@ def _flag(name: str, default: object) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
-
-
-def recipes_named(name: str) -> tuple[Recipe, ...]:
-    """Return the recipes of a preset or of a TOML file; raises BadInput if there is no such thing."""
-    if name.endswith(".toml") or Path(name).is_file():
-        return read_recipes(name)
-    return preset(name).recipes

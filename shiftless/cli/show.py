@@ -74,9 +74,7 @@ def presets(
     from shiftless.presets import presets as rows
 
     if name:
-        found = preset(name)
-        for recipe in found.recipes:
-            typer.echo(f"# {found.source}; read with {found.model}\n{recipe.to_toml()}\n")
+        typer.echo(preset(name).to_toml())
         return
     table = Table(title="Published recipes", caption="use one with --recipe NAME")
     for column in ("preset", "model", "readings", "t", "taps", "source"):

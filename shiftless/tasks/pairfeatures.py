@@ -74,7 +74,7 @@ class PairFeatures(Sequence[KeptPair]):
         pairs: Iterable[tuple],
         *,
         layout: Layout | None = None,
-        attention: int = 0,
+        attention: int | None = None,
         normalise: bool = True,
         side: int | None = None,
         dtype: torch.dtype = torch.bfloat16,
@@ -83,7 +83,7 @@ class PairFeatures(Sequence[KeptPair]):
 
         pairs      of (source Bucket, target Bucket, source points, target points[, box]), as in AnnotatedBuckets
         layout     as another PairFeatures has it; else that of the first bucket, by the next three
-        attention  how many readings at the end of each bucket are joined unmerged
+        attention  how many readings at the end of each bucket are joined unmerged; None: those that their recipes say
         normalise  make each tap's vectors unit length before joining
         side       cells along the longer side; None is the finest tap's own; fewer train faster
         dtype      in which the maps are kept
