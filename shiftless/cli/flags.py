@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -16,17 +15,10 @@ from shiftless.errors import BadInput
 from shiftless.presets import Preset, default_recipe, preset_or_file
 from shiftless.recipe import HELP, READ_THE_SAME, Recipe
 
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="mini, sd15, sd21 ..., a hub id, a diffusers folder, or twin:NAME.")
-]
+MODEL = "mini, sd15, sd21 ..., a hub id, a diffusers folder, or twin:NAME."
+Model = Annotated[str, typer.Option("--model", "-m", help=MODEL)]
 RecipeModel = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="mini, sd15, sd21 ..., a hub id, a diffusers folder, or twin:NAME.",
-        show_default="the recipe's own, else mini",
-    ),
+    str | None, typer.Option("--model", "-m", help=MODEL, show_default="the recipe's own, else mini")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
@@ -79,7 +71,7 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
         annotation=Annotated[str | None, typer.Option(help=preset_help, rich_help_panel="Recipe")],
     )
     kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    kept = [_model_flag(p) if p.name == "model" else p for p in kept]
+    kept = [_model_flag(p) if p.name == "model" and isinstance(p.default, str) else p for p in kept]
     wrapped.__signature__ = inspect.Signature([*kept, start, *flags])  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in [*kept, start, *flags]}
     return wrapped
@@ -162,8 +154,8 @@ def _fields() -> list[Any]:
 
 def _model_flag(parameter: inspect.Parameter) -> inspect.Parameter:
     """Make --model None where it is not given, and say in --help what is then taken."""
-    option = copy.copy(parameter.annotation.__metadata__[0])
-    option.show_default = f"the recipe's own, else {parameter.default}"
+    default = f"the recipe's own, else {parameter.default}"
+    option = typer.Option("--model", "-m", help=MODEL, show_default=default)
     return parameter.replace(default=None, annotation=Annotated[str | None, option])
 
 
