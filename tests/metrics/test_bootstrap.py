@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shiftless.errors import BadInput
-from shiftless.metrics.bootstrap import difference, interval
+from shiftless.metrics.bootstrap import difference, interval, saving
 
 
 def test_covers_the_truth_about_as_often_as_it_says():
@@ -59,3 +59,29 @@ def test_bad_input(counts, totals):
 def test_difference_needs_the_same_pairs():
     with pytest.raises(BadInput, match="same pairs"):
         difference([1, 2], [1, 2, 3])
+
+
+def test_everybody_saving_a_fifth_is_a_fifth_without_doubt():
+    before = np.random.default_rng(3).exponential(1, 20)
+    assert saving(before, 0.8 * before) == pytest.approx((0.2, 0.2, 0.2))
+
+
+def test_a_saving_takes_numerator_and_denominator_from_the_same_photos():
+    """By hand: two photos, 1 -> 0 and 3 -> 3. A resample saves all, a quarter or nothing."""
+    found = saving([1, 3], [0, 3])
+    assert found.value == 0.25
+    assert (found.low, found.high) == (0, 1)
+    rng = np.random.default_rng(4)
+    before = rng.exponential(1, 60)
+    after = before * rng.uniform(0.6, 1.0, 60)
+    ratio = 1 - after.mean() / before.mean()  # the delta method's error of a ratio
+    error = np.std((before - after) - ratio * before, ddof=1) / np.sqrt(60) / before.mean()
+    found = saving(before, after, draws=4000)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_nothing_is_saved_where_nothing_was():
+    assert saving([0, 0], [0, 0]) == (0, 0, 0)
+    assert saving([0, 1], [0, 0.5]).value == 0.5
+    with pytest.raises(BadInput, match="same photos"):
+        saving([1, 2], [1, 2, 3])
