@@ -115,7 +115,7 @@ def mean_scores(scores: Sequence[Scores]) -> Scores:
     [1.5]
     """
     img, bbox = (np.mean([getattr(s, rule) for s in scores], axis=0) for rule in ("img", "bbox"))
-    return Scores(img, bbox, scores[0].totals, scores[0].alpha)
+    return Scores(img, bbox, scores[0].totals, scores[0].alpha, scores[0].photos)
 
 
 def run(
@@ -149,6 +149,6 @@ def run(
     seeds = f", mean of {len(heads)} seeds" if len(heads) > 1 else ""
     rows = trivial.rows(TRIVIAL) + found["mean"].rows(f"baseline: mean of {k} readings")
     rows += ours.rows(f"{title}: {k} readings{seeds}")
-    notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; 95% bootstrap intervals over pairs"]
+    notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; {ours.resampling()}"]
     notes.append(gain(f"{title} - mean of its readings", ours, found["mean"]))
     return Table(name, model.spec.name, rows, machine(), notes)

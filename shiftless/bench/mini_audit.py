@@ -95,7 +95,7 @@ class MiniAudit:
                 shifts.setdefault(name, {})[t] = (float(values.mean()), *interval(values))
                 worth.setdefault(name, {})[t] = (
                     pooled(scores.bbox, scores.totals),
-                    *interval(scores.bbox, scores.totals),
+                    *scores.interval(),
                 )
             panels.append(curves_picture(shifts, title=f"Content shift, {look} pictures", metric=measure))
             panels.append(curves_picture(worth, title=f"What the features are worth, {look} pairs", metric=PCK))
@@ -241,12 +241,12 @@ def rows_of(found: Sequence[Found]) -> list[Row]:
     for one in found:
         name = f"{one.look} t={one.key[0]} {one.key[1]}"
         scores = one.worth.matches
-        rows.append(Row(name, PCK, pooled(scores.bbox, scores.totals), interval(scores.bbox, scores.totals)))
+        rows.append(Row(name, PCK, pooled(scores.bbox, scores.totals), scores.interval()))
         rows.append(Row(name, MIOU, one.worth.miou, (one.worth.miou, one.worth.miou)))
         rows += [Row(name, m, float(values.mean()), interval(values)) for m, values in one.shifts.items()]
         base = plain.get((one.look, one.key[0]))
         if base is not None and base is not one:
-            gain = difference(scores.bbox, base.worth.matches.bbox, scores.totals)
+            gain = scores.gain(base.worth.matches)
             rows.append(Row(name, f"gain, {PCK}", gain.value, (gain.low, gain.high)))
             for measure in (HEADLINE, "latent"):
                 saved = difference(base.shifts[measure], one.shifts[measure])

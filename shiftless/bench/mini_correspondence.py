@@ -18,7 +18,6 @@ from shiftless.bench.pairs import evaluate as evaluate_pairs
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair
 from shiftless.features import Bucket, FeatureMaps
-from shiftless.metrics.bootstrap import difference
 from shiftless.reading.present import present
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import match
@@ -66,7 +65,7 @@ def run(
             notes.append(f"{look}: left out, as parts or heads are not at hand: {'; '.join(left)}")
     seeds = {len(h) for h in heads.values()}
     trained = f"trained rows: mean of {max(seeds)} training seeds; " if seeds else ""
-    notes.append(f"{trained}95% bootstrap intervals over pairs, gains paired")
+    notes.append(f"{trained}{found[TRIVIAL].resampling()}; gains paired")
     notes.append(f"{time.perf_counter() - began:.0f} s")
     return Table("mini-correspondence", model.spec.name, rows, machine(), notes)
 
@@ -79,8 +78,7 @@ def rows_of(found: Mapping[str, Scores], methods: Sequence[Method], suffix: str)
             if not row.metric.endswith("per image"):
                 rows.append(replace(row, metric=row.metric + suffix))
         if against in found and against != name:
-            ours, theirs = found[name], found[against]
-            gain = difference(ours.bbox, theirs.bbox, ours.totals)
+            gain = found[name].gain(found[against])
             rows.append(Row(name, GAIN + suffix, gain.value, (gain.low, gain.high)))
     return rows
 

@@ -14,7 +14,8 @@ from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair, photo_key, photo_name
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
-from shiftless.metrics.bootstrap import difference, interval
+from shiftless.metrics.bootstrap import Difference, difference, interval
+from shiftless.metrics.dyadic import Photos, photo_count, photos_shared
 from shiftless.metrics.pck import hits, per_image, pooled
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import match
@@ -34,29 +35,61 @@ class Scores:
     img, bbox  K, points that are hits
     totals     K, points in all
     alpha      the threshold's share of the longer side
+    photos     K, the two photos of each pair; None if pairs are known to share none
     """
 
     img: np.ndarray
     bbox: np.ndarray
     totals: np.ndarray
     alpha: float = 0.1
+    photos: Photos | None = None
 
     def rows(self, method: str) -> list[Row]:
         """Return the four rows of a method: both thresholds, pooled and per image, each with its interval."""
         rows = []
         for rule, counts in (("img", self.img), ("bbox", self.bbox)):
             name = f"PCK@{self.alpha:g} {rule}"
-            rows.append(Row(method, name, pooled(counts, self.totals), interval(counts, self.totals)))
-            shares = counts / self.totals
-            rows.append(Row(method, f"{name} per image", per_image(counts, self.totals), interval(shares)))
+            rows.append(Row(method, name, pooled(counts, self.totals), self.interval(rule)))
+            ci95 = interval(counts / self.totals, photos=self.photos)
+            rows.append(Row(method, f"{name} per image", per_image(counts, self.totals), ci95))
         return sorted(rows, key=lambda row: row.metric.endswith("per image"))
+
+    def counts(self, rule: str = "bbox") -> np.ndarray:
+        """Return each pair's hits by the threshold "img" or "bbox"."""
+        return self.img if rule == "img" else self.bbox
+
+    def interval(self, rule: str = "bbox") -> tuple[float, float]:
+        """Return the 95% interval of the pooled PCK; pairs that share a photo count as dependent."""
+        return interval(self.counts(rule), self.totals, photos=self.photos)
+
+    def gain(self, over: Scores, rule: str = "bbox") -> Difference:
+        """Return the pooled PCK less that of another method on the same pairs, with its paired 95% interval."""
+        return difference(self.counts(rule), over.counts(rule), self.totals, photos=self.photos)
+
+    def resampling(self) -> str:
+        """Say how the intervals were made.
+
+        >>> one = np.ones(2)
+        >>> Scores(one, one, one).resampling()
+        '95% bootstrap intervals over pairs, no photo in two of them'
+        """
+        if self.photos is None or not photos_shared(self.photos):
+            return "95% bootstrap intervals over pairs, no photo in two of them"
+        count = photo_count(self.photos)
+        return f"95% intervals clustered by photo ({count} photos, shared by pairs; dyadic cluster-robust)"
 
 
 def score(pairs: Sequence[PhotoPair], predicted: Sequence[Any], alpha: float = 0.1) -> Scores:
     """Score one prediction a pair, N 2 in original pixels of its target."""
     img = [hits(p, pair.target_points, pair.target_size, alpha).sum() for p, pair in zip(predicted, pairs, strict=True)]
     box = [hits(p, pair.target_points, pair.target_box, alpha).sum() for p, pair in zip(predicted, pairs, strict=True)]
-    return Scores(np.array(img), np.array(box), np.array([len(pair.target_points) for pair in pairs]), alpha)
+    totals = np.array([len(pair.target_points) for pair in pairs])
+    return Scores(np.array(img), np.array(box), totals, alpha, photos_of(pairs))
+
+
+def photos_of(pairs: Sequence[PhotoPair]) -> list[tuple[str, str]]:
+    """Return what tells apart the two photos of each pair."""
+    return [(photo_key(pair.source), photo_key(pair.target)) for pair in pairs]
 
 
 def same_place(pair: PhotoPair) -> np.ndarray:
@@ -105,7 +138,7 @@ def run_pairs(
     ours = by_prompt(model, pairs, recipe, batch, title=model.spec.name, **options)
     trivial = score(pairs, [same_place(pair) for pair in pairs], alpha)
     rows = [*trivial.rows(TRIVIAL)]
-    notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; 95% bootstrap intervals over pairs"]
+    notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; {ours.resampling()}"]
     notes.append(gain("baseline - trivial", ours, trivial))
     if controls:
         from shiftless.backbones.registry import untrained
@@ -131,7 +164,7 @@ def by_prompt(
         part = evaluate([pairs[i] for i in rows], read, ONE, title=name, **options)["one"]
         found |= dict(zip(rows, zip(part.img, part.bbox, part.totals)))
     img, bbox, totals = (np.array([found[i][k] for i in range(len(pairs))]) for k in range(3))
-    return Scores(img, bbox, totals, options.get("alpha", 0.1))
+    return Scores(img, bbox, totals, options.get("alpha", 0.1), photos_of(pairs))
 
 
 def reader(model: Backbone, recipes: Sequence[Recipe], batch: int = 8) -> Reader:
@@ -159,7 +192,7 @@ def describe(recipe: Recipe) -> str:
 
 def gain(name: str, ours: Scores, theirs: Scores) -> str:
     """Say in a line what one method gains over another on the same pairs, with its interval."""
-    found = difference(ours.bbox, theirs.bbox, ours.totals)
+    found = ours.gain(theirs)
     return f"{name}: {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] PCK@{ours.alpha:g} bbox, paired"
 
 
@@ -167,7 +200,7 @@ def pair_visits(
     pairs: Sequence[PhotoPair], read: Reader, title: str, progress: bool
 ) -> Iterator[tuple[int, Bucket, Bucket]]:
     """Yield (pair's index, source's readings, target's readings) as soon as both photos are read."""
-    keys = [(photo_key(pair.source), photo_key(pair.target)) for pair in pairs]
+    keys = photos_of(pairs)
     photos = {key: photo for pair, two in zip(pairs, keys) for key, photo in zip(two, (pair.source, pair.target))}
     place = {key: i for i, key in enumerate(photos)}
     left = Counter(key for two in keys for key in two)

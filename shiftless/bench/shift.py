@@ -58,7 +58,10 @@ def run(
                 if key != "base0":
                     saved = saving(errors["base0"], values)
                     rows.append(Row(name, f"saved, t = {t}", saved.value, (saved.low, saved.high)))
-    notes = [f"{n} unseen pictures a look; saved: share of the baseline's shift, paired; 95% bootstrap intervals"]
+    notes = [
+        f"{n} unseen pictures a look; saved: share of the baseline's shift; 95% bootstrap intervals over pictures, the "
+        "two sums of a saving taken from the same resampled pictures"
+    ]
     return Table("mini-shift", model.spec.name, rows, machine(), notes)
 
 

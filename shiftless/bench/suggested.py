@@ -14,7 +14,6 @@ from shiftless.bench.mini_pairs import mini_pairs
 from shiftless.bench.pairs import Scores, pair_visits, reader, score
 from shiftless.bench.table import Row
 from shiftless.features import Bucket, FeatureMaps
-from shiftless.metrics.bootstrap import difference, interval
 from shiftless.metrics.pck import pooled
 from shiftless.mini.datasets import HELD_OUT, photos
 from shiftless.presets import default_recipe
@@ -72,8 +71,8 @@ def _joined(bucket: Bucket, chosen: Sequence[int]) -> FeatureMaps:
 def _rows(scores: dict[str, Scores]) -> list[Row]:
     rows, usual = [], next(iter(scores.values()))
     for name, one in scores.items():
-        rows.append(Row(name, PCK, pooled(one.bbox, one.totals), interval(one.bbox, one.totals)))
+        rows.append(Row(name, PCK, pooled(one.bbox, one.totals), one.interval()))
         if one is not usual:
-            gain = difference(one.bbox, usual.bbox, one.totals)
+            gain = one.gain(usual)
             rows.append(Row(name, f"gain over usual, {PCK}", gain.value, (gain.low, gain.high)))
     return rows

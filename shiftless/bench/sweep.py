@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shiftless.backbones.base import Backbone
 from shiftless.bench.mini_pairs import mini_pairs
@@ -16,7 +16,6 @@ from shiftless.bench.pairs import TRIVIAL, Choice, Scores, evaluate, reader, sam
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair
 from shiftless.errors import BadInput
-from shiftless.metrics.bootstrap import difference, interval
 from shiftless.metrics.pck import pooled
 from shiftless.recipe import Recipe
 from shiftless.taps.names import select
@@ -156,7 +155,11 @@ def sweep_pairs(
     best = base.but(timestep=step, taps=named[name], label="")  # the label told of the recipe that was given
     rows = _rows(TRIVIAL, trivial)
     rows += [row for (t, taps_), s in scores.items() for row in _rows(f"baseline: t={t} {taps_}", s)]
-    notes = [f"{len(pairs)} pairs; best by {metric}: t={step} {name}", *_doubts(scores, (step, name), metric)]
+    notes = [
+        f"{len(pairs)} pairs; {trivial.resampling()}",
+        f"best by {metric}, of {len(scores)} on these same pairs, which flatters it: t={step} {name}",
+        *_doubts(scores, (step, name), metric),
+    ]
     return Sweep(Table(bench, model.spec.name, rows, machine(), notes), scores, trivial, best, metric)
 
 
@@ -171,12 +174,8 @@ def default_taps(model: Backbone) -> list[tuple[str, ...]]:
 
 
 def _value(scores: Scores, metric: str) -> tuple[float, tuple[float, float]]:
-    counts = _counts(scores, metric)
-    return pooled(counts, scores.totals), interval(counts, scores.totals)
-
-
-def _counts(scores: Scores, metric: str) -> Any:
-    return scores.bbox if metric.endswith("bbox") else scores.img
+    rule = metric.rpartition(" ")[2]
+    return pooled(scores.counts(rule), scores.totals), scores.interval(rule)
 
 
 def _rows(method: str, scores: Scores) -> list[Row]:
@@ -191,7 +190,7 @@ def _doubts(scores: dict[tuple[int, str], Scores], best: tuple[int, str], metric
     for step in (steps[0], steps[-1]):
         if step != best[0]:
             theirs = scores[step, best[1]]
-            gain = difference(_counts(ours, metric), _counts(theirs, metric), ours.totals)
+            gain = ours.gain(theirs, metric.rpartition(" ")[2])
             lines.append(
                 f"t={best[0]} - t={step}, {best[1]}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], paired"
             )

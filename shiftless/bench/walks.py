@@ -11,7 +11,6 @@ from shiftless.bench.mini_pairs import mini_pairs
 from shiftless.bench.pairs import evaluate, reader
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair
-from shiftless.metrics.bootstrap import difference, interval
 from shiftless.reading import extract
 from shiftless.recipe import Recipe
 
@@ -58,11 +57,11 @@ def run(
     rows = []
     for name, scores in found.items():
         share = scores.bbox.sum() / scores.totals.sum()
-        rows.append(Row(name, "PCK@0.1 bbox", float(share), interval(scores.bbox, scores.totals)))
+        rows.append(Row(name, "PCK@0.1 bbox", float(share), scores.interval()))
         if name != BASELINE:
-            gain = difference(scores.bbox, found[BASELINE].bbox, scores.totals)
+            gain = scores.gain(found[BASELINE])
             rows.append(Row(name, "gain, paired", gain.value, (gain.low, gain.high)))
-    notes = [f"{n} pairs of {split}, {look}; t = {recipe.timestep}; 95% bootstrap intervals over pairs"]
+    notes = [f"{n} pairs of {split}, {look}; t = {recipe.timestep}; {found[BASELINE].resampling()}"]
     ratios = ", ".join(f"{name} {spent[name] / spent[BASELINE]:.1f}" for name in recipes if name != BASELINE)
     notes.append(f"time against the baseline's {1000 * spent[BASELINE]:.1f} ms a photo, least of three runs: {ratios}")
     return Table("mini-walks", model.spec.name, rows, machine(), notes)

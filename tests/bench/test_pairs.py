@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from shiftless.bench.pairs import (
     by_prompt,
     describe,
     evaluate,
+    photos_of,
+    run_pairs,
     same_place,
     score,
 )
@@ -165,3 +168,24 @@ def test_a_prompt_with_category_reads_each_pair_with_its_own(monkeypatch):
     assert list(asked) == ["a thing"]
     assert together.img.tolist() == plain.img.tolist()
     assert together.totals.tolist() == [3, 3, 3, 3]
+
+
+def test_pairs_that_share_photos_get_wider_intervals_and_the_table_says_so(monkeypatch):
+    """Photo "s0" is hard and in half of the pairs: what it does to them is one observation, not five."""
+    names = [("s0", f"s{i}") for i in range(1, 6)] + [(f"s{i}", f"s{i + 5}") for i in range(6, 11)]
+    pairs = [pair(a, b, POINTS) for a, b in names]
+    hard = np.array([0] * 5 + [3] * 5)
+    shared = Scores(hard, hard, np.full(10, 3), photos=photos_of(pairs))
+    apart = Scores(hard, hard, np.full(10, 3))
+    assert np.ptp(shared.interval()) > 1.3 * np.ptp(apart.interval())
+    assert {row.ci95 for row in shared.rows("m")} != {row.ci95 for row in apart.rows("m")}
+    assert np.ptp(shared.gain(Scores(hard // 3, hard // 3, apart.totals))[1:]) > np.ptp(apart.interval()) / 2
+    assert "16 photos" in shared.resampling()
+    monkeypatch.setattr("shiftless.bench.pairs.reader", lambda model, recipes, batch: Reader())
+    model = SimpleNamespace(spec=SimpleNamespace(name="fake"))
+    table = run_pairs("b", model, PAIRS, Recipe(), controls=False, progress=False)
+    assert table.notes[0] == (
+        "4 pairs, 12 points; 95% intervals clustered by photo (3 photos, shared by pairs; dyadic cluster-robust)"
+    )
+    table = run_pairs("b", model, PAIRS[:1], Recipe(), controls=False, progress=False)
+    assert "95% bootstrap intervals over pairs, no photo in two of them" in table.notes[0]
