@@ -18,6 +18,7 @@ from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
 from shiftless.image import Photo, open_photo
 from shiftless.metrics.bootstrap import Difference, difference, interval
+from shiftless.metrics.multiplicity import multiplicity
 from shiftless.mini.datasets import HELD_OUT
 from shiftless.mini.world import SCENE_CLASSES, Picture, draw
 from shiftless.recipe import Recipe
@@ -70,8 +71,10 @@ class Measured:
             for metric, values in zip(METRICS, scores.T)
         ]
         notes = [f"{len(self.scores[EVEN])} pictures; shares of a map's mass, 95% bootstrap intervals over pictures"]
-        notes.append(self._gains(BASELINE, EVEN))
-        notes += [self._gains(name, BASELINE) for name in self.scores if name not in (EVEN, UNTRAINED, BASELINE)]
+        compared = [(BASELINE, EVEN)]
+        compared += [(name, BASELINE) for name in self.scores if name not in (EVEN, UNTRAINED, BASELINE)]
+        notes += [self._gains(name, over) for name, over in compared]
+        notes.append(multiplicity([self.gain(name, metric, over) for name, over in compared for metric in METRICS]))
         return Table(bench, model, rows, machine(), notes + self.absent)
 
     def _gains(self, name: str, over: str) -> str:

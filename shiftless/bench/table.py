@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from shiftless.errors import BadInput
 from shiftless.files import write_whole
+from shiftless.metrics.bootstrap import Difference
+from shiftless.metrics.multiplicity import clear_gains, multiplicity
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -29,12 +31,20 @@ class Row:
     value: float
     ci95: tuple[float, float]
 
+    @property
+    def is_gain(self) -> bool:
+        """Whether it says how much better a method is than another, by its metric's first word: gain or saved."""
+        return self.metric.startswith(("gain", "saved"))
+
 
 @dataclass(frozen=True)
 class Table:
     """A bench's answer; `write` gives {"bench", "model", "machine", "rows": [{"method", "metric", "value", "ci95"}]}.
 
     notes  lines for the reader below the printed table, not in the file
+
+    Of several gains, those that are clear after Holm's correction for all of them are marked with * where the table is
+    printed, and a line says how many would look clear by chance.
 
     >>> table = Table("mini-pairs", "mini", [Row("baseline: t=50 up1", "PCK@0.1 img", 0.5, (0.4, 0.6))], "a laptop")
     >>> table.value("baseline", "PCK@0.1 img")
@@ -75,11 +85,11 @@ class Table:
 
     def __str__(self) -> str:
         grid = [["method", *self._metrics()]] + [
-            [m, *self._cells(m, "{:.3f} [{:.3f}, {:.3f}]")] for m in self._methods()
+            [m, *self._cells(m, "{0:.3f} [{1:.3f}, {2:.3f}]{3}")] for m in self._methods()
         ]
         widths = [max(len(row[i]) for row in grid) for i in range(len(grid[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in grid]
-        return "\n".join([f"{self.bench} with {self.model}", *lines, *self.notes])
+        return "\n".join([f"{self.bench} with {self.model}", *lines, *self._lines()])
 
     def __rich__(self) -> RichTable:
         from rich import box
@@ -90,10 +100,19 @@ class Table:
         for metric in self._metrics():
             shown.add_column(metric, justify="right", min_width=12)
         for method in self._methods():
-            shown.add_row(method, *self._cells(method, "{:.3f}\n[dim]{:.3f}–{:.3f}[/dim]"))
-        if self.notes:
-            shown.caption, shown.caption_justify = "\n".join(self.notes), "left"
+            shown.add_row(method, *self._cells(method, "{0:.3f}{3}\n[dim]{1:.3f}–{2:.3f}[/dim]"))
+        if self._lines():
+            shown.caption, shown.caption_justify = "\n".join(self._lines()), "left"
         return shown
+
+    def clear(self) -> list[Row]:
+        """Return the gains that differ from zero after Holm's correction for all gains of the table."""
+        gains = [row for row in self.rows if row.is_gain]
+        return [row for row, clear in zip(gains, clear_gains([_difference(row) for row in gains])) if clear]
+
+    def _lines(self) -> list[str]:
+        gains = [_difference(row) for row in self.rows if row.is_gain]
+        return [*self.notes, f"{multiplicity(gains)} (*)"] if self._several() else self.notes
 
     def _methods(self) -> list[str]:
         return list(dict.fromkeys(row.method for row in self.rows))
@@ -103,7 +122,16 @@ class Table:
 
     def _cells(self, method: str, form: str) -> list[str]:
         found = {row.metric: row for row in self.rows if row.method == method}
-        return [form.format(found[m].value, *found[m].ci95) if m in found else "" for m in self._metrics()]
+        clear = {row.metric for row in self.clear() if row.method == method} if self._several() else set()
+        cells = {m: form.format(row.value, *row.ci95, " *" if m in clear else "") for m, row in found.items()}
+        return [cells.get(m, "") for m in self._metrics()]
+
+    def _several(self) -> bool:
+        return sum(row.is_gain for row in self.rows) > 1
+
+
+def _difference(row: Row) -> Difference:
+    return Difference(row.value, *row.ci95)
 
 
 def read_table(path: str | os.PathLike[str]) -> Table:

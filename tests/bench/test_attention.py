@@ -124,3 +124,5 @@ def test_gains_are_paired_and_of_the_metric_asked_for():
         "LoRA - baseline, paired: attention, horse +0.000 [+0.000, +0.000]; attention, rider +0.100" in table.notes[2]
     )
     assert table.notes[-1] == "without ControlNet: why"
+    assert table.notes[3].startswith("8 gains: ")
+    assert found.gain("baseline", "effect on the rider", EVEN).clear

@@ -57,6 +57,26 @@ def test_prints_every_number_with_its_interval():
     assert "0.500 [0.450, 0.550]" in str(TABLE)
 
 
+def test_many_gains_say_how_many_are_clear_by_chance_and_mark_those_that_are_clear_all_the_same():
+    weak, strong = (0.03, (0.001, 0.059)), (0.2, (0.15, 0.25))
+    rows = [Row(f"m{i}", "gain over baseline, bbox", *(strong if i == 3 else weak)) for i in range(12)]
+    rows.append(Row("m3", "saved, t = 100", *strong))
+    table = Table("b", "m", [*ROWS, *rows], "a laptop", ["12 pairs"])
+    assert table.clear() == [rows[3], rows[12]]
+    printed = str(table).splitlines()
+    assert printed[-1] == (
+        "13 gains: 13 of their 95% intervals leave zero out (0.7 would by chance if there were no gain at all), "
+        "2 after Holm's correction for all 13 (*)"
+    )
+    assert [line.count("*") for line in printed if line.startswith("m3")] == [2]
+    assert not any("*" in line for line in printed if line.startswith("m1"))
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table)
+    assert "0.200 *" in console.file.getvalue()
+    assert "Holm" not in str(Table("b", "m", [*ROWS, rows[0]]))  # one gain needs no correction
+    assert list(table.to_dict()["rows"][-1]) == ["method", "metric", "value", "ci95"]
+
+
 def test_a_failed_write_leaves_the_old_file_and_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot be written"):
