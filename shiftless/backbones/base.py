@@ -69,6 +69,10 @@ class Backbone(Protocol):
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def fingerprint(self) -> str:
+        """The digest of its weights, the same in every dtype; features and caches are kept apart by it."""
+
     def encode_image(
         self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
     ) -> torch.Tensor:
@@ -109,6 +113,9 @@ class Steerable(Backbone, Protocol):
 
     def loras(self) -> list[str]:
         """The names of the LoRAs that lie in the model's folder."""
+
+    def digest(self, technique: str, name: str) -> str:
+        """The digest of the contents of what a recipe names: technique "lora", "control" or "captioner"."""
 
     def captioner(self, name: str) -> Captioner:
         """What captions images for this model: by name, or the model's own for ""."""

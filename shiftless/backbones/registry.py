@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.device import choose_device, choose_dtype
 from shiftless.conditions.hub import fetched, is_hub_id
+from shiftless.digest import digest_of
 from shiftless.errors import BadInput
 from shiftless.taps.names import Tap
 
@@ -51,7 +52,7 @@ def load(
     >>> load("twin:sd15").spec.multiple
     64
     """
-    from shiftless.backbones.sd import StableDiffusion, load_parts
+    from shiftless.backbones.sd import StableDiffusion, digest_of_parts, load_parts
 
     name = os.fspath(name)
     where = choose_device(device)
@@ -63,13 +64,21 @@ def load(
         native, parts = size or (twin["size"] if full else None), twin_parts(twin, full=full)
         stride = 2 ** (len(parts["vae"].config.block_out_channels) - 1)
         nets = {"canny": lambda: twin_control(parts["unet"], stride)}
-        return StableDiffusion(name, parts, native, where, kind, controls=nets)
+        made_of = digest_of("twin", twin, full, torch.__version__)  # random weights, from one seed
+        return StableDiffusion(name, parts, native, where, kind, controls=nets, made_of=lambda: made_of)
     folder = find(name)
     _check_family(folder)
     row = models().get(name, {})
-    parts = load_parts(folder, kind)
+    made_of, parts = digest_of_parts(folder), load_parts(folder, kind)
     return StableDiffusion(
-        name, parts, size or row.get("size"), where, kind, home=folder, controls=row.get("controls", _controls(folder))
+        name,
+        parts,
+        size or row.get("size"),
+        where,
+        kind,
+        home=folder,
+        controls=row.get("controls", _controls(folder)),
+        made_of=made_of,
     )
 
 
@@ -113,7 +122,13 @@ def untrained(model: Backbone, seed: int = 0) -> Backbone:
         }
     parts |= {"vae": model.vae, "tokenizer": model.tokenizer}
     parts["scheduler"] = DDIMScheduler(trained_betas=model.schedule.betas(), prediction_type=model.schedule.prediction)
-    return StableDiffusion(f"untrained {model.spec.name}", parts, model.spec.size, model.device, model.dtype)
+    name, size = f"untrained {model.spec.name}", model.spec.size
+    of = partial(_untrained_digest, model, seed)
+    return StableDiffusion(name, parts, size, model.device, model.dtype, made_of=of)
+
+
+def _untrained_digest(model: Backbone, seed: int) -> str:
+    return digest_of("untrained", model.fingerprint, seed, torch.__version__)
 
 
 def find(name: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,12 @@ import torch
 from shiftless.backbones.base import Reading, Spec
 from shiftless.backbones.unet_taps import unet_taps
 from shiftless.conditions.condition import Condition
-from shiftless.conditions.control import Control, load_control, own_controls, residuals
+from shiftless.conditions.control import Control, digest_of_control, load_control, own_controls, residuals
 from shiftless.conditions.lora import adapted
+from shiftless.conditions.lora_file import digest_of_lora
 from shiftless.conditions.prompt import encode_with_clip
 from shiftless.conditions.quiet import quiet
+from shiftless.digest import digest_of, digest_of_files, digest_of_tensors, marks_of, samples_of, state_of
 from shiftless.errors import BadInput
 from shiftless.noise import Schedule
 from shiftless.taps.hooks import tapped
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _PROMPTS_KEPT = 256
 TECHNIQUES = ("prompt", "control", "lora", "start")
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+NETWORKS = ("unet", "vae", "text_encoder")
 
 
 class StableDiffusion:
@@ -52,8 +55,13 @@ class StableDiffusion:
         *,
         home: Path | None = None,
         controls: Mapping[str, Any] | None = None,
+        made_of: Callable[[], str] | None = None,
     ) -> None:
-        """Adapt loaded parts; `home` is their folder, `controls` the ControlNets elsewhere: kind -> hub id or maker."""
+        """Adapt loaded parts; `home` is their folder, `controls` the ControlNets elsewhere: kind -> hub id or maker.
+
+        made_of  gives the digest of what the weights were made of (their files, or a seed), which does not depend on
+                 the dtype that they were loaded in; "" or no function lets the parameters themselves be digested
+        """
         with quiet():
             self.unet, self.vae, self.text_encoder = (
                 parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
@@ -76,10 +84,42 @@ class StableDiffusion:
         self.spec = Spec(name, "sd", native, multiple, (channels, self._stride), techniques=TECHNIQUES)
         self.home = home
         self._own_controls = {**(controls or {}), **(own_controls(home) if home is not None else {})}
-        self._controls: dict[str, Control] = {}
+        self._controls: dict[str, tuple[str, Control]] = {}  # name -> (digest of its contents, the ControlNet)
         self._captioners: dict[str, Captioner] = {}
-        self._loras: tuple[tuple[str, float], ...] = ()
-        self._prompts: OrderedDict[tuple[Any, str], Condition] = OrderedDict()
+        self._loras: tuple[tuple[str, float], ...] = ()  # those injected now: (digest of its contents, scale)
+        self._prompts: OrderedDict[tuple[Any, ...], Condition] = OrderedDict()
+        self._bare: dict[str, tuple[torch.Tensor, ...]] | None = None  # the networks' tensors while LoRAs are injected
+        self._made_of, self._as_made = made_of, self._state()
+        self._fingerprint: tuple[Any, str] = (None, "")
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of the model's weights as they are now; it depends neither on a path nor on a name.
+
+        The same files give the same fingerprint in every dtype. Weights that were changed after loading give another.
+
+        >>> from shiftless.backbones.registry import load
+        >>> load("twin:sd15", dtype="bf16").fingerprint == load("twin:sd15", dtype="fp32").fingerprint
+        True
+        """
+        state = self._state()
+        if state != self._fingerprint[0]:
+            made_of = self._made_of() if self._made_of is not None and state == self._as_made else ""
+            self._fingerprint = (state, made_of)
+            if not made_of:
+                tensors = {f"{part}.{n}": t for part in NETWORKS for n, t in getattr(self, part).state_dict().items()}
+                about = [self.schedule.prediction, list(self.schedule.betas()), self.tokenizer.get_vocab()]
+                self._fingerprint = (state, digest_of(digest_of_tensors(tensors), about))
+        return self._fingerprint[1]
+
+    def _tensors(self, part: str) -> tuple[torch.Tensor, ...]:
+        if self._bare is not None:
+            return self._bare[part]
+        return tuple(getattr(self, part).state_dict(keep_vars=True).values())
+
+    def _state(self, parts: Sequence[str] = NETWORKS) -> tuple[Any, ...]:
+        tensors = [tensor for part in parts for tensor in self._tensors(part)]
+        return state_of(tensors), samples_of(tensors)
 
     @torch.no_grad()
     def encode_image(
@@ -112,7 +152,7 @@ class StableDiffusion:
         return Condition(embeds, tuple(c.words[0] for c in conditions))
 
     def _encode_one(self, prompt: str) -> Condition:
-        key = (self._loras, prompt)  # a LoRA may change the text encoder too
+        key = (self._state(["text_encoder"]), self._loras, prompt)  # a LoRA may change the text encoder too
         if key not in self._prompts:
             self._prompts[key] = encode_with_clip(self.tokenizer, self.text_encoder, prompt)
             if len(self._prompts) > _PROMPTS_KEPT:
@@ -122,10 +162,19 @@ class StableDiffusion:
 
     def control(self, name: str) -> Control:
         """The ControlNet that a recipe names: the model's own by kind, or from a folder; loaded once and kept."""
-        if name not in self._controls:
+        digest = self.digest("control", name)
+        if name not in self._controls or self._controls[name][0] != digest:
             place = {"stride": self._stride, "device": self.device, "dtype": self.dtype}
-            self._controls[name] = load_control(name, self._own_controls, self.unet, **place)
-        return self._controls[name]
+            self._controls[name] = digest, load_control(name, self._own_controls, self.unet, **place)
+        return self._controls[name][1]
+
+    def digest(self, technique: str, name: str) -> str:
+        """Return the digest of the contents of what a recipe names: a "lora", a "control" or a "captioner"."""
+        if technique == "lora":
+            return digest_of_lora(self._lora_file(name))
+        if technique == "control":
+            return digest_of_control(name, self._own_controls)
+        return self.captioner(name).fingerprint
 
     @contextmanager
     def adapted(self, loras: Sequence[tuple[str, float]]) -> Iterator[None]:
@@ -136,12 +185,14 @@ class StableDiffusion:
             return
         if self._loras:
             raise ValueError("LoRAs are in place already; give them all at once")
-        with adapted(self.unet, self.text_encoder, files):
-            self._loras = files
-            try:
+        digests = tuple((digest_of_lora(file), scale) for file, scale in files)
+        self._bare = {part: self._tensors(part) for part in NETWORKS}
+        try:
+            with adapted(self.unet, self.text_encoder, files):
+                self._loras = digests
                 yield
-            finally:
-                self._loras = ()
+        finally:
+            self._loras, self._bare = (), None
 
     def loras(self) -> list[str]:
         """The names of the LoRAs that lie in the model's folder.
@@ -167,16 +218,18 @@ class StableDiffusion:
 
     def captioner(self, name: str) -> Captioner:
         """What captions images: the one in the model folder's `captioner/` for "", or by name; loaded once and kept."""
-        from shiftless.conditions.caption import load_captioner
+        from shiftless.conditions.caption import find_captioner, fingerprint_of, load_captioner
 
-        if name not in self._captioners:
-            own = None if self.home is None else self.home / "captioner"
-            if not name and (own is None or not own.is_dir()):
-                raise BadInput(
-                    f"{self.spec.name}: this model has no captioner of its own; name one, such as captioner='blip'"
-                )
-            self._captioners[name] = load_captioner(name or str(own), device=self.device, dtype=self.dtype)
-        return self._captioners[name]
+        own = None if self.home is None else self.home / "captioner"
+        if not name and (own is None or not own.is_dir()):
+            raise BadInput(
+                f"{self.spec.name}: this model has no captioner of its own; name one, such as captioner='blip'"
+            )
+        where = name or str(own)
+        loaded = self._captioners.get(name)
+        if loaded is None or loaded.fingerprint != fingerprint_of(find_captioner(where)):
+            self._captioners[name] = loaded = load_captioner(where, device=self.device, dtype=self.dtype)
+        return loaded
 
     @torch.no_grad()
     def denoise(
@@ -251,6 +304,23 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise BadInput(f"{folder / part}: cannot be loaded ({reason}); fetch or save the model again") from error
     return parts
+
+
+def digest_of_parts(folder: Path) -> Callable[[], str]:
+    """Return what gives the digest of a diffusers folder: of each part's settings and of the weights that are loaded.
+
+    Call it before loading; its answer is "" where the files have changed since.
+    """
+    files: list[Path] = []
+    for part in PARTS:
+        variant = _variant(folder / part)
+        for file in sorted((folder / part).glob("*")):
+            loaded = f".{variant}" in file.name if variant else file.name.count(".") == 1
+            if file.suffix in (".json", ".txt") or (file.suffix == ".safetensors" and loaded):
+                files.append(file)
+    before = marks_of(files)
+    names = {file.relative_to(folder).as_posix(): file for file in files}
+    return lambda: digest_of_files(names) if marks_of(files) == before else ""
 
 
 def _variant(folder: Path) -> str | None:

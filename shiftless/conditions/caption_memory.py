@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shiftless.digest import cache_folder, digest_of, digest_of_folder
 from shiftless.errors import BadInput
 from shiftless.files import write_whole
 from shiftless.image import Photo
@@ -54,10 +54,7 @@ def remembered(captioner: Captioner, photos: Sequence[Photo]) -> list[str]:
 
 def captions_folder() -> Path:
     """Return where captions are kept: under $SHIFTLESS_CACHE, else the user's cache folder."""
-    own = os.environ.get("SHIFTLESS_CACHE")
-    if own:
-        return Path(own) / "captions"
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "shiftless" / "captions"
+    return cache_folder("captions")
 
 
 def fingerprint_of(folder: str | os.PathLike[str]) -> str:
@@ -70,12 +67,7 @@ def fingerprint_of(folder: str | os.PathLike[str]) -> str:
     ...     fingerprint_of(folder) == before
     False
     """
-    top = Path(folder)
-    digest = hashlib.blake2b(str(RULES).encode(), digest_size=12)
-    for path in sorted({path for pattern in _PARTS for path in top.glob(pattern)}):
-        digest.update(f"{path.name}\0".encode())
-        digest.update(_content(path))
-    return digest.hexdigest()
+    return digest_of(RULES, digest_of_folder(folder, _PARTS))
 
 
 def spoken(text: str, captioner: str, photo: str) -> str:
@@ -94,17 +86,6 @@ def spoken(text: str, captioner: str, photo: str) -> str:
             f"{photo}: captioner {captioner} says nothing of this photo; write its prompt, or try another captioner"
         )
     return line
-
-
-def _content(path: Path) -> bytes:
-    name = path.resolve().name
-    if re.fullmatch("[0-9a-f]{64}", name):  # the hub's cache names large files by their SHA-256: nothing to read
-        return name.encode()
-    digest = hashlib.blake2b()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.digest()
 
 
 def _read(path: Path) -> str:

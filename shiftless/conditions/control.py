@@ -15,6 +15,7 @@ import torch
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.hub import fetched
 from shiftless.conditions.quiet import quiet
+from shiftless.digest import digest_of, digest_of_folder
 from shiftless.errors import BadInput
 
 CANNY = (100, 200)
@@ -103,6 +104,22 @@ def load_control(
     with quiet():
         net = net.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
     return Control(name, net, MAPS[kind])
+
+
+def digest_of_control(name: str, own: Mapping[str, Any]) -> str:
+    """Return the digest of what a ControlNet's name stands for: the kind of its map, and the contents of its folder.
+
+    A map of depth is estimated by a model, whose contents count too. Raises BadInput for what is not on this machine.
+    """
+    kind, where = read_name(name, own)
+    drawn_by = ""
+    if kind == "depth":
+        from shiftless.conditions.depth import digest_of_estimator
+
+        drawn_by = digest_of_estimator()
+    if callable(where):
+        return digest_of(kind, drawn_by, "random weights")
+    return digest_of(kind, drawn_by, digest_of_folder(_folder(where), ("*.json", "*.safetensors")))
 
 
 def _load(folder: Path, dtype: torch.dtype) -> Any:

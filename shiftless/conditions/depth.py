@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from shiftless.conditions.hub import fetched
+from shiftless.digest import digest_of_folder
 from shiftless.errors import BadInput
 
 ESTIMATORS = ("Intel/dpt-large", "depth-anything/Depth-Anything-V2-Small-hf", "LiheYoung/depth-anything-small-hf")
@@ -24,8 +26,8 @@ def depth(pixels: torch.Tensor, estimator: str | None = None) -> torch.Tensor:
 
     Raises BadInput, with the command that fetches one, if no depth model is on this machine.
     """
-    wanted = estimator or os.environ.get("SHIFTLESS_DEPTH")
-    processor, model = _load(wanted)
+    folder = find_estimator(estimator)
+    processor, model = _load(folder, digest_of_estimator(estimator))
     mean, std = (torch.tensor(getattr(processor, name)).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
     side = _side(processor)
     fed = F.interpolate((pixels.float().cpu() + 1) / 2, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
@@ -40,33 +42,47 @@ def _side(processor: Any) -> int:
     return int(size.get("height") or size.get("shortest_edge") or 384)
 
 
-@cache
-def _load(wanted: str | None) -> tuple[Any, Any]:
-    from transformers import AutoModelForDepthEstimation
-
+def find_estimator(estimator: str | None = None) -> Path:
+    """Return the folder of the depth model that `depth` uses; raises BadInput, with the command that fetches one."""
+    wanted = estimator or os.environ.get("SHIFTLESS_DEPTH")
     for name in (wanted,) if wanted else ESTIMATORS:
-        try:
-            options: dict[str, Any] = {"local_files_only": True}
-            processor = _processor(name)
-            model = AutoModelForDepthEstimation.from_pretrained(name, use_safetensors=True, **options)
-        except (OSError, ValueError):
-            continue
-        return processor, model.eval()
-    first = wanted or ESTIMATORS[0]
+        folder = Path(name) if Path(name).is_dir() else fetched(name)
+        if folder is not None and (folder / "config.json").is_file():
+            return folder
     if wanted and Path(wanted).exists():
         raise BadInput(f"{wanted}: not a depth model that can be loaded; give a transformers folder with safetensors")
     raise BadInput(
-        f"control 'depth' needs a depth model, and none is on this machine; fetch one once with: hf download {first}"
+        "control 'depth' needs a depth model, and none is on this machine; fetch one once with: "
+        f"hf download {wanted or ESTIMATORS[0]}"
     )
 
 
-def _processor(name: str) -> Any:
+def digest_of_estimator(estimator: str | None = None) -> str:
+    """Return the digest of the files of the depth model that `depth` uses; raises BadInput as `find_estimator`."""
+    return digest_of_folder(find_estimator(estimator), ("*.json", "*.safetensors"))
+
+
+@lru_cache(maxsize=2)
+def _load(folder: Path, _digest: str) -> tuple[Any, Any]:
+    from transformers import AutoModelForDepthEstimation
+
+    try:
+        options: dict[str, Any] = {"local_files_only": True}
+        model = AutoModelForDepthEstimation.from_pretrained(folder, use_safetensors=True, **options)
+        return _processor(folder), model.eval()
+    except (OSError, ValueError):
+        raise BadInput(
+            f"{folder}: not a depth model that can be loaded; give a transformers folder with safetensors"
+        ) from None
+
+
+def _processor(folder: Path) -> Any:
     """The image processor's settings alone: its own code may need packages that are not here."""
     from types import SimpleNamespace
 
     from transformers.image_processing_base import ImageProcessingMixin
 
-    settings, _ = ImageProcessingMixin.get_image_processor_dict(name, local_files_only=True)
+    settings, _ = ImageProcessingMixin.get_image_processor_dict(folder, local_files_only=True)
     half = [0.5, 0.5, 0.5]
     return SimpleNamespace(
         size=settings.get("size") or {"height": 384},

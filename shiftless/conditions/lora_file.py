@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from shiftless.conditions.hub import fetch_command, fetched
+from shiftless.digest import digest_of_files
 from shiftless.errors import BadInput
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
@@ -113,13 +114,21 @@ def read_lora(name: str | os.PathLike[str]) -> LoraFile:
 
     Raises BadInput, naming the file, where it is no whole safetensors file, holds no LoRA, or one of another kind.
     """
+    return _read(find_lora(name), digest_of_lora(name))
+
+
+def digest_of_lora(name: str | os.PathLike[str]) -> str:
+    """Return the digest of a LoRA's contents, wherever it lies: its weights, and peft's settings beside them.
+
+    Raises BadInput as `find_lora` does.
+    """
     path = find_lora(name)
-    status = path.stat()
-    return _read(path, status.st_mtime_ns, status.st_size)
+    settings = path.with_name("adapter_config.json")
+    return digest_of_files({"weights": path, **({settings.name: settings} if settings.is_file() else {})})
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, _changed: int, _size: int) -> LoraFile:
+def _read(path: Path, _digest: str) -> LoraFile:
     from safetensors import safe_open
 
     try:

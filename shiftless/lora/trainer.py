@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
@@ -122,11 +121,9 @@ def _plan(
     model: Any, settings: Settings, learn: list[Photo], held: list[Photo], sentences: list[str]
 ) -> dict[str, Any]:
     """What a run may not change when it is continued, and what its file says of it; lengths may grow."""
-    ends = [model.unet.conv_in.weight, model.unet.conv_out.weight]  # enough to tell other weights of one name
-    weights = hashlib.blake2s(b"".join(w.detach().float().cpu().numpy().tobytes() for w in ends), digest_size=8)
     fixed = {k: v for k, v in vars(settings).items() if k not in ("epochs", "steps", "minutes", "checks")}
     digests = {"learned": [p.digest for p in learn], "held_out": [p.digest for p in held]}
-    about = {"model": model.spec.name, "weights": weights.hexdigest(), "dtype": str(model.dtype).removeprefix("torch.")}
+    about = {"model": model.spec.name, "weights": model.fingerprint, "dtype": str(model.dtype).removeprefix("torch.")}
     return {**about, **fixed, **digests, "captions": sentences}
 
 

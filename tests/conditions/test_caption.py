@@ -325,18 +325,34 @@ def test_the_fingerprint_follows_the_content_not_the_place(saved, tmp_path):
     assert load_captioner(copy).fingerprint == fingerprint_of(copy)
 
 
-def test_the_hubs_own_names_stand_for_large_files(tmp_path):
+def test_the_content_counts_whatever_the_hub_calls_it(tmp_path):
     """In the hub's cache a weight file is a link to a blob named by its SHA-256."""
     folders = []
-    for letter in "ab":
+    for letter, content in (("a", b"these bytes"), ("b", b"these bytes"), ("c", b"others")):
         blob = tmp_path / letter / (letter * 64)
         blob.parent.mkdir()
-        blob.write_bytes(b"the same bytes")
+        blob.write_bytes(content)
         snapshot = tmp_path / f"snapshot-{letter}"
         snapshot.mkdir()
         os.symlink(blob, snapshot / "model.safetensors")
         folders.append(snapshot)
-    assert fingerprint_of(folders[0]) != fingerprint_of(folders[1])
+    a, b, c = map(fingerprint_of, folders)
+    assert a == b != c
+
+
+def test_a_captioner_that_was_replaced_is_loaded_again(saved, tmp_path):
+    import shutil
+
+    import shiftless
+
+    folder = shutil.copytree(saved["blip"], tmp_path / "mine")
+    model = shiftless.load("twin:sd15")
+    before = model.captioner(str(folder))
+    assert model.captioner(str(folder)) is before
+    shutil.rmtree(folder)
+    shutil.copytree(saved["git"], folder)
+    after = model.captioner(str(folder))
+    assert after.fingerprint == fingerprint_of(saved["git"]) != before.fingerprint
 
 
 def test_a_silent_model_is_reported(saved, monkeypatch):
