@@ -10,6 +10,7 @@ from shiftless.conditions.template import AUTO
 from shiftless.errors import BadInput
 from shiftless.reading.present import present
 from shiftless.recipe import Recipe
+from shiftless.taps.names import select
 
 
 def candidates(
@@ -28,7 +29,7 @@ def candidates(
                ControlNets, LoRAs in its folder. Together go the first prompt, every ControlNet and the first LoRA;
                no LoRA where several were merely at hand, for they are of different looks.
 
-    Raises BadInput for a technique asked for by name that is not at hand.
+    Raises BadInput for a tap that the model does not have, and for a technique asked for by name that is not at hand.
 
     >>> from shiftless.backbones.registry import load
     >>> tried = {"controls": ["canny"], "prompts": ["a red horse, running"]}
@@ -36,6 +37,7 @@ def candidates(
     >>> len(found), found[-1].control, found[-1].prompt
     (4, ('canny',), 'a red horse, running')
     """
+    select(recipe.taps, model.taps, model.spec.name)
     base = bare(recipe)
     asked = bool(prompts or controls or loras)
     if not asked:

@@ -16,8 +16,6 @@ from shiftless.metrics.bootstrap import Difference, interval, saving
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe, recipes_to_toml
 
-PHOTOS = 16
-"""Most photos that advice is taken from, spread over those given."""
 _LEAST = 0.01  # of the usual reading's shift: what adding a reading must save, or it is not worth its cost
 
 
@@ -108,7 +106,7 @@ def suggest(
     Shift alone would always ask for less noise, but noise is what makes features mean something. So the noise is as
     much as steering can afford: the largest timestep at which a bucket shifts no more than the usual reading. There
     readings are added one by one, each the one that brings the bucket's features nearest to those of a clean photo.
-    Every second photo chooses; the others tell what to expect.
+    Every photo takes part: the first, third, fifth and so on choose, the others tell what to expect.
 
     Raises BadInput if nothing fits the limit, or no photo can be read.
 
@@ -126,8 +124,7 @@ def suggest(
         raise BadInput(f"cost {limit:g}: no reading is that cheap; the cheapest takes {least:g} plain denoiser calls")
     again = [recipe.but(seed=recipe.seed + 1, label="") for recipe in affordable if recipe.noise == "draw"]
     options = list(dict.fromkeys([usual, *affordable, *again]))
-    some = list(images)[:: max(1, -(-len(images) // PHOTOS))]
-    read = Similarities(model, some, options, cleanest=cleanest, fill=fill, batch=batch, skipped=[])
+    read = Similarities(model, images, options, cleanest=cleanest, fill=fill, batch=batch, skipped=[])
     if not len(read):
         raise BadInput("no photo could be read; give pictures")
     choosing = list(range(0, len(read), 2))

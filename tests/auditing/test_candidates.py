@@ -62,3 +62,10 @@ def test_what_is_not_at_hand_is_said_in_one_line(mini, asked, message):
 def test_captions_without_a_captioner_are_refused():
     with pytest.raises(BadInput, match="captioner"):
         candidates(shiftless.load("twin:sd15", device="cpu", dtype="fp32"), AT, prompts=["auto"])
+
+
+@pytest.mark.parametrize("tried", [{}, {"controls": ["canny"]}, {"prompts": ["a cow"], "loras": ["photo-a"]}], ids=str)
+def test_a_misspelt_tap_is_named_with_its_nearest_names(mini, tried):
+    with pytest.raises(BadInput, match=r"mini has no tap 'upp0'; nearest: up0") as error:
+        candidates(mini, AT.but(taps=("upp0",)), **tried)
+    assert "LoRA" not in str(error.value)

@@ -86,6 +86,15 @@ def test_one_photo_tells_nothing_of_others_and_it_says_so(dreaming, pictures):
     assert "not at all, it was chosen and measured on the same photo" in found.lines()[-1]
 
 
+@pytest.mark.parametrize(("given", "choose", "tell"), [(2, 1, 1), (3, 2, 1), (16, 8, 8), (17, 9, 8), (33, 17, 16)])
+def test_every_photo_takes_part_and_half_of_them_choose(dreaming, disc, given, choose, tell):
+    pictures = [np.roll(disc, i, axis=0) for i in range(given)]
+    found = suggest(dreaming(dream), pictures, [USUAL, USUAL.but(prompt="helpful")], USUAL, limit=1)
+    assert (found.chosen_on, found.told_on) == (choose, tell)
+    photos = "1 photo" if tell == 1 else f"{tell} photos"
+    assert f"measured on {photos}; {choose} others chose" in found.lines()
+
+
 def test_a_cost_below_every_reading_is_refused(dreaming, pictures):
     with pytest.raises(BadInput, match=r"cost 1: no reading is that cheap; the cheapest takes 3"):
         suggest(dreaming(dream), pictures, [USUAL.but(ensemble=3)], USUAL, limit=1)
