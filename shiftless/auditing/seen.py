@@ -86,16 +86,34 @@ def watch(
     _check(model, draws, finish, cleanest)
     steady = cast(Backbone, Steady(model))
     k = len(recipes)
-    again = [recipe.but(seed=recipe.seed + draw) for draw in range(1, draws) for recipe in recipes]
-    clean = [recipe.but(timestep=cleanest, start=None, steps=None, noise="draw", label="") for recipe in recipes]
-    anchors = list(dict.fromkeys(clean))
-    plan = [*recipes, *again, *anchors]
-    steps = [finish] * k + [0] * (len(plan) - k)
+    clean = [_nearly_clean(recipe, cleanest) for recipe in recipes]
+    plan, steps = planned(recipes, draws, finish, cleanest)
+    anchors = plan[k * draws :]
     options: dict[str, Any] = {"fill": fill, "batch": batch, "skipped": skipped}
     for found in beliefs(steady, images, plan, finish=steps, maps=True, **options):
         firsts, others, nearly = found[:k], found[k : k * draws], found[k * draws :]
         by_draw = [others[i::k] for i in range(k)]
         yield _seen(steady, firsts, by_draw, [nearly[anchors.index(one)] for one in clean], eye)
+
+
+def planned(
+    recipes: Sequence[Recipe], draws: int = DRAWS, finish: int = FINISH, cleanest: int = CLEANEST
+) -> tuple[list[Recipe], list[int]]:
+    """Return every reading that an audit takes of a photo, and in how many steps each is denoised to the end.
+
+    First the recipes, then they with other noise draws, then the different nearly clean readings of them.
+
+    >>> plan, steps = planned([Recipe(timestep=300)], draws=2, finish=8, cleanest=20)
+    >>> [(one.timestep, one.seed) for one in plan], steps
+    ([(300, 0), (300, 1), (20, 0)], [8, 0, 0])
+    """
+    again = [recipe.but(seed=recipe.seed + draw) for draw in range(1, draws) for recipe in recipes]
+    plan = [*recipes, *again, *dict.fromkeys(_nearly_clean(recipe, cleanest) for recipe in recipes)]
+    return plan, [finish] * len(recipes) + [0] * (len(plan) - len(recipes))
+
+
+def _nearly_clean(recipe: Recipe, cleanest: int) -> Recipe:
+    return recipe.but(timestep=cleanest, start=None, steps=None, noise="draw", label="")
 
 
 def _seen(

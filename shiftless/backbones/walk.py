@@ -22,6 +22,48 @@ def timesteps_between(start: int, timestep: int, steps: int | None = None) -> li
     return [start - round(i * (start - timestep) / steps) for i in range(steps + 1)]
 
 
+def continued(timestep: int, steps: int, reached: int) -> int:
+    """Return where an inversion to `timestep` in so many steps begins if an earlier one has reached a timestep.
+
+    There, if what was reached is a whole number of strides; else at the clean latent, 0.
+
+    >>> continued(200, 10, reached=100), continued(200, 10, reached=90)
+    (100, 0)
+    """
+    return 0 if reached % (timestep / steps) else reached
+
+
+def strides_left(timestep: int, steps: int, first: int) -> int:
+    """Return how many of an inversion's strides lie between `first` and `timestep`.
+
+    >>> strides_left(200, 10, first=100)
+    5
+    """
+    return round((timestep - first) * steps / timestep)
+
+
+def walk_calls(start: int, timestep: int, steps: int | None, reference: bool = False) -> int:
+    """Return how many denoiser calls a walk takes before the one that is read.
+
+    reference  as the GDF and GATE codes walk: one by one, and one more
+
+    >>> walk_calls(60, 50, None), walk_calls(60, 50, 2), walk_calls(60, 50, None, reference=True)
+    (10, 2, 11)
+    """
+    if reference:
+        return reference_timestep(start) - timestep
+    return start - timestep if steps is None else steps
+
+
+def finish_calls(timestep: int, steps: int) -> int:
+    """Return how many denoiser calls `finish` takes: as many as asked for, or one a timestep where there are fewer.
+
+    >>> finish_calls(300, 8), finish_calls(3, 8), finish_calls(0, 8)
+    (8, 4, 1)
+    """
+    return min(steps, timestep + 1)
+
+
 @torch.no_grad()
 def walk(
     model: Backbone, latent: torch.Tensor, start: int, timestep: int, steps: int | None, condition: Condition
@@ -65,7 +107,8 @@ def finish(model: Backbone, latent: torch.Tensor, timestep: int, steps: int, con
     >>> finish(model, torch.randn(1, 4, 8, 8), 60, 3, model.encode_prompt([""])).shape
     torch.Size([1, 4, 8, 8])
     """
-    path = timesteps_between(timestep, 0, min(steps - 1, timestep)) if min(steps - 1, timestep) else [timestep]
+    strides = finish_calls(timestep, steps) - 1
+    path = timesteps_between(timestep, 0, strides) if strides else [timestep]
     latent = _along(model, latent, path, condition)
     prediction = model.denoise(latent, path[-1], condition).prediction
     assert prediction is not None

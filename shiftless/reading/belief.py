@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -57,7 +57,8 @@ def beliefs(
     finish  in how many steps to denoise to the end, for all recipes or one each; 0 leaves it out
     maps    keep the features of the recipes' taps too
 
-    An ensemble's first draw counts. Memory is that of `batch` images; the other arguments and errors are
+    Of an ensemble every noise draw is read, and predictions and features are means over them, as `shiftless.stream`
+    gives features. Memory is that of `batch` images; the other arguments and errors are
     `shiftless.stream`'s.
 
     >>> from shiftless.backbones.registry import load
@@ -98,7 +99,7 @@ def _window(
 ) -> dict[tuple[int, int], Belief]:
     """The beliefs of a window of photos, by (photo, recipe)."""
     frames = frames_of(model, photos, recipes)
-    latents, asked = Latents(model, photos), asked_of(recipes, prompts, frames, first=True)
+    latents, asked = Latents(model, photos), asked_of(recipes, prompts, frames)
     found: dict[tuple[int, int], Belief] = {}
     for rows, condition, noisy, timestep, read in run_passes(model, latents, asked, wanted, batch, full=True):
         assert read.prediction is not None
@@ -110,7 +111,7 @@ def _window(
             ends |= {(row, count): end[i : i + 1].float().cpu() for i, row in enumerate(some)}
         for row, one in enumerate(rows):
             for k in asked[one]:
-                found[one.photo, k] = Belief(
+                part = Belief(
                     latents.clean(one).float().cpu(),
                     once[row : row + 1].float().cpu(),
                     ends.get((row, steps[k])),
@@ -119,4 +120,28 @@ def _window(
                     frames[one.photo][k],
                     prompts[k][one.photo],
                 )
+                found[one.photo, k] = _joined(found.get((one.photo, k)), part, recipes[k])
     return found
+
+
+def _joined(total: Belief | None, part: Belief, recipe: Recipe) -> Belief:
+    """Add one noise draw of an ensemble to those before it, each with its share of the mean."""
+    count = recipe.ensemble
+    if count == 1:
+        return part
+    part = replace(
+        part,
+        clean=part.clean if recipe.latent == "mean" else part.clean / count,
+        once=part.once / count,
+        finished=None if part.finished is None else part.finished / count,
+        maps={name: one / count for name, one in part.maps.items()},
+    )
+    if total is None:
+        return part
+    return replace(
+        part,
+        clean=part.clean if recipe.latent == "mean" else total.clean + part.clean,
+        once=total.once + part.once,
+        finished=None if part.finished is None or total.finished is None else total.finished + part.finished,
+        maps={name: total.maps[name] + one for name, one in part.maps.items()},
+    )

@@ -12,8 +12,8 @@ import torch
 
 from shiftless.backbones.base import Backbone, Reading, steerable
 from shiftless.backbones.memory import kept_memory
-from shiftless.backbones.walk import invert, reference_walk, walk
-from shiftless.conditions.condition import Condition, Steer, join
+from shiftless.backbones.walk import continued, invert, reference_walk, strides_left, walk
+from shiftless.conditions.condition import Condition, Steer, join, take
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
 from shiftless.image import Frame, Photo, open_photo, plan
@@ -177,13 +177,13 @@ def _read_window(
 
 
 def asked_of(
-    recipes: Sequence[Recipe], prompts: Sequence[Sequence[str]], frames: Sequence[Sequence[Frame]], first: bool = False
+    recipes: Sequence[Recipe], prompts: Sequence[Sequence[str]], frames: Sequence[Sequence[Frame]]
 ) -> Wanted:
-    """List the passes that recipes need of photos and which of them read from each; `first`: of one ensemble member."""
+    """List the passes that recipes need of photos and which of them read from each."""
     asked: Wanted = {}
     for k, recipe in enumerate(recipes):
         for i, frame in enumerate(frames):
-            for one in passes_of(i, recipe, prompts[k][i], frame[k].fed)[: 1 if first else None]:
+            for one in passes_of(i, recipe, prompts[k][i], frame[k].fed):
                 asked.setdefault(one, []).append(k)
     return asked
 
@@ -271,14 +271,16 @@ def _inverted(
         return torch.cat([latents.clean(one) for one in rows])
     steps = rows[0].recipe.steps or timestep
     keys = [(replace(one, recipe=one.recipe.but(timestep=1, steps=None)), timestep / steps) for one in rows]
-    begun = [risen.get(key, (0, latents.clean(one))) for key, one in zip(keys, rows)]
-    first = begun[0][0] if len({t for t, _ in begun}) == 1 else 0
-    if first % (timestep / steps):
-        first = 0
-    at = torch.cat([latent if first else latents.clean(one) for (_, latent), one in zip(begun, rows)])
-    found = invert(model, at, first, timestep, round((timestep - first) * steps / timestep), condition)
-    risen |= {key: (timestep, found[i : i + 1]) for i, key in enumerate(keys)}
-    return found
+    begun = [continued(timestep, steps, risen[key][0]) if key in risen else 0 for key in keys]
+    found: dict[int, torch.Tensor] = {}
+    for first in dict.fromkeys(begun):  # rows that continue from one timestep share calls, whatever stands beside them
+        some = [i for i, one in enumerate(begun) if one == first]
+        latent = torch.cat([risen[keys[i]][1] if first else latents.clean(rows[i]) for i in some])
+        if left := strides_left(timestep, steps, first):
+            latent = invert(model, latent, first, timestep, left, take(condition, some))
+        found |= {i: latent[row : row + 1] for row, i in enumerate(some)}
+    risen |= {key: (timestep, found[i]) for i, key in enumerate(keys)}
+    return torch.cat([found[i] for i in range(len(rows))])
 
 
 def _add(

@@ -114,3 +114,12 @@ def test_a_published_bucket_can_be_audited_on_a_twin(pictures):
     found = shiftless.audit(model, pictures[:1], recipes, finish=0, draws=1)
     assert len(found.recipes) >= len(recipes)
     assert all(np.isfinite(values).all() for values in found.scores.values())
+
+
+def test_an_ensemble_shifts_less_than_one_draw_where_the_noise_decides(dreaming, pictures):
+    model = dreaming(dimmed, noise=0.5)
+    one, eight = audit(model, pictures, [AT, AT.but(ensemble=8)], finish=2).scores["latent"].T
+    invented, kept = one.mean() - eight.mean(), eight.mean()
+    assert invented > 0
+    dark = audit(dreaming(dimmed), pictures, AT, finish=2).scores["latent"].mean()  # what no draw decides
+    assert kept - dark == pytest.approx((one.mean() - dark) / 8, rel=0.1)

@@ -8,8 +8,9 @@ import torch
 import shiftless
 from shiftless import Recipe
 from shiftless.backbones.base import Reading
+from shiftless.backbones.walk import finish
 from shiftless.noise import noise_for
-from shiftless.reading.belief import believe
+from shiftless.reading.belief import beliefs, believe
 
 PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(3)]
 
@@ -28,8 +29,8 @@ def test_a_model_that_knows_the_noise_believes_in_the_picture(monkeypatch):
 
     monkeypatch.setattr(model, "denoise", knowing)
     clean, found = believe(model, PICTURES, [Recipe(timestep=300), Recipe(timestep=200, start=240, steps=1)], batch=8)
-    for truth, beliefs in zip(clean, found):
-        for belief in beliefs:
+    for truth, predicted in zip(clean, found):
+        for belief in predicted:
             torch.testing.assert_close(belief, truth, atol=1e-4, rtol=1e-4)
 
 
@@ -44,3 +45,22 @@ def test_beliefs_follow_steering_and_do_not_depend_on_the_batch(goldens):
     for i in range(len(recipes)):
         for j in range(i):
             assert not torch.allclose(found[0][i], found[0][j], atol=1e-5)
+
+
+def test_an_ensemble_s_prediction_and_features_are_means_over_all_of_its_draws():
+    from shiftless.image import Frame, open_photo, to_pixels
+
+    model, recipe = shiftless.load("twin:sd15", device="cpu", dtype="fp32"), Recipe(timestep=300, size=64, ensemble=3)
+    found = next(beliefs(model, PICTURES[:1], [recipe], finish=2, maps=True))[0]
+    photo, nothing = open_photo(PICTURES[0]), model.encode_prompt([""])
+    clean = model.encode_image(to_pixels(photo, Frame(photo.hw, (64, 64))))
+    once, ends = [], []
+    for member in range(3):
+        noisy = model.schedule.add(clean, noise_for(photo.digest, 0, member, tuple(clean.shape[1:]))[None], 300)
+        once.append(model.predict_clean(noisy, model.denoise(noisy, 300, nothing).prediction, 300))
+        ends.append(finish(model, noisy, 300, 2, nothing))
+    torch.testing.assert_close(found.once, sum(once) / 3)
+    torch.testing.assert_close(found.finished, sum(ends) / 3)
+    torch.testing.assert_close(found.clean, clean)
+    assert torch.equal(found.maps["up1"], shiftless.extract(model, PICTURES[0], recipe)["up1"])
+    assert not torch.allclose(found.once, once[0], atol=1e-2)
