@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from shiftless.backbones.base import Backbone, Reading
+from shiftless.backbones.walk import continued, strides_left, walk_calls
 from shiftless.conditions.condition import Condition
-from shiftless.reading.passes import passes_of
+from shiftless.conditions.template import CAPTION, fields_of, template
+from shiftless.reading.passes import Pass, passes_of
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap
 
@@ -18,29 +21,46 @@ def calls(recipes: Iterable[Recipe]) -> int:
     """Return how many times the denoiser is called for a photo that is read by recipes, in rows of its batches.
 
     Passes that recipes share are made once, and so is the part that an inversion shares with one to a smaller
-    timestep.
+    timestep. Prompts are compared as they are written: templates that give a photo the same text make fewer calls.
 
     >>> calls([Recipe(), Recipe(taps=("up2",))]), calls([Recipe(start=60)]), calls([Recipe(ensemble=8)])
     (1, 11, 8)
     >>> calls([Recipe(timestep=t, noise="invert", steps=t // 50) for t in (50, 100, 150)])
     6
     """
-    passes = {one for recipe in recipes for one in passes_of(0, recipe, recipe.prompt, (0, 0))}
-    inverted: dict[Any, int] = {}  # (pass but for its timestep, stride) -> timestep reached so far
-    made = 0
+    return sum(pass_calls(recipes).values())
+
+
+def pass_calls(recipes: Iterable[Recipe]) -> dict[Pass, int]:
+    """Return every pass of a photo that recipes need, in the order that they run in, with its calls.
+
+    >>> list(pass_calls([Recipe(ensemble=2), Recipe(start=60, steps=2)]).values())
+    [1, 1, 3]
+    """
+    passes = dict.fromkeys(one for recipe in recipes for one in written_passes(recipe))
+    reached: dict[tuple[Pass, float], int] = {}  # (pass but for its timestep, stride) -> timestep reached so far
+    found: dict[Pass, int] = {}
     for one in sorted(passes, key=lambda one: one.recipe.timestep):
-        r = one.recipe
-        if r.noise == "invert" and r.timestep:
-            steps = r.steps or r.timestep
-            key = (one.member, one.prompt, r.but(timestep=1, steps=None), r.timestep / steps)
-            first = inverted.get(key, 0)
-            first = 0 if first % (r.timestep / steps) else first
-            inverted[key] = r.timestep
-            made += round((r.timestep - first) * steps / r.timestep)
-        elif r.start is not None:
-            made += r.start - r.timestep + 1 if r.scheduler == "pndm-reference" else r.steps or r.start - r.timestep
-        made += 1
-    return made
+        recipe = one.recipe
+        if recipe.noise == "invert" and recipe.timestep:
+            steps = recipe.steps or recipe.timestep
+            way = replace(one, recipe=recipe.but(timestep=1, steps=None)), recipe.timestep / steps
+            first = continued(recipe.timestep, steps, reached[way]) if way in reached else 0
+            reached[way] = recipe.timestep
+            found[one] = strides_left(recipe.timestep, steps, first) + 1
+        elif recipe.start is not None:
+            reference = recipe.scheduler == "pndm-reference"
+            found[one] = walk_calls(recipe.start, recipe.timestep, recipe.steps, reference) + 1
+        else:
+            found[one] = 1
+    return found
+
+
+def written_passes(recipe: Recipe) -> list[Pass]:
+    """Return a recipe's passes of any one photo; prompts with a caption by different captioners are told apart."""
+    captioned = CAPTION in fields_of(recipe.prompt)
+    prompt = template(recipe.prompt) + (f"\n{recipe.captioner}" if captioned else "")
+    return passes_of(0, recipe, prompt, (0, 0))
 
 
 class Counted:

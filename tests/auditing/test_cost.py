@@ -9,8 +9,9 @@ import shiftless
 from shiftless import Recipe, preset
 from shiftless.auditing import seen
 from shiftless.auditing.audit import audit
-from shiftless.auditing.cost import audit_calls, calls, cost
+from shiftless.auditing.cost import audit_calls, cost
 from shiftless.auditing.seen import planned
+from shiftless.reading.counted import calls
 
 PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(2)]
 INVERTED = [Recipe(timestep=t, noise="invert", steps=t // 20 or None, size=64) for t in (0, 100, 200, 300, 980)]
@@ -21,6 +22,7 @@ RECIPES = {
     "walk": [Recipe(size=64, start=60)],
     "walk in two strides, three draws": [Recipe(size=64, timestep=300, start=340, steps=2, ensemble=3)],
     "walk of the reference codes": [Recipe(size=64, timestep=50, start=55, scheduler="pndm-reference")],
+    "walk of the reference codes from the top": [Recipe(size=64, timestep=996, start=999, scheduler="pndm-reference")],
     "reference without a walk": [Recipe(size=64, timestep=999, scheduler="pndm-reference")],
     "inversion": [Recipe(size=64, timestep=100, noise="invert", steps=10)],
     "inversion one by one": [Recipe(size=64, timestep=7, noise="invert")],
