@@ -11,9 +11,9 @@ import torch.nn.functional as F
 
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.steady import Steady
-from shiftless.features import Bucket, FeatureMaps
+from shiftless.features import FeatureMaps
 from shiftless.metrics.selfsimilarity import agreement, coarser, self_similarity
-from shiftless.reading.loop import stream
+from shiftless.reading import stream
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
 
@@ -47,7 +47,7 @@ class Similarities:
         self._clean: list[list[torch.Tensor]] = []
         every = [*options, *anchors]
         steady = cast(Backbone, Steady(model))
-        for bucket in cast("list[Bucket]", stream(steady, images, every, fill=fill, batch=batch, skipped=skipped)):
+        for bucket in stream(steady, images, every, fill=fill, batch=batch, dtype=None, skipped=skipped):
             found = [_similar(maps) for maps in bucket]
             self._read.append(found[: len(options)])
             self._clean.append(found[len(options) :])

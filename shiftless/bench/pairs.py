@@ -173,7 +173,7 @@ def reader(model: Backbone, recipes: Sequence[Recipe], batch: int = 8) -> Reader
     def read(photos: list[Any]) -> Iterator[Bucket]:
         from shiftless.reading import stream
 
-        return stream(model, photos, recipes, batch=batch)
+        return stream(model, photos, recipes, batch=batch, dtype=None)
 
     return read
 

@@ -63,7 +63,7 @@ def extract(
             if not all(target.exists() for target in targets[photo.name]):
                 yield photo
 
-    reading = stream(backbone, waiting(), list(recipes), fill=values, batch=batch, skipped=failed)
+    reading = stream(backbone, waiting(), list(recipes), fill=values, batch=batch, dtype=None, skipped=failed)
     for bucket in track(reading, f"reading {len(paths)} photos", len(paths), console=console, transient=True):
         for maps, target in zip(bucket, targets[bucket[0].name], strict=True):
             maps.save(target)

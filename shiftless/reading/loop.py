@@ -29,56 +29,23 @@ Ran = tuple[list[Pass], Condition, torch.Tensor, int, Reading]
 Risen = dict[tuple[Pass, float], tuple[int, torch.Tensor]]  # a walk up and its stride -> how far it came, and there
 
 
-def extract(
-    model: Backbone, images: Any, recipes: Recipe | Sequence[Recipe], *, fill: Fill | None = None, batch: int = 8
-) -> Any:
-    """Read features of images by recipes.
-
-    images   one image (path, PIL image, array, tensor) or a list of them
-    recipes  one Recipe or a list of K
-    fill     values for the fields of prompts ({"category": "horse"}), or a function Photo -> a photo's own values
-    batch    how many noisy latents the denoiser sees at once
-
-    One image and one recipe give a FeatureMaps; a list of images a list of them; a list of recipes gives a Bucket
-    of K FeatureMaps in the place of each FeatureMaps. The noise of an image depends on its content, the recipe's
-    seed and the ensemble index, so the answer does not depend on what else is in the batch. What K recipes share is
-    done once: the latent, prompts, captions, edge maps, and whole passes that differ in their taps only.
-
-    Raises BadInput for an image that cannot be read, a tap that the model does not have, a ControlNet, LoRA or
-    captioner that is missing or does not fit, a prompt's field without a value; the model is as it was afterwards.
-
-    >>> from shiftless.backbones.registry import load
-    >>> import numpy as np
-    >>> picture = np.zeros((90, 120, 3), np.uint8)
-    >>> extract(load("twin:sd15"), picture, Recipe(taps=("up1", "up2")))
-    FeatureMaps(image, 120x90 pixels read as 128x128: up1 64x8x8 stride 16 · up2 64x16x16 stride 8)
-    """
-    many = isinstance(images, (list, tuple))
-    found = list(stream(model, images if many else [images], recipes, fill=fill, batch=batch))
-    return found if many else found[0]
-
-
-def stream(
+def buckets(
     model: Backbone,
     images: Iterable[Any],
-    recipes: Recipe | Sequence[Recipe],
+    recipes: Sequence[Recipe],
     *,
     fill: Fill | None = None,
     batch: int = 8,
+    dtype: torch.dtype | None = None,
     skipped: list[str] | None = None,
-) -> Iterator[Any]:
-    """Yield what `extract` gives, one image after another, in order, with the memory of one batch.
+) -> Iterator[Bucket]:
+    """Yield the Bucket of each image, in order, with the memory of one batch; arguments as in `shiftless.stream`.
 
-    With a list of recipes each item is a Bucket, with one Recipe a FeatureMaps.
-    skipped  if given, an image that cannot be read is left out and its message is added here instead of raised
+    Raises BadInput as `shiftless.extract` does; `check` is left to the caller.
     """
-    several = not isinstance(recipes, Recipe)
-    chosen: list[Recipe] = list(recipes) if not isinstance(recipes, Recipe) else [recipes]
-    check(model, chosen, batch)
-    wanted = [select(recipe.taps, model.taps, model.spec.name) for recipe in chosen]
-    for photos, prompts in windows(model, images, chosen, fill=fill, batch=batch, skipped=skipped):
-        for bucket in _read_window(model, photos, chosen, prompts, wanted, batch):
-            yield bucket if several else bucket[0]
+    wanted = [select(recipe.taps, model.taps, model.spec.name) for recipe in recipes]
+    for photos, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
+        yield from _read_window(model, photos, recipes, prompts, wanted, batch, dtype)
 
 
 def check(model: Backbone, recipes: Sequence[Recipe], batch: int) -> None:
@@ -88,8 +55,13 @@ def check(model: Backbone, recipes: Sequence[Recipe], batch: int) -> None:
     if not recipes:
         raise BadInput("no recipe was given; give at least one Recipe")
     check_techniques(model, recipes)
-    for name in {name for recipe in recipes for name in recipe.control}:
+    for recipe in recipes:
+        select(recipe.taps, model.taps, model.spec.name)
+    for name in dict.fromkeys(name for recipe in recipes for name in recipe.control):
         steerable(model, "control").control(name)
+    for loras in dict.fromkeys(loras_of(recipe) for recipe in recipes if recipe.lora):
+        with steerable(model, "lora").adapted(loras):  # read, and fitted to the model's layers
+            pass
 
 
 def windows(
@@ -145,6 +117,7 @@ def _read_window(
     prompts: Sequence[Sequence[str]],
     wanted: Sequence[tuple[Tap, ...]],
     batch: int,
+    dtype: torch.dtype | None,
 ) -> list[Bucket]:
     """Read every (photo, recipe): encode once, then send equal passes through the denoiser together."""
     frames = frames_of(model, photos, recipes)
@@ -161,7 +134,7 @@ def _read_window(
         Bucket(
             tuple(
                 FeatureMaps(
-                    {tap.name: totals[i, k][tap.name] for tap in wanted[k]},
+                    {tap.name: totals[i, k][tap.name].to(dtype=dtype) for tap in wanted[k]},
                     {tap.name: tap for tap in wanted[k]},
                     frames[i][k],
                     recipe,
