@@ -85,11 +85,8 @@ def test_readings_that_differ_in_taps_share_one_pass(model, monkeypatch):
     sizes, drawn = [], []
     own, control = model.denoise, model.control("canny")
     monkeypatch.setattr(model, "denoise", lambda latent, *a, **k: sizes.append(len(latent)) or own(latent, *a, **k))
-    monkeypatch.setitem(
-        model._controls,
-        "canny",
-        type(control)(control.name, control.net, lambda pixels: drawn.append(1) or control.draw(pixels)),
-    )
+    watched = type(control)(control.name, control.net, lambda pixels: drawn.append(1) or control.draw(pixels))
+    monkeypatch.setattr(model, "control", lambda name: watched)
     base = Recipe(control="canny")
     recipes = [base.but(taps=("up1",)), base.but(taps=("up2",), label="second"), base.but(seed=1, taps=("up1", "up2"))]
     (bucket,) = read(model, recipes)
