@@ -221,12 +221,14 @@ class StableDiffusion:
         from shiftless.conditions.caption import find_captioner, fingerprint_of, load_captioner
 
         own = None if self.home is None else self.home / "captioner"
+        loaded = self._captioners.get(name)
         if not name and (own is None or not own.is_dir()):
+            if loaded is not None:
+                return loaded
             raise BadInput(
                 f"{self.spec.name}: this model has no captioner of its own; name one, such as captioner='blip'"
             )
         where = name or str(own)
-        loaded = self._captioners.get(name)
         if loaded is None or loaded.fingerprint != fingerprint_of(find_captioner(where)):
             self._captioners[name] = loaded = load_captioner(where, device=self.device, dtype=self.dtype)
         return loaded
