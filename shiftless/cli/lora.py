@@ -57,7 +57,7 @@ def train(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Train a LoRA on photos; resumable. The candidate that shifts held-out photos least is written."""
+    """Train a LoRA on photos; resumable. Half of the held-out photos choose the step, the other half judge it."""
     from shiftless.backbones.registry import load
     from shiftless.image import list_photos
     from shiftless.lora import settings_for
@@ -76,12 +76,12 @@ def train(
             backbone, files, out, settings, captions=captions, restart=restart, report=shown,
             captioner=None if captioner == "none" else captioner,
         )  # fmt: skip
-    change = f"{found.best.shift:.3f} of the base model's, at step {found.best.step} of {found.curve[-1].step}"
-    typer.echo(f"content shift on held-out photos: {change}")
+    change = f"{found.best.reported:.3f} of the base model's, at step {found.best.step} of {found.curve[-1].step}"
+    typer.echo(f"content shift on held-out photos that did not choose the step: {change}")
     if not found.improved:
         typer.echo(
-            "warning: no candidate shifts the held-out photos less than the base model; the best of them is written, "
-            "but reading without it is better",
+            "warning: the best candidate does not shift these photos less than the base model; it is written, but "
+            "reading without it is better",
             err=True,
         )
     typer.echo(f"written: {found.path}")

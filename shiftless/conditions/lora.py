@@ -129,7 +129,9 @@ def injected(
     """Put peft's LoRA layers around some layers of a model inside the `with`; yield them by path.
 
     ranks  the rank at each module path      alpha  of all of them; the rank itself (a scale of 1) by default
-    empty  leave their weights on the meta device, to be filled in, instead of initialising them as peft does
+    empty  leave their weights on the meta device, to be filled in, instead of initialising them as peft does, to be
+           trained: then they are fp32 master weights, whatever the model's dtype, so that a small update is not
+           rounded away (Micikevicius et al. 2018, "Mixed precision training")
 
     Afterwards the layers themselves are back where they were, with their gradient flags.
 
@@ -140,6 +142,7 @@ def injected(
     >>> [name for name, _ in net.named_parameters()]
     ['0.weight', '0.bias']
     """
+    from diffusers.training_utils import cast_training_params
     from peft import LoraConfig, inject_adapter_in_model
 
     common = Counter(ranks.values()).most_common(1)[0][0]
@@ -158,6 +161,8 @@ def injected(
         around: dict[str, Any] = {path: model.get_submodule(path) for path in ranks}
         for path, layer in around.items():
             layer.train(layers[path].training)
+        if not empty:
+            cast_training_params(model, dtype=torch.float32)
         yield around
     finally:
         for path, layer in layers.items():

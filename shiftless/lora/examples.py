@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ def tags_of(sentence: str) -> str:
 def open_photos(sources: Sequence[Any], skipped: list[str]) -> list[Photo]:
     """Open what can be read, each picture once; the messages of the others are added to `skipped`.
 
-    Raises BadInput where fewer than two are left: one to learn from, one to judge by.
+    Raises BadInput where fewer than three are left: to learn from, to choose a candidate by, and to report on.
     """
     photos: dict[str, Photo] = {}
     for source in sources:
@@ -56,23 +56,37 @@ def open_photos(sources: Sequence[Any], skipped: list[str]) -> list[Photo]:
             skipped.append(str(error))
             continue
         photos.setdefault(photo.digest, photo)
-    if len(photos) < 2:
+    if len(photos) < 3:
         why = f"; {skipped[0]}" if skipped else ""
-        raise BadInput(f"{len(photos)} different photos that can be read; give at least 2, better 30 or more{why}")
+        raise BadInput(f"{len(photos)} different photos that can be read; give at least 3, better 30 or more{why}")
     return list(photos.values())
 
 
-def chosen(photos: Sequence[Photo], settings: Settings) -> tuple[list[Photo], list[Photo]]:
-    """Draw the photos to train on and those held out; no photo is in both.
+class Parts(NamedTuple):
+    """Photos of a run; no photo is in two of its parts.
+
+    learn   what is trained on
+    choose  held out: the candidate that shifts these least is taken
+    report  held out: what the taken candidate saves is measured on these, which had no say in the choice
+    """
+
+    learn: list[Photo]
+    choose: list[Photo]
+    report: list[Photo]
+
+
+def chosen(photos: Sequence[Photo], settings: Settings) -> Parts:
+    """Draw the photos to train on and those held out, half of them to choose a candidate by and half to report on.
 
     >>> photos = [open_photo(np.full((8, 8, 3), i, np.uint8)) for i in range(40)]
     >>> [len(part) for part in chosen(photos, Settings())]
-    [30, 8]
+    [30, 4, 4]
     """
     order = np.random.default_rng([settings.seed, 1]).permutation(len(photos))
-    held = min(max(1, round(settings.hold_out * len(photos))), len(photos) - 1)
+    held = min(max(2, round(settings.hold_out * len(photos))), len(photos) - 1)
     drawn = [photos[i] for i in order]
-    return drawn[held : held + settings.photos], drawn[:held]
+    half = (held + 1) // 2
+    return Parts(drawn[held : held + settings.photos], drawn[:half], drawn[half:held])
 
 
 def written_captions(folder: str | os.PathLike[str], photos: Sequence[Photo], say: Callable[[str], None]) -> list[str]:

@@ -15,14 +15,24 @@ import torch
 from shiftless.errors import BadInput
 from shiftless.files import write_whole
 
+PHOTOS = ("learned", "chosen_on", "reported_on")
+"""The entries of a run's plan that list photos by their digests."""
+
 
 @dataclass(frozen=True)
 class Check:
-    """A candidate's step, its content shift relative to the base model's, and the errors by timestep."""
+    """A candidate, measured on held-out photos.
+
+    step      when it was taken
+    shift     its content shift relative to the base model's, on the photos that candidates are chosen by
+    errors    the errors behind it, by timestep
+    reported  the same as `shift`, on the photos that have no say in the choice
+    """
 
     step: int
     shift: float
     errors: dict[str, float]
+    reported: float
 
 
 class RunFolder:
@@ -53,7 +63,7 @@ class RunFolder:
                 raise BadInput(f"{file}: not the plan of a run; use --restart, or delete {self.path}") from None
             other = [name for name in self.plan if began.get(name) != self.plan[name]]
             if other:
-                what = "the photos" if other[0] in ("learned", "held_out") else other[0]
+                what = "the photos" if other[0] in PHOTOS else other[0]
                 raise BadInput(f"{self.path}: begun with other settings ({what}); use --restart to drop that run")
         write_whole(file, json.dumps(self.plan, indent=1).encode())
         if not os.access(self.out.parent, os.W_OK):
@@ -95,7 +105,7 @@ class RunFolder:
 
 def lora_bytes(tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> bytes:
     """Return a LoRA file: the tensors, and in its header how they came about."""
-    short = {name: value for name, value in about.items() if name not in ("learned", "held_out", "captions")}
+    short = {name: value for name, value in about.items() if name not in (*PHOTOS, "captions")}
     return _bytes(tensors, {"shiftless": json.dumps(short)})
 
 

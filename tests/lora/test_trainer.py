@@ -15,6 +15,8 @@ from shiftless import BadInput
 from shiftless.conditions.lora import adapted
 from shiftless.conditions.lora_file import read_lora
 from shiftless.lora import Settings, train
+from shiftless.lora.examples import chosen, examples_of, open_photos
+from shiftless.lora.layers import in_training
 from shiftless.lora.shift import HeldOut
 from shiftless.lora.trainer import Silent, noisy_and_target
 from shiftless.noise import Schedule
@@ -57,9 +59,11 @@ def test_a_run_learns_the_look_and_leaves_the_model_alone(model, photos, tmp_pat
     assert not any(p.requires_grad for p in model.unet.parameters())
     assert found.improved
     assert found.best.shift < 0.97
+    assert found.best.reported < 0.97
     assert [check.step for check in found.curve] == [5, 10]
     about = json.loads(safe_open(out, "pt").metadata()["shiftless"])
     assert about["rank"] == 2
+    assert about["curve"][-1]["reported"] == found.curve[-1].reported
     assert about["model"] == "twin:sd15"
     assert about["curve"][0]["step"] == 5
     held = HeldOut(model, examples(model, photos, settings), settings.read_at, settings.seed)
@@ -71,10 +75,25 @@ def test_a_run_learns_the_look_and_leaves_the_model_alone(model, photos, tmp_pat
     assert {str(t): pytest.approx(error, rel=1e-5) for t, error in plain.items()} == about["base_errors"]
 
 
-def examples(model, photos, settings):
-    from shiftless.lora.examples import chosen, examples_of, open_photos
+def test_what_is_reported_is_of_photos_that_had_no_say_in_the_choice(model, photos, tmp_path, monkeypatch):
+    """The candidate that is best on the choosing photos is taken, though another is better on the reporting ones."""
+    errors = {"choose": iter([1.0, 0.9, 0.7, 0.95, 0.8]), "report": iter([2.0, 1.0, 2.2, 1.0, 1.0])}
+    parts = chosen(open_photos(photos, []), QUICK)
+    assert len({photo.digest for part in parts for photo in part}) == 5
+    half = {part[0].digest: name for name, part in (("choose", parts.choose), ("report", parts.report))}
 
-    held = chosen(open_photos(photos, []), settings)[1]
+    def told(self):
+        return dict.fromkeys((100, 300), next(errors[half[self.examples[0].photo.digest]]))
+
+    monkeypatch.setattr(HeldOut, "errors", told)
+    found = train(model, photos, tmp_path / "a.safetensors", QUICK.but(checks=4), captioner=None)
+    assert (found.best.step, found.best.shift) == (2, 0.7)
+    assert found.best.reported == pytest.approx(1.1)
+    assert not found.improved
+
+
+def examples(model, photos, settings):
+    held = chosen(open_photos(photos, []), settings).choose
     return examples_of(model, held, [""] * len(held))
 
 
@@ -132,7 +151,7 @@ def test_a_run_that_was_stopped_gives_what_an_unbroken_one_does(model, photos, t
 
 
 def test_the_candidate_that_shifts_least_is_written(model, photos, tmp_path, monkeypatch):
-    told = iter([1.0, 0.9, 0.7, 0.95, 0.8])
+    told = iter(error for error in [1.0, 0.9, 0.7, 0.95, 0.8] for _half in range(2))
     monkeypatch.setattr(HeldOut, "errors", lambda self: dict.fromkeys((50, 100), next(told)))
     found = train(model, photos, tmp_path / "a.safetensors", QUICK.but(checks=4), captioner=None)
     assert [check.shift for check in found.curve] == [0.9, 0.7, 0.95, 0.8]
@@ -188,16 +207,60 @@ def test_captions_come_from_the_captioner(model, photos, tmp_path, monkeypatch):
         train(model, photos, tmp_path / "b.safetensors", QUICK, captioner="nobody")
     monkeypatch.setattr(model, "captioner", lambda name: Describes())
     train(model, photos, tmp_path / "c.safetensors", QUICK.but(steps=1), report=told)
-    assert "4 photos to learn from, 1 held out; 4 have captions" in told.lines
+    assert "3 photos to learn from, 1 held out to choose by, 1 to report on; 3 have captions" in told.lines
     plan = json.loads((tmp_path / "c.run" / "plan.json").read_text())
     assert set(plan["captions"]) <= {"a photo of 64 stripes", "a photo of 128 stripes"}
 
 
-def test_half_precision(photos, tmp_path):
-    model = shiftless.load("twin:sd15", device="cpu", dtype="bf16", size=64)
-    found = train(model, photos, tmp_path / "a.safetensors", QUICK.but(steps=2), captioner=None)
-    assert found.best.shift == pytest.approx(1, abs=0.2)
-    assert {p.dtype for p in model.unet.parameters()} == {torch.bfloat16}
+def test_a_half_precision_model_learns_as_a_full_precision_one_does(model, photos, tmp_path):
+    half = shiftless.load("twin:sd15", device="cpu", dtype="bf16", size=64)
+    settings = QUICK.but(steps=10, lr=1e-2, targets="all", batch=4)
+    found = train(half, photos, tmp_path / "half.safetensors", settings, captioner=None)
+    full = train(model, photos, tmp_path / "full.safetensors", settings, captioner=None)
+    assert found.best.shift < 0.97
+    assert found.best.shift == pytest.approx(full.best.shift, abs=0.02)
+    assert {p.dtype for p in half.unet.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_an_update_below_the_model_s_rounding_arrives(dtype):
+    half = shiftless.load("twin:sd15", device="cpu", dtype=dtype, size=64)
+    with in_training({"unet": half.unet, "text_encoder": half.text_encoder}, QUICK) as layers:
+        before = layers.numbers()
+        parameters = [p for part in layers.parts for p in layers.parameters(part)]
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        torch.optim.SGD(parameters, lr=1e-6).step()
+        after = layers.numbers()
+    assert any((value.abs() > 0.1).any() for value in before.values())  # where bf16 counts in steps of 5e-4
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value - 1e-6, rtol=0, atol=3e-8)
+
+
+def test_at_the_published_rates_nearly_every_entry_moves(photos, tmp_path):
+    half = shiftless.load("twin:sd15", device="cpu", dtype="bf16", size=64)
+    settings = QUICK.but(rank=64, lr=1e-4, text_lr=5e-5, steps=8, checks=1)
+    with in_training({"unet": half.unet, "text_encoder": half.text_encoder}, settings) as layers:
+        before = layers.numbers()
+    train(half, photos, tmp_path / "a.safetensors", settings, captions=["a stripe"] * 5)
+    after = torch.load(tmp_path / "a.run" / "state.pt", weights_only=True)["numbers"]
+    moved = torch.cat([(after[name] - v).abs().flatten() for name, v in before.items() if name.endswith(".A")])
+    assert (moved > 1e-7).float().mean() > 0.8  # in bf16 weights, 1% of them moved
+
+
+def test_gradients_can_be_unscaled_as_fp16_training_does(photos):
+    """torch refuses to unscale gradients in fp16: those of the LoRA must be in fp32."""
+    half = shiftless.load("twin:sd15", device="cpu", dtype="fp16", size=64)
+    with in_training({"unet": half.unet}, QUICK) as layers:
+        optimiser = torch.optim.SGD(layers.parameters("unet"), lr=1e-3)
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        embeds = half.encode_prompt(["a stripe"]).embeds
+        predicted = half.unet(torch.randn(1, 4, 8, 8, dtype=torch.float16), 100, embeds, return_dict=False)[0]
+        scaler.scale(predicted.float().square().mean()).backward()
+        scaler.unscale_(optimiser)
+        grads = [p.grad for p in layers.parameters("unet") if p.grad is not None]
+        assert grads
+        assert {grad.dtype for grad in grads} == {torch.float32}
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
