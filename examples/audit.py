@@ -6,7 +6,7 @@ python examples/audit.py [PHOTO ...]
 import sys
 
 import shiftless
-from shiftless.mini.datasets import HELD_OUT, photos
+from miniworld.datasets import HELD_OUT, photos
 
 model = shiftless.load("mini")
 pictures = sys.argv[1:] or [picture.image for picture in photos(HELD_OUT, 4)]

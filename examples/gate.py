@@ -1,12 +1,12 @@
 """GATE in a page: read two pictures in several steered ways, let the shipped head merge them, match a point."""
 
 import shiftless
-from shiftless.backbones.registry import MINI
-from shiftless.mini.world import draw
+from miniworld.world.picture import draw
+from shiftless.mini import weights
 from shiftless.tasks.head import CorrespondenceHead
 
 model = shiftless.load("mini")
-head = CorrespondenceHead.from_pretrained(MINI / "heads" / "gate-with-output-convolution.0.safetensors")
+head = CorrespondenceHead.from_pretrained(weights() / "heads" / "gate-with-output-convolution.0.safetensors")
 for one in head.recipes:  # prompts, ControlNet, LoRAs, and an attention reading: they are kept in the head's file
     print(f"{one.label:9} prompt {one.prompt[:24]!r} control {one.control} lora {one.lora} seed {one.seed}")
 

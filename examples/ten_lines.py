@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 from PIL import Image
 
 import shiftless
-from shiftless.mini.world import draw
+from miniworld.world.picture import draw
 
 folder = Path(mkdtemp())
 for name, seed in (("a", 11), ("b", 12)):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from miniworld.world.picture import KINDS, VEHICLES, Picture, draw, keypoint_names
 from shiftless.errors import BadInput
-from shiftless.mini.world import KINDS, VEHICLES, Picture, draw, keypoint_names
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shiftless.conditions.quiet import quiet
+from miniworld.world.labels import PARTS, SCENE_CLASSES
+from miniworld.world.picture import KEYPOINTS, VEHICLES, Picture, keypoint_names
+from shiftless.conditions.silence import quiet
 from shiftless.errors import BadInput
 from shiftless.metrics.iou import confusion, ious
 from shiftless.metrics.pck import longer_side
-from shiftless.mini.labels import PARTS, SCENE_CLASSES
-from shiftless.mini.world import KEYPOINTS, VEHICLES, Picture, keypoint_names
+from shiftless.mini import weights
 
 NAME = "oracle"
 """The oracle's folder, beside the parts of the pipeline."""
@@ -45,7 +46,7 @@ _BATCH = 32
 def truth_labels(picture: Picture) -> np.ndarray:
     """Give what each pixel of a drawn picture truly shows, H W uint8 of `LABELS`.
 
-    >>> from shiftless.mini.world import draw
+    >>> from miniworld.world.picture import draw
     >>> labels = truth_labels(draw(3, kind="horse", rider=True))
     >>> sorted({LABELS[i] for i in np.unique(labels)} & {"neck", "person", "vehicle"})
     ['neck', 'person']
@@ -56,7 +57,7 @@ def truth_labels(picture: Picture) -> np.ndarray:
 def truth_points(picture: Picture) -> np.ndarray:
     """Give where each of `POINTS` truly is in a drawn picture, P 2 in pixels; NaN for what cannot be seen in it.
 
-    >>> from shiftless.mini.world import draw
+    >>> from miniworld.world.picture import draw
     >>> picture = draw(3)
     >>> int(np.isfinite(truth_points(picture)).all(1).sum()) == int(picture.visible.sum())
     True
@@ -97,7 +98,7 @@ class Oracle:
 
         Raises `BadInput` for anything else.
 
-        >>> from shiftless.mini.world import draw
+        >>> from miniworld.world.picture import draw
         >>> picture = draw(3, kind="cow")
         >>> told = load_oracle().look(picture.image[None])
         >>> told.labels.shape, bool((told.labels[0] == truth_labels(picture)).mean() > 0.8)
@@ -160,7 +161,7 @@ def find_oracle(folder: str | os.PathLike[str] | None = None) -> Path:
     >>> find_oracle().name
     'oracle'
     """
-    root = Path(__file__).parent / "weights" if folder is None else Path(folder)
+    root = weights() if folder is None else Path(folder)
     found = next((path for path in (root / NAME, root) if (path / "model.safetensors").is_file()), None)
     if found is None:
         raise BadInput(f"{root}: no oracle here; give its folder, or train one with `shiftless mini train`")
@@ -222,7 +223,7 @@ def invented(told_kept: Told, told_believed: Told, picture: Picture) -> Invented
     What lies within `REACH` pixels of where the truth or the reconstruction has it neither appeared nor vanished.
     Raises `BadInput` if the sizes differ.
 
-    >>> from shiftless.mini.world import draw
+    >>> from miniworld.world.picture import draw
     >>> picture = draw(3, kind="cow")
     >>> told = Told(truth_labels(picture), truth_points(picture), np.ones(len(POINTS), np.float32))
     >>> empty = Told(np.full_like(told.labels, LABELS.index("sky")), told.points, told.confidence)

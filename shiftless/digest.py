@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from shiftless.atomic import write_whole
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
 
 LENGTH = 32
 """Hexadecimal digits of a digest: 128 bits of a SHA-256."""

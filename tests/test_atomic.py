@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from shiftless.atomic import check_writable, write_whole
 from shiftless.errors import BadInput
-from shiftless.files import check_writable, write_whole
 
 
 def mode(path: Path) -> int:
@@ -92,7 +92,7 @@ def test_nothing_stays_after_an_error(call, error, tmp_path, monkeypatch):
 
 def test_a_limit_on_file_size_is_an_error_in_one_line(tmp_path):
     code = (
-        "import resource, sys; from shiftless.files import write_whole, BadInput\n"
+        "import resource, sys; from shiftless.atomic import write_whole, BadInput\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: write_whole(sys.argv[1], bytes(100_000))\n"
         "except BadInput as error: print(error)\n"
@@ -136,7 +136,7 @@ def test_devices_stay_devices(tmp_path):
 @pytest.mark.parametrize("to", ["pipe", "file"])
 def test_standard_output_is_written_in_its_place(to, tmp_path):
     code = (
-        "from pathlib import Path; from shiftless.files import check_writable, write_whole\n"
+        "from pathlib import Path; from shiftless.atomic import check_writable, write_whole\n"
         "check_writable(Path('/dev/stdout'))\n"
         "print('before'); write_whole('/dev/stdout', b'{}\\n'); print('after')"
     )

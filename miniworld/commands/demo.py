@@ -19,6 +19,6 @@ def demo(
     model: Model = "mini",
 ) -> None:
     """Tell the whole story on the embedded model: features, matches, content shift; minutes on a CPU."""
-    from shiftless.demo import run
+    from miniworld.demo import run
 
     run(out, [str(photo) for photo in photos], model=model, prompt=prompt)

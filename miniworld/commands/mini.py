@@ -40,8 +40,8 @@ def draw(
     """Draw pictures of the world as one contact sheet; the same seed draws the same picture."""
     from PIL import Image
 
-    from shiftless.mini.datasets import contact_sheet
-    from shiftless.mini.world import draw as draw_one
+    from miniworld.datasets import contact_sheet
+    from miniworld.world.picture import draw as draw_one
     from shiftless.view import save_picture
 
     pictures = [draw_one(seed + i, look=look, kind=kind) for i in range(n)]
@@ -75,7 +75,7 @@ def train(
     if (minutes is None) == (images is None):
         raise BadInput("give either --minutes or --images, to say when training is done")
     file, function, begin = STAGES[stage]
-    run = getattr(import_module(f"shiftless.mini.training.{file}"), function)
+    run = getattr(import_module(f"miniworld.training.{file}"), function)
     run(out, minutes=minutes, images=images, seed=seed, resume=not restart, **{begin: start_from})
     typer.echo(f"done; weights are in {out}")
 
@@ -88,10 +88,10 @@ def prove(
     ),
 ) -> None:
     """Prove that the embedded model learned: PSNR, samples, what captions and edges change, probes, its captions."""
-    from shiftless.backbones.registry import MINI
-    from shiftless.mini.training.proof import prove as prove_model
+    from miniworld.training.proof import prove as prove_model
+    from shiftless.mini import weights
 
-    report = prove_model(model or MINI, out)
+    report = prove_model(model or weights(), out)
     typer.echo(f"autoencoder: {report['psnr_db']:.1f} dB PSNR on {report['pictures']} unseen pictures")
     for what, part in (("captions", "noise error"), ("control", "noise error by edges")):
         for name, test in report.get(what, {"tests": {}})["tests"].items():

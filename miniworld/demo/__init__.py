@@ -35,6 +35,6 @@ def run(
     Raises BadInput for photos that cannot be read, any number of them but two or none, and a folder that cannot be
     written.
     """
-    from shiftless.demo.story import tell
+    from miniworld.demo.story import tell
 
     return tell(Path(out), photos, model=model, prompt=prompt, recipe=recipe, quick=quick, console=console)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from PIL import Image
 
+from miniworld.demo.chapters import Plan
 from shiftless.auditing import Seen, audit
 from shiftless.auditing.candidates import candidates
 from shiftless.auditing.measures import measure_named
-from shiftless.demo.chapters import Plan
 from shiftless.view.audit import Album, photo_sheet
 from shiftless.view.audit_answer import answer, doubts
 from shiftless.view.page import Bars, Chapter, draw_figure

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from miniworld.demo.subjects import Subject, common_points
 from shiftless.backbones.base import Backbone
 from shiftless.bench.table import Table
-from shiftless.demo.subjects import Subject, common_points
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
 from shiftless.metrics.pck import hits
 from shiftless.reading import extract
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import Matches, heat, match
-from shiftless.tasks.surest import surest
+from shiftless.tasks.mutual import surest
 from shiftless.view import contact_sheet, match_sheet, matches_picture, pca_rgb, save_picture
 from shiftless.view.page import Bars, Chapter, draw_figure
 
@@ -181,7 +181,7 @@ def _your_matches(plan: Plan, maps: list[FeatureMaps], chapter: Chapter) -> Chap
 
 def table(plan: Plan) -> Chapter:
     """Chapter 5: the small table, with intervals and both controls."""
-    from shiftless.bench.mini_pairs import run
+    from miniworld.tables.pairs import run
 
     found = run(plan.model, plan.recipe, quick=True, n=6 if plan.quick else None, progress=not plan.quick)
     found.write(plan.out / "table.json")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from miniworld.demo.chapters import Plan
+from miniworld.demo.predictions import Given, believe, error, finish, give, noisy_picture
+from miniworld.demo.subjects import CONTRAST, crowd
 from shiftless.backbones.base import Backbone
-from shiftless.demo.chapters import Plan
-from shiftless.demo.shift import Given, believe, error, finish, give, noisy_picture
-from shiftless.demo.subjects import CONTRAST, crowd
 from shiftless.features import FeatureMaps
 from shiftless.metrics.bootstrap import Difference, difference, interval
 from shiftless.reading import extract

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from miniworld.demo.chapters import Plan
+from miniworld.tables.attention import EVEN, METRICS, Measured, measure
+from miniworld.tables.attention_picture import attention_picture
+from miniworld.tables.techniques import ALL, BASELINE, CONTROL, LORA, OTHER, PROMPT, WORD, techniques
 from shiftless.backbones.base import Backbone
-from shiftless.bench.attention import EVEN, METRICS, Measured, measure
-from shiftless.bench.attention_picture import attention_picture
 from shiftless.bench.table import Table
-from shiftless.bench.techniques import ALL, BASELINE, CONTROL, LORA, OTHER, PROMPT, WORD, techniques
-from shiftless.demo.chapters import Plan
 from shiftless.metrics.bootstrap import Difference
 from shiftless.view.page import Bars, Chapter, draw_figure
 
@@ -59,7 +59,7 @@ def takes_comparison(plan: Plan) -> bool:
 
 def comparison(plan: Plan) -> Chapter:
     """Tell every method's score on the world's pairs, as it was drawn in training and in a look never seen."""
-    from shiftless.bench.mini_correspondence import run as compare
+    from miniworld.tables.correspondence import run as compare
 
     found = compare(plan.model, quick=True, n=6 if plan.quick else _PAIRS, progress=not plan.quick)
     found.write(plan.out / "correspondence.json")
@@ -85,7 +85,7 @@ def gains(table: Table) -> list[str]:
     >>> gains(Table("b", "m", [Row("GATE", "gain over baseline, bbox", 0.1, (0.05, 0.15))], "here"))
     ['Sure gains over the baseline of their kind, on photo pairs (95% intervals, paired): GATE +0.10 [+0.05, +0.15].']
     """
-    from shiftless.bench.mini_correspondence import GAIN
+    from miniworld.tables.correspondence import GAIN
 
     told = []
     for metric in dict.fromkeys(row.metric for row in table.rows if row.metric.startswith(GAIN)):
@@ -98,7 +98,7 @@ def gains(table: Table) -> list[str]:
 
 
 def _has_heads(model: Backbone) -> bool:
-    from shiftless.bench.mini_correspondence import shipped_heads
+    from miniworld.tables.correspondence import shipped_heads
 
     return bool(shipped_heads(model))
 

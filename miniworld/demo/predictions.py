@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import torch
 
+from miniworld.demo.subjects import Subject
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.walk import finish as denoise_to_the_end
-from shiftless.demo.subjects import Subject
 from shiftless.image import Photo, plan, to_pixels, to_uint8
 from shiftless.noise import noise_for
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from miniworld.demo.audited import audited
+from miniworld.demo.chapters import Plan, features, matches, meet, table
+from miniworld.demo.content_shift import content_shift
+from miniworld.demo.method import comparison, steering, takes_comparison, takes_steering
+from miniworld.demo.subjects import cast, yours
 from shiftless.backbones.registry import load
 from shiftless.bench.table import machine
-from shiftless.demo.audited import audited
-from shiftless.demo.chapters import Plan, features, matches, meet, table
-from shiftless.demo.method import comparison, steering, takes_comparison, takes_steering
-from shiftless.demo.shifting import content_shift
-from shiftless.demo.subjects import cast, yours
 from shiftless.errors import BadInput
 from shiftless.presets import default_recipe
 from shiftless.recipe import Recipe
@@ -33,7 +33,7 @@ def tell(
     quick: bool = False,
     console: Console | None = None,
 ) -> Path:
-    """Tell the story into a folder and return its index.html; arguments and errors as `shiftless.demo.run`'s."""
+    """Tell the story into a folder and return its index.html; arguments and errors as `miniworld.demo.run`'s."""
     from rich.console import Console
 
     screen = console or Console()

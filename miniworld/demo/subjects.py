@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from miniworld.datasets import HELD_OUT
+from miniworld.world.picture import SCENE_CLASSES, Picture, draw
 from shiftless.errors import BadInput
 from shiftless.image import Photo, open_photo
-from shiftless.mini.datasets import HELD_OUT
-from shiftless.mini.world import SCENE_CLASSES, Picture, draw
 
 CONTRAST = "a photo of a giraffe, standing, facing left, in the snow"  # says what a user's photo hardly shows
 _THING = [SCENE_CLASSES.index(name) for name in ("animal", "person", "vehicle")]

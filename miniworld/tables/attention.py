@@ -10,17 +10,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from miniworld.datasets import HELD_OUT
+from miniworld.tables.techniques import BASE, BASELINE, SWAPPED, WORD, say_each, swap, techniques
+from miniworld.world.picture import SCENE_CLASSES, Picture, draw
 from shiftless.backbones.base import Backbone
 from shiftless.bench.pairs import UNTRAINED, shown
 from shiftless.bench.table import Row, Table, machine
-from shiftless.bench.techniques import BASE, BASELINE, SWAPPED, WORD, say_each, swap, techniques
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
 from shiftless.image import Photo, open_photo
 from shiftless.metrics.bootstrap import Difference, difference, interval
 from shiftless.metrics.multiplicity import multiplicity
-from shiftless.mini.datasets import HELD_OUT
-from shiftless.mini.world import SCENE_CLASSES, Picture, draw
 from shiftless.recipe import Recipe
 
 MAPS = "up.cross.map.s*"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from miniworld.tables.attention import Seen, riders, see, subjects
+from miniworld.tables.techniques import CONTROL, OTHER, PROMPT, WORD, techniques
+from miniworld.world.picture import Picture
 from shiftless.backbones.base import Backbone, steerable
-from shiftless.bench.attention import Seen, riders, see, subjects
-from shiftless.bench.techniques import CONTROL, OTHER, PROMPT, WORD, techniques
 from shiftless.image import open_photo, plan, to_pixels
-from shiftless.mini.world import Picture
 from shiftless.recipe import Recipe
 from shiftless.view import Column, Outline, enlarge, method_picture
 from shiftless.view.method import outlined

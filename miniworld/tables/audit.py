@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from miniworld.datasets import HELD_OUT, photos
+from miniworld.tables.configurations import PLAIN, TIMESTEPS, configurations, halves
+from miniworld.tables.correspondence import LOOKS
+from miniworld.tables.downstream import Downstream, downstream, halves_of_pairs
+from miniworld.tables.suggested import PCK, suggested
+from miniworld.tables.suggested import TIMESTEPS as ADVISED
 from shiftless.auditing.measures import FINISHED, HEADLINE
-from shiftless.auditing.seen import Seen, watch
+from shiftless.auditing.observation import Seen, watch
 from shiftless.backbones.base import Backbone
-from shiftless.bench.configurations import PLAIN, TIMESTEPS, configurations, halves
-from shiftless.bench.downstream import Downstream, downstream, halves_of_pairs
-from shiftless.bench.mini_correspondence import LOOKS
 from shiftless.bench.pairs import shown
-from shiftless.bench.suggested import PCK, suggested
-from shiftless.bench.suggested import TIMESTEPS as ADVISED
 from shiftless.bench.table import Row, Table, machine
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import difference, interval
 from shiftless.metrics.pck import pooled
 from shiftless.metrics.rank import spearman_interval
-from shiftless.mini.datasets import HELD_OUT, photos
-from shiftless.reading.present import present
+from shiftless.reading.available import present
 from shiftless.recipe import Recipe
 from shiftless.view.curves import Point, curves_picture
 from shiftless.view.sheet import save_picture
@@ -183,7 +183,7 @@ def shifts_of(
 
 def really(judge: Any, seen: Seen, truth: Any) -> dict[str, np.ndarray]:
     """Say by the world's truth what each belief invented, after one step and at the end: measure -> K numbers."""
-    from shiftless.mini.oracle import invented
+    from miniworld.oracle import invented
 
     found: dict[str, np.ndarray] = {}
     for ending, pictures in (("", seen.once), (FINISHED, seen.finished)):
@@ -292,7 +292,7 @@ def picture_by_picture(name: str, measure: str, some: Sequence[Found]) -> list[R
 
 def _oracle() -> Any:
     """The oracle, where its weights lie in the package."""
-    from shiftless.mini.oracle import load_oracle
+    from miniworld.oracle import load_oracle
 
     try:
         return load_oracle()

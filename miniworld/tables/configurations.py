@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from shiftless.bench.methods import CONVOLUTIONAL, LORA_SCALE, SIMPLE
+from miniworld.tables.methods import CONVOLUTIONAL, LORA_SCALE, SIMPLE
 from shiftless.recipe import Recipe
 
 TIMESTEPS = (50, 200, 350, 500, 650, 800)

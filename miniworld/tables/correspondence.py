@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from miniworld.tables.methods import DIFT_TIMESTEPS, METHODS, Method, readings_of
+from miniworld.tables.pairs import mini_pairs
 from shiftless.amalgamate.layout import Layout
 from shiftless.backbones.base import Backbone
 from shiftless.bench.heads import mean_scores, visits
-from shiftless.bench.methods import DIFT_TIMESTEPS, METHODS, Method, readings_of
-from shiftless.bench.mini_pairs import mini_pairs
 from shiftless.bench.pairs import TRIVIAL, Scores, reader, same_place, score
 from shiftless.bench.pairs import evaluate as evaluate_pairs
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair
 from shiftless.features import Bucket, FeatureMaps
-from shiftless.reading.present import present
+from shiftless.reading.available import present
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import match
 from shiftless.tasks.head import CorrespondenceHead

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from miniworld import datasets
+from miniworld.tables.pairs import photo_pairs
+from miniworld.tables.part_probe import PartProbe
+from miniworld.world.picture import PARTS
 from shiftless.backbones.base import Backbone
-from shiftless.bench.mini_pairs import photo_pairs
 from shiftless.bench.pairs import Choice, Scores, evaluate
-from shiftless.bench.part_probe import PartProbe
 from shiftless.features import Bucket
-from shiftless.mini import datasets
-from shiftless.mini.world import PARTS
 from shiftless.recipe import Recipe
 
 LEARNED = 1 / 3

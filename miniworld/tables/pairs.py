@@ -23,7 +23,7 @@ def mini_pairs(split: str = "test", n: int | None = None, look: str = "photo") -
     >>> mini_pairs("val", 2)
     [PhotoPair(val-000: val-000-a -> val-000-b, ... points, horse), PhotoPair(val-001: ... points, cow)]
     """
-    from shiftless.mini import datasets
+    from miniworld import datasets
 
     return photo_pairs(datasets.pairs(split, n, look), split)
 
@@ -31,7 +31,7 @@ def mini_pairs(split: str = "test", n: int | None = None, look: str = "photo") -
 def photo_pairs(drawn: Sequence[Any], split: str) -> list[PhotoPair]:
     """Turn the world's pairs of a split, in their order, into annotated pairs of photos with names of their own.
 
-    >>> from shiftless.mini import datasets
+    >>> from miniworld import datasets
     >>> photo_pairs(datasets.pairs("val", 1), "val")[0].source.name
     'val-000-a'
     """

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from miniworld.datasets import HELD_OUT, photos
+from miniworld.tables.pairs import mini_pairs
 from shiftless.amalgamate.layout import Layout
 from shiftless.auditing.candidates import candidates
 from shiftless.auditing.compared import bare
 from shiftless.auditing.suggest import Suggestion, suggest
 from shiftless.backbones.base import Backbone
-from shiftless.bench.mini_pairs import mini_pairs
 from shiftless.bench.pairs import Scores, pair_visits, reader, score
 from shiftless.bench.table import Row
 from shiftless.features import Bucket, FeatureMaps
 from shiftless.metrics.pck import pooled
-from shiftless.mini.datasets import HELD_OUT, photos
 from shiftless.presets import default_recipe
 from shiftless.tasks.correspondence import match
 from shiftless.tasks.head import CorrespondenceHead

@@ -10,8 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from miniworld.tables.pairs import mini_pairs
 from shiftless.backbones.base import Backbone
-from shiftless.bench.mini_pairs import mini_pairs
 from shiftless.bench.pairs import TRIVIAL, Choice, Scores, evaluate, reader, same_place, score
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from miniworld.tables.correspondence import LOOKS
+from miniworld.tables.methods import readings_of
 from shiftless.backbones.base import Backbone
-from shiftless.bench.methods import readings_of
-from shiftless.bench.mini_correspondence import LOOKS
 from shiftless.bench.table import Row, Table, machine
 from shiftless.metrics.bootstrap import interval, saving
-from shiftless.metrics.shift import latent
-from shiftless.reading.belief import believe
-from shiftless.reading.present import present
+from shiftless.metrics.content_shift import latent
+from shiftless.reading.available import present
+from shiftless.reading.predicted import believe
 from shiftless.recipe import Recipe
 
 NAMES = {
@@ -40,7 +40,7 @@ def run(
     The measure is the squared error of the clean latent that the model believes in where features are read, over
     the box of the thing shown, as a share of the latent's variance there. Techniques that are not at hand are left out.
     """
-    from shiftless.mini.datasets import HELD_OUT, photos
+    from miniworld.datasets import HELD_OUT, photos
 
     rows: list[Row] = []
     for look in looks:

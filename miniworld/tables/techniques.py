@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from miniworld.tables.methods import LORA_SCALE
 from shiftless.backbones.base import Backbone, steerable
-from shiftless.bench.methods import LORA_SCALE
 from shiftless.conditions.caption import remembered
 from shiftless.conditions.template import CAPTION, fields_of
 from shiftless.errors import BadInput

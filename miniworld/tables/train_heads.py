@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
+from miniworld.tables.correspondence import LOOKS, gathered, possible, slug
+from miniworld.tables.methods import METHODS, Method, readings_of, recipes_of
+from miniworld.tables.pairs import mini_pairs
 from shiftless.backbones.base import Backbone
 from shiftless.bench.heads import visits
-from shiftless.bench.methods import METHODS, Method, readings_of, recipes_of
-from shiftless.bench.mini_correspondence import LOOKS, gathered, possible, slug
-from shiftless.bench.mini_pairs import mini_pairs
-from shiftless.reading.present import present
-from shiftless.tasks.fit import Fitted, fit
+from shiftless.reading.available import present
 from shiftless.tasks.head import CorrespondenceHead
 from shiftless.tasks.pairfeatures import AnnotatedBuckets, PairFeatures
+from shiftless.training.head import Fitted, fit
 
 PAIRS = {"train": 120, "val": 40}
 """Pairs of each look."""

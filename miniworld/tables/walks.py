@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from miniworld.tables.pairs import mini_pairs
 from shiftless.backbones.base import Backbone
-from shiftless.bench.mini_pairs import mini_pairs
 from shiftless.bench.pairs import evaluate, reader
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair

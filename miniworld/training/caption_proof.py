@@ -6,14 +6,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from miniworld.training.captioned import FINE
+from miniworld.training.pictures import UNSEEN_SEED, unseen
+from miniworld.world.captions import GAITS, OCCLUDERS, PLACES, TIMES
+from miniworld.world.kinds import KINDS
+from miniworld.world.vehicles import VEHICLES
 from shiftless.conditions.caption import Captioner
 from shiftless.errors import BadInput
 from shiftless.image import Photo, open_photo
-from shiftless.mini.captions import GAITS, OCCLUDERS, PLACES, TIMES
-from shiftless.mini.kinds import KINDS
-from shiftless.mini.training.captioned import FINE
-from shiftless.mini.training.pictures import UNSEEN_SEED, unseen
-from shiftless.mini.vehicles import VEHICLES
 
 ALWAYS = ("kind", "colour", "facing", "scene", "time")
 """What every caption says."""

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from miniworld.training.epochs import Epochs
+from miniworld.training.pictures import PictureFolder
 from shiftless.errors import BadInput
-from shiftless.mini.training.epochs import Epochs
-from shiftless.mini.training.pictures import PictureFolder
 
 LENGTH = 48
 """Tokens of a caption with its start and end: the longest fine caption has 43."""
@@ -23,7 +23,7 @@ def caption_tokens(tokenizer: Any, texts: list[str], length: int = LENGTH) -> np
 
     Raises `BadInput` when a caption is longer, for a captioner must learn where captions end.
 
-    >>> from shiftless.mini.training.tokenizer import new_tokenizer
+    >>> from miniworld.training.tokenizer import new_tokenizer
     >>> caption_tokens(new_tokenizer(["cow"]), ["a cow"], 6).shape
     (1, 6)
     """

@@ -18,14 +18,14 @@ from transformers import (
     VisionEncoderDecoderModel,
 )
 
-from shiftless.mini.training.budget import Budget, Log
-from shiftless.mini.training.captioned import LENGTH, CaptionedPictures
-from shiftless.mini.training.checkpoint import save_half, swap_folder
-from shiftless.mini.training.compiled import compiled
-from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.pictures import PictureFolder, draw_pictures
-from shiftless.mini.training.run import Mean, Run
-from shiftless.mini.training.tokenizer import new_tokenizer, save_tokenizer
+from miniworld.training.budget import Budget, Log
+from miniworld.training.captioned import LENGTH, CaptionedPictures
+from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.compiled import compiled
+from miniworld.training.master import MasterAdamW
+from miniworld.training.pictures import PictureFolder, draw_pictures
+from miniworld.training.run import Mean, Run
+from miniworld.training.tokenizer import new_tokenizer, save_tokenizer
 
 NAME = "captioner"
 """The captioner's folder, beside the parts of the pipeline."""

@@ -11,19 +11,19 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from miniworld.training.budget import Budget, Log
+from miniworld.training.checkpoint import swap_folder
+from miniworld.training.compiled import compiled
+from miniworld.training.edges import EdgeMaps, draw_edges
+from miniworld.training.encoded_pictures import Latents, encode_pictures, fingerprint, tokenize
+from miniworld.training.master import MasterAdamW
+from miniworld.training.norm import use_kernel
+from miniworld.training.pictures import PictureFolder, draw_pictures
+from miniworld.training.run import Mean, Run
+from miniworld.training.unet import NoiseLoss, PlainAttention, save_part
 from shiftless.conditions.control import check_fit
-from shiftless.conditions.quiet import quiet
+from shiftless.conditions.silence import quiet
 from shiftless.errors import BadInput
-from shiftless.mini.training.budget import Budget, Log
-from shiftless.mini.training.checkpoint import swap_folder
-from shiftless.mini.training.compiled import compiled
-from shiftless.mini.training.edges import EdgeMaps, draw_edges
-from shiftless.mini.training.latents import Latents, encode_pictures, fingerprint, tokenize
-from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.norm import use_kernel
-from shiftless.mini.training.pictures import PictureFolder, draw_pictures
-from shiftless.mini.training.run import Mean, Run
-from shiftless.mini.training.unet import NoiseLoss, PlainAttention, save_part
 
 NAME = "controlnet-canny"
 """The ControlNet's folder, beside the parts of the pipeline that it is for."""
@@ -56,7 +56,7 @@ def new_controlnet(unet: UNet2DConditionModel, stride: int, seed: int = 0) -> Co
     The published start has zero convolutions behind the copy and one before it (Zhang et al. 2023). The ones behind
     it alone leave the denoiser as it was; the one before it is random here, so that edges count from the first step.
 
-    >>> from shiftless.mini.training.architecture import new_unet
+    >>> from miniworld.training.architecture import new_unet
     >>> net = new_controlnet(new_unet(block_out_channels=(32, 32, 32), attention_head_dim=2), stride=4)
     >>> net.controlnet_cond_embedding(torch.ones(1, 3, 32, 32)).shape
     torch.Size([1, 32, 8, 8])
@@ -116,9 +116,9 @@ def train_controlnet(
     out = Path(out)
     budget = Budget(minutes=minutes, images=images)
     if model is None:
-        from shiftless.backbones.registry import MINI
+        from shiftless.mini import weights
 
-        model = out / "mini" if (out / "mini" / "model_index.json").exists() else MINI
+        model = out / "mini" if (out / "mini" / "model_index.json").exists() else weights()
     with quiet():
         coder, tokenizer, text_encoder, unet = _frozen(Path(model))
     stride = 2 ** (len(coder.config.block_out_channels) - 1)

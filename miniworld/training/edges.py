@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from miniworld.training.pictures import PictureFolder
+from miniworld.training.vae import to_tensor
+from shiftless.atomic import write_whole
 from shiftless.conditions.control import canny
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
-from shiftless.mini.training.pictures import PictureFolder
-from shiftless.mini.training.vae import to_tensor
 
 
 def draw_edges(

@@ -15,10 +15,10 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from miniworld.training.epochs import Epochs
+from miniworld.training.pictures import PictureFolder
+from miniworld.training.vae import to_tensor
 from shiftless.errors import BadInput
-from shiftless.mini.training.epochs import Epochs
-from shiftless.mini.training.pictures import PictureFolder
-from shiftless.mini.training.vae import to_tensor
 
 GRAINS = ("empty", "a photo", "class", "fine")
 """What a training caption says, from nothing to everything."""

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 import torch
 
+from miniworld.oracle import POINTS, truth_labels, truth_points
+from miniworld.training.epochs import Epochs
+from miniworld.world.picture import draw
+from shiftless.atomic import write_whole
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
 from shiftless.image import to_uint8
-from shiftless.mini.oracle import POINTS, truth_labels, truth_points
-from shiftless.mini.training.epochs import Epochs
-from shiftless.mini.world import draw
 
 if TYPE_CHECKING:
     from shiftless.backbones.base import Backbone

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-from shiftless.mini.oracle import CHANNELS, NAME, STRIDE, SUB, load_oracle
-from shiftless.mini.training.budget import Budget, Log
-from shiftless.mini.training.captioner import begin_depthwise, use_exact_norms
-from shiftless.mini.training.checkpoint import save_half, swap_folder
-from shiftless.mini.training.labelled import LabelledPictures, draw_labelled
-from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.run import Mean, Run
+from miniworld.oracle import CHANNELS, NAME, STRIDE, SUB, load_oracle
+from miniworld.training.budget import Budget, Log
+from miniworld.training.captioner import begin_depthwise, use_exact_norms
+from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.labelled import LabelledPictures, draw_labelled
+from miniworld.training.master import MasterAdamW
+from miniworld.training.run import Mean, Run
 
 NETWORK: dict[str, Any] = {
     "num_encoder_blocks": 3,

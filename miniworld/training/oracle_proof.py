@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from miniworld.datasets import HELD_OUT, photos
+from miniworld.oracle import LABELS, Oracle, Told, truth_labels, truth_points
+from miniworld.training.labelled import reconstructed
+from miniworld.world.picture import Picture
 from shiftless.backbones.registry import load
 from shiftless.metrics.iou import confusion, ious
 from shiftless.metrics.pck import hits, pooled
-from shiftless.mini.datasets import HELD_OUT, photos
-from shiftless.mini.oracle import LABELS, Oracle, Told, truth_labels, truth_points
-from shiftless.mini.training.labelled import reconstructed
-from shiftless.mini.world import Picture
 
 FIRST = HELD_OUT + 40_000
 """The first seed of the pictures that the oracle is tried on."""
@@ -22,7 +22,7 @@ def prove_oracle(oracle: Oracle, n: int = 200, look: str = "photo") -> dict[str,
     """Try an oracle on n unseen pictures of a look, as drawn ("drawn") and as the embedded autoencoder keeps them
     ("kept"): the scores of `rightness` for each.
 
-    >>> from shiftless.mini.oracle import load_oracle
+    >>> from miniworld.oracle import load_oracle
     >>> found = prove_oracle(load_oracle(), n=2)
     >>> list(found), list(found["kept"])
     (['drawn', 'kept'], ['miou', 'accuracy', 'common', 'pck'])

@@ -23,7 +23,7 @@ SHARD = 500
 
 def draw_shard(folder: str, first: int, count: int, size: int) -> str:
     """Draw `count` pictures from seed `first` on into one shard of the folder, and give the shard's name."""
-    from shiftless.mini.world import draw
+    from miniworld.world.picture import draw
 
     name = f"{first:010d}"
     images = np.empty((count, size, size, 3), np.uint8)
@@ -117,7 +117,7 @@ def crops(pictures: PictureFolder, batch: int, size: int, seed: int, step: int) 
 
 def unseen(n: int, *, size: int = 128, first: int = UNSEEN_SEED) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Draw `n` pictures that no training has seen, one by one."""
-    from shiftless.mini.world import draw
+    from miniworld.world.picture import draw
 
     for seed in range(first, first + n):
         picture = draw(seed, size=size)

@@ -12,17 +12,17 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline
 from torch import Tensor
 
+from miniworld.training.caption_proof import caption_accuracy
+from miniworld.training.captioner import NAME as CAPTIONER
+from miniworld.training.control import NAME
+from miniworld.training.encoded_pictures import encode, tokenize
+from miniworld.training.pictures import UNSEEN_SEED, unseen
+from miniworld.training.probe import probe_accuracy
+from miniworld.training.vae import measure_psnr, to_tensor
 from shiftless.conditions.caption import load_captioner
 from shiftless.conditions.control import canny
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import difference
-from shiftless.mini.training.caption_proof import caption_accuracy
-from shiftless.mini.training.captioner import NAME as CAPTIONER
-from shiftless.mini.training.control import NAME
-from shiftless.mini.training.latents import encode, tokenize
-from shiftless.mini.training.pictures import UNSEEN_SEED, unseen
-from shiftless.mini.training.probe import probe_accuracy
-from shiftless.mini.training.vae import measure_psnr, to_tensor
 
 TIMESTEPS = (100, 200, 300, 400, 500, 600, 700)
 CONTROL_TIMESTEPS = (50, 100, 300, 500)

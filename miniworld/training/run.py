@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from shiftless.mini.training.budget import Budget, Log, learning_rate
-from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint
-from shiftless.mini.training.master import MasterAdamW
+from miniworld.training.budget import Budget, Log, learning_rate
+from miniworld.training.checkpoint import load_checkpoint, save_checkpoint
+from miniworld.training.master import MasterAdamW
 
 Step = Callable[[int, float], tuple[Tensor, int, dict[str, float]]]
 

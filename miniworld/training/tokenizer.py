@@ -58,7 +58,7 @@ def new_tokenizer(words: Iterable[str] | None = None) -> Any:
     from transformers import CLIPTokenizer
 
     if words is None:
-        from shiftless.mini.captions import vocabulary
+        from miniworld.world.captions import vocabulary
 
         words = vocabulary()
     merges = learn_merges(words)

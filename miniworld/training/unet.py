@@ -12,17 +12,17 @@ from diffusers import AutoencoderKL, UNet2DConditionModel, __version__
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from miniworld.training.architecture import new_scheduler, new_text_encoder, new_unet
+from miniworld.training.budget import Budget, Log
+from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.compiled import compiled
+from miniworld.training.encoded_pictures import Latents, encode_pictures, fingerprint, tokenize
+from miniworld.training.master import MasterAdamW
+from miniworld.training.norm import use_kernel
+from miniworld.training.pictures import PictureFolder, draw_pictures
+from miniworld.training.run import Mean, Run
+from miniworld.training.tokenizer import new_tokenizer, save_tokenizer
 from shiftless.errors import BadInput
-from shiftless.mini.training.architecture import new_scheduler, new_text_encoder, new_unet
-from shiftless.mini.training.budget import Budget, Log
-from shiftless.mini.training.checkpoint import save_half, swap_folder
-from shiftless.mini.training.compiled import compiled
-from shiftless.mini.training.latents import Latents, encode_pictures, fingerprint, tokenize
-from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.norm import use_kernel
-from shiftless.mini.training.pictures import PictureFolder, draw_pictures
-from shiftless.mini.training.run import Mean, Run
-from shiftless.mini.training.tokenizer import new_tokenizer, save_tokenizer
 
 
 class PlainAttention:

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from shiftless.mini.training.architecture import new_vae
-from shiftless.mini.training.budget import Budget, Log
-from shiftless.mini.training.checkpoint import swap_folder
-from shiftless.mini.training.compiled import compiled
-from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.norm import use_kernel
-from shiftless.mini.training.pictures import PictureFolder, crops, draw_pictures, unseen
-from shiftless.mini.training.run import Mean, Run
+from miniworld.training.architecture import new_vae
+from miniworld.training.budget import Budget, Log
+from miniworld.training.checkpoint import swap_folder
+from miniworld.training.compiled import compiled
+from miniworld.training.master import MasterAdamW
+from miniworld.training.norm import use_kernel
+from miniworld.training.pictures import PictureFolder, crops, draw_pictures, unseen
+from miniworld.training.run import Mean, Run
 
 
 class VaeLoss(nn.Module):

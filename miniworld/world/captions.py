@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shiftless.mini.kinds import COLOURS, KINDS
-from shiftless.mini.vehicles import VEHICLES
+from miniworld.world.kinds import COLOURS, KINDS
+from miniworld.world.vehicles import VEHICLES
 
 PLACES = {
     "meadow": "in a meadow", "desert": "in the desert", "snow": "in the snow", "beach": "on a beach",

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from shiftless.mini.kinds import KINDS
-from shiftless.mini.scenery import SCENES
+from miniworld.world.kinds import KINDS
+from miniworld.world.scenery import SCENES
 
 _SCENE_ODDS = (0.21, 0.15, 0.14, 0.14, 0.15, 0.14, 0.07)
 _TIME_ODDS = (0.50, 0.22, 0.21, 0.07)

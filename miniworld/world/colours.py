@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from shiftless.mini.kinds import COLOURS, KINDS
-from shiftless.mini.labels import COATED, COUNT, LABEL, LEGS
+from miniworld.world.kinds import COLOURS, KINDS
+from miniworld.world.labels import COATED, COUNT, LABEL, LEGS
 
 _BASE: dict[str, tuple[int, int, int]] = {
     "star": (250, 246, 220), "cloud": (246, 246, 248), "sun": (255, 236, 160), "ridge": (132, 146, 172),

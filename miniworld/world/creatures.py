@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from shiftless.mini.heads import draw_ear, draw_head
-from shiftless.mini.kinds import KINDS, Kind
-from shiftless.mini.paint import Sketch
-from shiftless.mini.poses import Bones, Point, along, individual, pose, ray
-from shiftless.mini.riders import draw_rider, draw_saddle, far_leg
+from miniworld.world.kinds import KINDS, Kind
+from miniworld.world.paint import Sketch
+from miniworld.world.poses import Bones, Point, along, individual, pose, ray
+from miniworld.world.riders import draw_rider, draw_saddle, far_leg
+from miniworld.world.skulls import draw_ear, draw_head
 
 
 def draw_creature(rng: np.random.Generator, name: str, a: dict[str, Any]) -> tuple[Sketch, dict[str, Point]]:

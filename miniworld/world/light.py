@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from shiftless.mini.labels import GROUP_OF, GROUPS, TEXTURE_OF, TEXTURES, labels_of
-from shiftless.mini.paint import crop, field
+from miniworld.world.labels import GROUP_OF, GROUPS, TEXTURE_OF, TEXTURES, labels_of
+from miniworld.world.paint import crop, field
 
 _SOFTNESS = {
     "far": 1.6,

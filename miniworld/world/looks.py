@@ -7,9 +7,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from shiftless.mini.labels import GROUP_OF, PART_OF, SCENE_OF, labels_of
-from shiftless.mini.light import NOMINAL, Stage, paint
-from shiftless.mini.paint import crop, field
+from miniworld.world.labels import GROUP_OF, PART_OF, SCENE_OF, labels_of
+from miniworld.world.light import NOMINAL, Stage, paint
+from miniworld.world.paint import crop, field
 
 _GRAY = np.array([0.30, 0.59, 0.11], np.float32)
 _FABRIC = labels_of("sky", "grass", "sand", "snow", "water", "road", "kerb", "dune")

@@ -8,7 +8,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from shiftless.mini.labels import LABEL
+from miniworld.world.labels import LABEL
 
 SUPER = 3  # drawn at three times the size, then averaged: ten levels of coverage at an edge
 _SHIFT = 4

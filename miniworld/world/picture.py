@@ -8,21 +8,21 @@ from typing import Any
 import cv2
 import numpy as np
 
+from miniworld.world.captions import captions
+from miniworld.world.chance import attributes, choose
+from miniworld.world.colours import light, palette
+from miniworld.world.creatures import draw_creature
+from miniworld.world.kinds import KEYPOINTS
+from miniworld.world.kinds import KINDS as _KINDS
+from miniworld.world.labels import COATED, LEGS, PART_OF, PARTS, SCENE_CLASSES, SCENE_OF, labels_of
+from miniworld.world.light import NOMINAL, Stage
+from miniworld.world.looks import LOOKS, render
+from miniworld.world.paint import SUPER, Sketch, crop, pattern
+from miniworld.world.scenery import SCENES, background, occluder, water_scene
+from miniworld.world.truth import visible
+from miniworld.world.vehicles import VEHICLES as _VEHICLES
+from miniworld.world.vehicles import draw_vehicle
 from shiftless.errors import BadInput
-from shiftless.mini.captions import captions
-from shiftless.mini.chance import attributes, choose
-from shiftless.mini.colours import light, palette
-from shiftless.mini.creatures import draw_creature
-from shiftless.mini.kinds import KEYPOINTS
-from shiftless.mini.kinds import KINDS as _KINDS
-from shiftless.mini.labels import COATED, LEGS, PART_OF, PARTS, SCENE_CLASSES, SCENE_OF, labels_of
-from shiftless.mini.light import NOMINAL, Stage
-from shiftless.mini.looks import LOOKS, render
-from shiftless.mini.paint import SUPER, Sketch, crop, pattern
-from shiftless.mini.scenery import SCENES, background, occluder, water_scene
-from shiftless.mini.truth import visible
-from shiftless.mini.vehicles import VEHICLES as _VEHICLES
-from shiftless.mini.vehicles import draw_vehicle
 
 KINDS: tuple[str, ...] = tuple(_KINDS)
 VEHICLES: tuple[str, ...] = tuple(_VEHICLES)

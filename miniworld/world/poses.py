@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from shiftless.mini.kinds import Kind
+from miniworld.world.kinds import Kind
 
 Point = tuple[float, float]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from shiftless.mini.kinds import Kind
-from shiftless.mini.paint import Sketch
-from shiftless.mini.poses import Bones
+from miniworld.world.kinds import Kind
+from miniworld.world.paint import Sketch
+from miniworld.world.poses import Bones
 
 
 def seat(bones: Bones, kind: Kind) -> tuple[float, float]:

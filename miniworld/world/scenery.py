@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from shiftless.mini.paint import Sketch
+from miniworld.world.paint import Sketch
 
 SCENES = ("meadow", "desert", "snow", "beach", "town", "forest", "night")
 GROUND = {

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from shiftless.mini.kinds import Kind
-from shiftless.mini.paint import Sketch
-from shiftless.mini.poses import Bones, Point, along, ray
+from miniworld.world.kinds import Kind
+from miniworld.world.paint import Sketch
+from miniworld.world.poses import Bones, Point, along, ray
 
 
 def draw_head(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: Bones, points: dict[str, Point],

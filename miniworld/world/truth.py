@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from shiftless.mini.kinds import KEYPOINTS
-from shiftless.mini.labels import COATED, labels_of
+from miniworld.world.kinds import KEYPOINTS
+from miniworld.world.labels import COATED, labels_of
 
 _LEG = {n: labels_of(f"{n}_leg", f"{n}_hoof", f"{n}_wrap") for n in ("ff", "fh", "nf", "nh")}
 _BODY = labels_of(*COATED, "udder", "mane", "nf_leg", "nh_leg", "ear", "muzzle")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shiftless.mini.paint import Sketch
+from miniworld.world.paint import Sketch
 
 Point = tuple[float, float]
 

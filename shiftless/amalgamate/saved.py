@@ -12,8 +12,8 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import nn
 
+from shiftless.atomic import write_whole
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
 from shiftless.recipe import Recipe
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from shiftless.atomic import write_whole
 from shiftless.auditing.compared import compared
 from shiftless.auditing.measures import FINISHED, HEADLINE, MEASURES, measure_named, shown
-from shiftless.auditing.seen import CLEANEST, DRAWS, FINISH, Seen, watch
+from shiftless.auditing.observation import CLEANEST, DRAWS, FINISH, Seen, watch
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
 from shiftless.metrics.bootstrap import Difference, interval, saving
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
@@ -25,7 +25,7 @@ from shiftless.recipe import Recipe
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from shiftless.backbones.eye import Eye
+    from shiftless.backbones.perceptual import Eye
 
 
 @dataclass(frozen=True, eq=False)

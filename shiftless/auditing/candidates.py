@@ -8,7 +8,7 @@ from shiftless.auditing.compared import bare
 from shiftless.backbones.base import Backbone
 from shiftless.conditions.template import AUTO
 from shiftless.errors import BadInput
-from shiftless.reading.present import present
+from shiftless.reading.available import present
 from shiftless.recipe import Recipe
 from shiftless.taps.names import select
 

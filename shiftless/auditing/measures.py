@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from shiftless.metrics import shift
-from shiftless.reading.belief import Belief
+from shiftless.metrics import content_shift
+from shiftless.reading.predicted import Belief
 
 if TYPE_CHECKING:
-    from shiftless.backbones.eye import Eye
+    from shiftless.backbones.perceptual import Eye
 
 FINISHED = ", finished"
 """Ends the name of a measure of what is left after denoising to the end."""
@@ -80,30 +80,30 @@ def measure_named(name: str) -> Measure:
     return next(one for one in MEASURES if one.name == name.removesuffix(FINISHED))
 
 
-def of_pictures(given: np.ndarray, believed: np.ndarray, eye: Eye | None = None) -> dict[str, shift.Shift]:
+def of_pictures(given: np.ndarray, believed: np.ndarray, eye: Eye | None = None) -> dict[str, content_shift.Shift]:
     """Compare one picture with another by every picture measure, how far and where; both H W 3 in [0, 1].
 
     >>> of_pictures(np.zeros((32, 32, 3)), np.zeros((32, 32, 3)))["colour"].value
     0.0
     """
     found = {
-        "structure": shift.structure(given, believed),
-        "scales": shift.scales(given, believed),
-        "edges": shift.edges(given, believed),
-        "colour": shift.colour(given, believed),
+        "structure": content_shift.structure(given, believed),
+        "scales": content_shift.scales(given, believed),
+        "edges": content_shift.edges(given, believed),
+        "colour": content_shift.colour(given, believed),
     }
     if eye is not None:
-        found[PERCEPTUAL] = shift.perceptual(eye.look(given), eye.look(believed))
+        found[PERCEPTUAL] = content_shift.perceptual(eye.look(given), eye.look(believed))
     return found
 
 
 def of_latents(belief: Belief, others: Sequence[Belief]) -> dict[str, float]:
     """Score what is believed in latents; `others` are readings of the same photo with other noise."""
-    found = {"latent": shift.latent(belief.clean, belief.once).value}
+    found = {"latent": content_shift.latent(belief.clean, belief.once).value}
     if belief.finished is not None:
-        found["latent" + FINISHED] = shift.latent(belief.clean, belief.finished).value
+        found["latent" + FINISHED] = content_shift.latent(belief.clean, belief.finished).value
     if others:
-        found["spread"] = shift.spread([belief.once, *(other.once for other in others)], belief.clean).value
+        found["spread"] = content_shift.spread([belief.once, *(other.once for other in others)], belief.clean).value
     return found
 
 
@@ -112,12 +112,14 @@ def of_features(belief: Belief, anchor: Belief, others: Sequence[Belief]) -> dic
 
     anchor  the nearly clean reading, steered as this one is      others  readings with other noise
     """
-    found = {"features": _mean([shift.features(belief.maps[tap], anchor.maps[tap]).value for tap in belief.maps])}
+    found = {
+        "features": _mean([content_shift.features(belief.maps[tap], anchor.maps[tap]).value for tap in belief.maps])
+    }
     if others:
         readings = [belief, *others]
         found["seeds"] = _mean(
             [
-                shift.features(readings[i].maps[tap], readings[j].maps[tap]).value
+                content_shift.features(readings[i].maps[tap], readings[j].maps[tap]).value
                 for tap in belief.maps
                 for i in range(len(readings))
                 for j in range(i)

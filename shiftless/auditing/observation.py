@@ -11,16 +11,16 @@ import torch
 
 from shiftless.auditing.measures import FINISHED, of_features, of_latents, of_pictures, pixels
 from shiftless.backbones.base import Backbone
-from shiftless.backbones.steady import Steady
+from shiftless.backbones.fixed_batch import Steady
 from shiftless.errors import BadInput
 from shiftless.image import to_pixels
-from shiftless.metrics import shift
-from shiftless.reading.belief import Belief, beliefs
+from shiftless.metrics import content_shift
+from shiftless.reading.predicted import Belief, beliefs
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
 
 if TYPE_CHECKING:
-    from shiftless.backbones.eye import Eye
+    from shiftless.backbones.perceptual import Eye
 
 CLEANEST = 20
 """The timestep of the nearly clean reading that features are compared with: some noise, or they mean nothing."""
@@ -71,7 +71,7 @@ def watch(
     draws     how many noise draws each recipe is read with, from its own seed on; what varies was invented
     finish    in how many steps to denoise to the end; 0 leaves it out
     cleanest  the timestep of the nearly clean reading, steered alike, that features are compared with
-    eye       another vision model that judges too (`shiftless.backbones.eye`)
+    eye       another vision model that judges too (`shiftless.backbones.perceptual`)
     batch     how many photos are held at once; the numbers do not depend on it
 
     What is believed is compared with the autoencoder's own reconstruction, so that nothing it does is blamed on the
@@ -136,7 +136,7 @@ def _seen(
     blur = _BLUR / 100 * max(given.shape[:2])
     for i, belief in enumerate(firsts):
         compared = of_pictures(kept[i], once[i], eye)
-        where.append(shift.smoothed(compared["colour"].where, blur))
+        where.append(content_shift.smoothed(compared["colour"].where, blur))
         if finished:
             ends = of_pictures(kept[i], finished[i], eye)
             compared |= {name + FINISHED: found for name, found in ends.items()}

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from shiftless.backbones.base import Backbone
-from shiftless.backbones.steady import Steady
+from shiftless.backbones.fixed_batch import Steady
 from shiftless.features import FeatureMaps
 from shiftless.metrics.selfsimilarity import agreement, coarser, self_similarity
 from shiftless.reading import stream

@@ -8,7 +8,7 @@ from typing import Any
 
 from shiftless.auditing.compared import named
 from shiftless.auditing.cost import cost
-from shiftless.auditing.seen import CLEANEST
+from shiftless.auditing.observation import CLEANEST
 from shiftless.auditing.similarities import Similarities
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from shiftless.backbones.device import choose_device
 from shiftless.conditions.hub import fetched, is_hub_id
-from shiftless.conditions.quiet import quiet
+from shiftless.conditions.silence import quiet
 from shiftless.errors import BadInput
 
 SIZE = 224

@@ -15,9 +15,9 @@ from shiftless.backbones.device import choose_device, choose_dtype
 from shiftless.conditions.hub import fetched, is_hub_id
 from shiftless.digest import digest_of
 from shiftless.errors import BadInput
+from shiftless.mini import weights
 from shiftless.taps.names import Tap
 
-MINI = Path(__file__).parent.parent / "mini" / "weights"
 _DOWNLOAD = ("*.json", "*.txt", "unet/*model.safetensors", "vae/*model.safetensors", "text_encoder/model.safetensors")
 
 
@@ -134,7 +134,7 @@ def _untrained_digest(model: Backbone, seed: int) -> str:
 def find(name: str) -> Path:
     """Return the folder of a model that is on this machine; raises BadInput telling how to get it there."""
     if name == "mini":
-        return MINI
+        return weights()
     if name and Path(name).is_dir():
         return Path(name)
     ids = models()[name]["hub"] if name in models() else [name]

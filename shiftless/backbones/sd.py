@@ -17,7 +17,7 @@ from shiftless.conditions.control import Control, digest_of_control, load_contro
 from shiftless.conditions.lora import adapted
 from shiftless.conditions.lora_file import digest_of_lora
 from shiftless.conditions.prompt import encode_with_clip
-from shiftless.conditions.quiet import quiet
+from shiftless.conditions.silence import quiet
 from shiftless.digest import digest_of, digest_of_files, digest_of_tensors, marks_of, samples_of, state_of
 from shiftless.errors import BadInput
 from shiftless.noise import Schedule

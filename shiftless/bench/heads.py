@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from shiftless import plugins
 from shiftless.backbones.base import Backbone
-from shiftless.bench.mini_pairs import mini_pairs
 from shiftless.bench.pairs import TRIVIAL, Scores, gain, pair_visits, reader, same_place, score
 from shiftless.bench.table import Table, machine
 from shiftless.data.pairs import read_pairs
@@ -38,8 +38,10 @@ def annotated_pairs(data: str, split: str, n: int | None = None, look: str = "ph
     """
     if split not in SPLITS:
         raise BadInput(f"split={split!r}: must be one of {', '.join(SPLITS)}")
-    if data == "mini":
-        return mini_pairs(split, n, look)
+    drawn = plugins.find(plugins.PAIRS, data)
+    if drawn is not None:
+        pairs: list[PhotoPair] = drawn(split, n, look)
+        return pairs
     folder = Path(data)
     if any((place / "PairAnnotation").is_dir() for place in (folder, folder / "SPair-71k")):
         return spread(read_spair(folder, {"train": "trn"}.get(split, split)), n)

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shiftless.atomic import write_whole
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
 from shiftless.metrics.bootstrap import Difference
 from shiftless.metrics.multiplicity import clear_gains, multiplicity
 

@@ -6,7 +6,9 @@ import sys
 from importlib import import_module
 
 import typer
+from typer.models import CommandInfo, TyperInfo
 
+from shiftless import plugins
 from shiftless.errors import BadInput
 
 app = typer.Typer(
@@ -21,11 +23,32 @@ app = typer.Typer(
 )
 
 
+PANELS = ("Start here", "Read photos", "Look around", "Measure", "Steer")  # the order in which --help shows them
+
+
+def load_commands() -> None:
+    """Add every command to the app: the library's own, then those of other packages (see `shiftless.plugins`)."""
+    for room in ("read", "audit", "caption", "show", "bench", "lora", "correspond"):
+        import_module(f"shiftless.cli.{room}")
+    for name in plugins.names(plugins.COMMANDS):
+        try:
+            register = plugins.find(plugins.COMMANDS, name)
+            assert register is not None
+            register()
+        except ImportError as error:
+            say_error(f"the commands of {name} are left out, as they cannot be imported ({error}); reinstall {name}")
+    app.registered_commands.sort(key=_panel)
+    app.registered_groups.sort(key=_panel)
+
+
+def _panel(command: CommandInfo | TyperInfo) -> int:
+    panel = command.rich_help_panel
+    return PANELS.index(panel) if isinstance(panel, str) and panel in PANELS else len(PANELS)
+
+
 def main() -> None:
     """Run the command line; bad input is one line and exit code 2."""
-    # each adds its commands to the app, in this order
-    for room in ("start", "read", "audit", "caption", "show", "bench", "lora", "correspond", "mini"):
-        import_module(f"shiftless.cli.{room}")
+    load_commands()
     try:
         app()
     except BadInput as error:

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from shiftless.atomic import check_writable
 from shiftless.cli import app, say_error
 from shiftless.cli.flags import Captions, Device, Dtype, Fill, RecipeModel, filler, model_for
 from shiftless.errors import BadInput
-from shiftless.files import check_writable
 
 TRY, HOW, REPORT = "What to try", "How to measure", "What to write"
 
@@ -118,13 +118,13 @@ def audit(
     from rich.console import Console
     from rich.progress import track
 
+    from shiftless.atomic import write_whole
     from shiftless.auditing import audit as measure
     from shiftless.auditing.candidates import candidates
     from shiftless.auditing.compared import bare
     from shiftless.auditing.measures import HEADLINE, expected
     from shiftless.auditing.suggest import suggest as advise
     from shiftless.backbones.registry import load
-    from shiftless.files import write_whole
     from shiftless.image import list_photos
     from shiftless.presets import default_recipe, preset_or_file
     from shiftless.reading.loop import check
@@ -150,7 +150,7 @@ def audit(
     backbone = load(model, device=device, dtype=dtype)
     judge: Any = None
     if eye is not None:
-        from shiftless.backbones.eye import load_eye
+        from shiftless.backbones.perceptual import load_eye
 
         judge = load_eye(eye, device=device)
     if not named:

@@ -43,9 +43,9 @@ def caption(
     from rich.console import Console
     from rich.progress import track
 
+    from shiftless.atomic import write_whole
     from shiftless.backbones.device import choose_device
     from shiftless.conditions.caption import load_captioner
-    from shiftless.files import write_whole
 
     targets = _targets(photos, out)
     model = load_captioner(captioner, device=choose_device(device))

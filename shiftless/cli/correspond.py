@@ -66,8 +66,8 @@ def fit(
     from shiftless.backbones.registry import load
     from shiftless.bench.heads import annotated_pairs, keep
     from shiftless.tasks.contrast import NEGATIVES
-    from shiftless.tasks.fit import fit as train
     from shiftless.tasks.head import AMALGAMATORS
+    from shiftless.training.head import fit as train
 
     for flag, value, legal in (("amalgamator", amalgamator, AMALGAMATORS), ("negatives", negatives, NEGATIVES)):
         if value not in legal:  # said before minutes of reading

@@ -60,8 +60,8 @@ def train(
     """Train a LoRA on photos; resumable. Half of the held-out photos choose the step, the other half judge it."""
     from shiftless.backbones.registry import load
     from shiftless.image import list_photos
-    from shiftless.lora import settings_for
-    from shiftless.lora import train as train_lora
+    from shiftless.training.lora import settings_for
+    from shiftless.training.lora import train as train_lora
 
     files = [file for path in photos for file in list_photos(path)]
     backbone = load(model, device=device, dtype=dtype)

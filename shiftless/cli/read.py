@@ -111,7 +111,7 @@ def match(
     from shiftless.reading import extract as read
     from shiftless.tasks.correspondence import heat
     from shiftless.tasks.correspondence import match as find
-    from shiftless.tasks.surest import surest
+    from shiftless.tasks.mutual import surest
     from shiftless.view import match_sheet, save_picture
 
     points = [_point(text) for text in at]

@@ -14,11 +14,12 @@ from shiftless.conditions.caption_model import ImageToText, load_image_to_text
 from shiftless.conditions.hub import fetched, is_hub_id
 from shiftless.errors import BadInput
 from shiftless.image import Photo
+from shiftless.mini import weights
 
 __all__ = ["CAPTIONERS", "Captioner", "find_captioner", "load_captioner", "remembered"]
 
 CAPTIONERS = {
-    "mini": str(Path(__file__).parent.parent / "mini" / "weights" / "captioner"),
+    "mini": str(weights() / "captioner"),
     "blip": "Salesforce/blip-image-captioning-base",
     "blip-large": "Salesforce/blip-image-captioning-large",
     "florence-2": "florence-community/Florence-2-base",

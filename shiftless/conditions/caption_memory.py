@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shiftless.atomic import write_whole
 from shiftless.digest import cache_folder, digest_of, digest_of_folder
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
 from shiftless.image import Photo
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import torch
 
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.hub import fetched
-from shiftless.conditions.quiet import quiet
+from shiftless.conditions.silence import quiet
 from shiftless.digest import digest_of, digest_of_folder
 from shiftless.errors import BadInput
 

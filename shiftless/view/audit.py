@@ -15,7 +15,7 @@ from shiftless.errors import BadInput
 from shiftless.view.sheet import contact_sheet, font, theme_named, wrap
 
 if TYPE_CHECKING:
-    from shiftless.auditing.seen import Seen
+    from shiftless.auditing.observation import Seen
 
 COLUMNS = 7
 """How many recipes a sheet shows at most."""

@@ -20,7 +20,7 @@ from shiftless.view.page import Bars, Chapter, Grid, draw_figure, write_page
 
 if TYPE_CHECKING:
     from shiftless.auditing.audit import Audit
-    from shiftless.auditing.seen import Seen
+    from shiftless.auditing.observation import Seen
 
 
 def write_report(

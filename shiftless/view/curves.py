@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+from shiftless.atomic import write_whole
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
 from shiftless.view.sheet import Colour, theme_named
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", None)  # told apart by everyone

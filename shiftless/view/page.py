@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from shiftless.files import write_whole
+from shiftless.atomic import write_whole
 from shiftless.view.sheet import save_picture
 
 

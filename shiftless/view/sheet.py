@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from shiftless.atomic import write_whole
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
 from shiftless.image import open_photo
 
 Colour = tuple[int, int, int]

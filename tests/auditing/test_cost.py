@@ -7,10 +7,10 @@ import pytest
 
 import shiftless
 from shiftless import Recipe, preset
-from shiftless.auditing import seen
+from shiftless.auditing import observation
 from shiftless.auditing.audit import audit
 from shiftless.auditing.cost import audit_calls, cost
-from shiftless.auditing.seen import planned
+from shiftless.auditing.observation import planned
 from shiftless.reading.counted import calls
 
 PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(2)]
@@ -93,7 +93,7 @@ def test_the_inversion_of_hyperfeatures_is_walked_once_and_not_once_a_timestep(c
 @pytest.mark.parametrize("finish", [0, 4, 8])
 def test_an_audit_makes_the_calls_that_are_said(counted, monkeypatch, draws, finish):
     model, made = counted
-    monkeypatch.setattr(seen, "Steady", lambda model: model)  # it fills blocks up with copies, which nobody reads
+    monkeypatch.setattr(observation, "Steady", lambda model: model)  # no copies
     recipes = [
         Recipe(size=64, timestep=5), Recipe(size=64, timestep=5, taps=("up2",)), Recipe(size=64, timestep=300, seed=1),
         Recipe(size=64, timestep=300, ensemble=2, prompt="a cow"), Recipe(size=64, timestep=300, start=320, steps=2),

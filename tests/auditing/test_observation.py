@@ -12,7 +12,7 @@ import torch
 import shiftless
 from shiftless import BadInput, Recipe
 from shiftless.auditing.measures import expected
-from shiftless.auditing.seen import watch
+from shiftless.auditing.observation import watch
 from shiftless.image import to_uint8
 
 AT = Recipe(timestep=300, taps=("up1",))

@@ -10,7 +10,7 @@ from shiftless import BadInput, Recipe
 from shiftless.auditing.cost import cost
 from shiftless.auditing.similarities import Similarities
 from shiftless.auditing.suggest import suggest
-from shiftless.metrics.shift import features
+from shiftless.metrics.content_shift import features
 from shiftless.reading import extract
 from shiftless.recipe import read_recipes
 

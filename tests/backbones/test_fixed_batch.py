@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import shiftless
-from shiftless.backbones.steady import Steady
+from shiftless.backbones.fixed_batch import Steady
 from shiftless.conditions.condition import Condition, Steer
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from shiftless.backbones.eye import MEAN, STD, Eye, load_eye
+from shiftless.backbones.perceptual import MEAN, STD, Eye, load_eye
 from shiftless.errors import BadInput
-from shiftless.metrics.shift import perceptual
+from shiftless.metrics.content_shift import perceptual
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 SEES = {**SMALL, "image_size": 32, "patch_size": 8}

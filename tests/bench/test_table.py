@@ -6,9 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
+from shiftless.atomic import write_whole
 from shiftless.bench.table import Row, Table, machine, read_table
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
 
 ROWS = [
     Row("trivial: same relative position", "PCK@0.1 img", 0.25, (0.2, 0.3)),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from shiftless.mini.datasets import HELD_OUT
-from shiftless.mini.datasets import photos as drawn
+from miniworld.datasets import HELD_OUT
+from miniworld.datasets import photos as drawn
 from shiftless.recipe import read_recipes
 
 FAST = ("--finish", 2, "--draws", 2)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from shiftless.cli import main
 from shiftless.conditions.lora_file import read_lora
-from shiftless.lora.shift import HeldOut
+from shiftless.training.lora.candidate_error import HeldOut
 
 QUICK = ("-m", "twin:sd15", "--steps", "2", "--checks", "1", "--captioner", "none", "--dtype", "fp32", "--batch", "1")
 

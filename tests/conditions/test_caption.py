@@ -53,7 +53,7 @@ def encoder_decoder(folder) -> None:
     """As TrOCR, ViT-GPT2 and the embedded model are saved: an image processor, a tokenizer, no joint processor."""
     from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
-    from shiftless.mini.training.tokenizer import new_tokenizer, save_tokenizer
+    from miniworld.training.tokenizer import new_tokenizer, save_tokenizer
 
     tokenizer = new_tokenizer(WORDS)
     special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}

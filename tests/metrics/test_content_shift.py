@@ -14,7 +14,7 @@ from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as multiscale
 
 from shiftless.errors import BadInput
-from shiftless.metrics.shift import (
+from shiftless.metrics.content_shift import (
     colour,
     edges,
     features,

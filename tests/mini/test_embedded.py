@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import shiftless
-from shiftless.backbones.registry import MINI
-from shiftless.bench.mini_pairs import run
+from miniworld.datasets import HELD_OUT
+from miniworld.tables.pairs import run
+from miniworld.world.picture import draw
 from shiftless.conditions.condition import Condition, Steer
 from shiftless.image import open_photo, to_uint8
 from shiftless.metrics.bootstrap import difference
-from shiftless.mini.datasets import HELD_OUT
-from shiftless.mini.world import draw
+from shiftless.mini import weights
 from shiftless.presets import default_recipe
 
 
@@ -34,7 +34,7 @@ def tensor(pictures) -> torch.Tensor:
 def test_plain_diffusers_loads_it():
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(MINI, local_files_only=True)
+    pipe = StableDiffusionPipeline.from_pretrained(weights(), local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
     image = pipe("a photo of a horse", num_inference_steps=2, output_type="np").images[0]
     assert image.shape == (128, 128, 3)
@@ -43,7 +43,7 @@ def test_plain_diffusers_loads_it():
 
 def test_the_weights_are_small():
     limits = {"controlnet-canny": 25e6, "captioner": 12e6, "loras": 16e6, "heads": 12e6, "oracle": 4e6}
-    sizes = {file: file.stat().st_size for file in MINI.rglob("*") if file.is_file()}
+    sizes = {file: file.stat().st_size for file in weights().rglob("*") if file.is_file()}
     for part, limit in limits.items():
         assert 0 < sum(size for file, size in sizes.items() if part in file.parts) <= limit, part
     assert sum(size for file, size in sizes.items() if not set(limits) & set(file.parts)) <= 40e6

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shiftless.errors import BadInput
-from shiftless.mini.datasets import (
+from miniworld.datasets import (
     HELD_OUT,
     SPLIT_SEEDS,
     SPLIT_SIZES,
@@ -17,7 +16,8 @@ from shiftless.mini.datasets import (
     pairs,
     photos,
 )
-from shiftless.mini.world import KINDS, VEHICLES, draw, keypoint_names
+from miniworld.world.picture import KINDS, VEHICLES, draw, keypoint_names
+from shiftless.errors import BadInput
 
 ALL = KINDS + VEHICLES
 

@@ -10,11 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shiftless.backbones.registry import load
-from shiftless.errors import BadInput
-from shiftless.image import to_uint8
-from shiftless.mini.datasets import HELD_OUT, photos
-from shiftless.mini.oracle import (
+from miniworld.datasets import HELD_OUT, photos
+from miniworld.oracle import (
     CHANNELS,
     LABELS,
     POINTS,
@@ -28,11 +25,14 @@ from shiftless.mini.oracle import (
     truth_labels,
     truth_points,
 )
-from shiftless.mini.training.labelled import FIRST, LabelledPictures, draw_labelled, draw_shard, reconstructed
-from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.oracle import OracleLoss, new_oracle, point_loss, train_oracle
-from shiftless.mini.training.oracle_proof import prove_oracle, rightness
-from shiftless.mini.world import PARTS, SCENE_CLASSES, draw, keypoint_names
+from miniworld.training.labelled import FIRST, LabelledPictures, draw_labelled, draw_shard, reconstructed
+from miniworld.training.master import MasterAdamW
+from miniworld.training.oracle import OracleLoss, new_oracle, point_loss, train_oracle
+from miniworld.training.oracle_proof import prove_oracle, rightness
+from miniworld.world.picture import PARTS, SCENE_CLASSES, draw, keypoint_names
+from shiftless.backbones.registry import load
+from shiftless.errors import BadInput
+from shiftless.image import to_uint8
 
 TINY = {
     "depths": (1, 1, 1),

@@ -7,10 +7,10 @@ import hashlib
 import numpy as np
 import pytest
 
+from miniworld.world import picture
+from miniworld.world.captions import vocabulary
+from miniworld.world.picture import KEYPOINTS, KINDS, LOOKS, PARTS, SCENE_CLASSES, SCENES, VEHICLES, Picture, draw
 from shiftless.errors import BadInput
-from shiftless.mini import world
-from shiftless.mini.captions import vocabulary
-from shiftless.mini.world import KEYPOINTS, KINDS, LOOKS, PARTS, SCENE_CLASSES, SCENES, VEHICLES, Picture, draw
 
 ALL = KINDS + VEHICLES
 
@@ -63,7 +63,7 @@ def test_a_look_changes_pixels_only(look: str) -> None:
 
 def test_shapes_and_types(pictures: list[Picture]) -> None:
     for p in pictures:
-        names = world.keypoint_names(p.kind)
+        names = picture.keypoint_names(p.kind)
         assert p.image.shape == (128, 128, 3)
         assert p.image.dtype == np.uint8
         assert p.keypoints.shape == (len(names), 2)
@@ -205,4 +205,4 @@ def test_bad_arguments_name_the_legal_ones(wrong: dict[str, object]) -> None:
     with pytest.raises(BadInput, match="seed"):
         draw(-1)
     with pytest.raises(BadInput, match="horse"):
-        world.keypoint_names("unicorn")
+        picture.keypoint_names("unicorn")

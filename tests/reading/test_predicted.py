@@ -10,7 +10,7 @@ from shiftless import Recipe
 from shiftless.backbones.base import Reading
 from shiftless.backbones.walk import finish
 from shiftless.noise import noise_for
-from shiftless.reading.belief import beliefs, believe
+from shiftless.reading.predicted import beliefs, believe
 
 PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(3)]
 

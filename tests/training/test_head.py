@@ -5,9 +5,9 @@ import torch
 
 from shiftless.amalgamate.layout import Layout
 from shiftless.errors import BadInput
-from shiftless.tasks.fit import fit, fit_seeds, pck
 from shiftless.tasks.head import CorrespondenceHead
 from shiftless.tasks.pairfeatures import PairFeatures
+from shiftless.training.head import fit, fit_seeds, pck
 
 OPTIONS = {"hidden": 16}
 

@@ -9,7 +9,7 @@ import pytest
 
 from shiftless.auditing.audit import Audit
 from shiftless.auditing.compared import compared
-from shiftless.auditing.seen import Seen
+from shiftless.auditing.observation import Seen
 from shiftless.recipe import Recipe
 
 VOID = {"meta", "img", "source"}

@@ -9,8 +9,8 @@ import torch
 
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.prompt import encode_with_clip
-from shiftless.lora.examples import Example
 from shiftless.noise import noise_for
+from shiftless.training.lora.examples import Example
 
 
 class HeldOut:

@@ -16,7 +16,7 @@ from shiftless.backbones.base import Backbone
 from shiftless.conditions.prompt import token_windows
 from shiftless.errors import BadInput
 from shiftless.image import Photo, open_photo, plan, to_pixels
-from shiftless.lora.settings import Settings
+from shiftless.training.lora.settings import Settings
 
 _FILLERS = re.compile(
     "an?|and|are|as|at|by|for|from|has|have|in|into|is|its?|of|on|or|over|that|the|their|there|this|to|under|while|"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from shiftless.conditions.lora import injected
-from shiftless.lora.settings import Settings
+from shiftless.training.lora.settings import Settings
 
 ADAPTER = "in_training"
 _ATTENTION = {

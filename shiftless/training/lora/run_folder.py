@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from shiftless.atomic import write_whole
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
 
 PHOTOS = ("learned", "chosen_on", "reported_on")
 """The entries of a run's plan that list photos by their digests."""

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from shiftless.atomic import write_whole
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
-from shiftless.files import write_whole
 from shiftless.image import Photo, to_uint8
-from shiftless.lora.examples import (
+from shiftless.noise import Schedule
+from shiftless.training.lora.candidate_error import HeldOut, relative
+from shiftless.training.lora.examples import (
     Batches,
     Example,
     Parts,
@@ -28,11 +30,9 @@ from shiftless.lora.examples import (
     token_ids,
     written_captions,
 )
-from shiftless.lora.layers import Layers, in_training
-from shiftless.lora.run_folder import PHOTOS, Check, RunFolder, lora_bytes
-from shiftless.lora.settings import NOISE, Settings, settings_for
-from shiftless.lora.shift import HeldOut, relative
-from shiftless.noise import Schedule
+from shiftless.training.lora.layers import Layers, in_training
+from shiftless.training.lora.run_folder import PHOTOS, Check, RunFolder, lora_bytes
+from shiftless.training.lora.settings import NOISE, Settings, settings_for
 
 _WARMUP = 20  # steps
 _MIXED = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "no"}

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from shiftless.cli.mini import STAGES, train
+from miniworld.commands.mini import STAGES, train
 
 
 def function_of(stage):
     file, name, _ = STAGES[stage]
-    return import_module(f"shiftless.mini.training.{file}"), name
+    return import_module(f"miniworld.training.{file}"), name
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from miniworld.datasets import HELD_OUT
+from miniworld.demo.content_shift import stages
+from miniworld.demo.predictions import believe, error, finish, give, noisy_picture
+from miniworld.demo.subjects import Subject, cast, common_points, crowd
 from shiftless.backbones.base import Reading, Spec
 from shiftless.backbones.registry import load
 from shiftless.conditions.condition import Condition
-from shiftless.demo.shift import believe, error, finish, give, noisy_picture
-from shiftless.demo.shifting import stages
-from shiftless.demo.subjects import Subject, cast, common_points, crowd
 from shiftless.image import open_photo
-from shiftless.mini.datasets import HELD_OUT
 from shiftless.noise import Schedule, noise_for
 from shiftless.reading import extract
 from shiftless.recipe import Recipe

@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
+from miniworld.demo.chapters import Plan
+from miniworld.demo.method import _told, comparison, gains, takes_comparison, takes_steering
+from miniworld.demo.subjects import Subject, cast
+from miniworld.tables import correspondence
+from miniworld.tables.attention import EVEN, Measured
+from miniworld.tables.correspondence import GAIN
 from shiftless.backbones.registry import load
-from shiftless.bench import mini_correspondence
-from shiftless.bench.attention import EVEN, Measured
-from shiftless.bench.mini_correspondence import GAIN
 from shiftless.bench.table import Row, Table
-from shiftless.demo.chapters import Plan
-from shiftless.demo.method import _told, comparison, gains, takes_comparison, takes_steering
-from shiftless.demo.subjects import Subject, cast
 from shiftless.image import open_photo
 from shiftless.recipe import Recipe
 
@@ -49,7 +49,7 @@ def test_steering_needs_the_world_and_a_technique(tmp_path, twin):
 
 def test_the_comparison_needs_heads(tmp_path, twin, monkeypatch):
     assert not takes_comparison(plan(tmp_path, twin))
-    monkeypatch.setattr(mini_correspondence, "shipped_heads", lambda model: {"GATE": ["a head"]})
+    monkeypatch.setattr(correspondence, "shipped_heads", lambda model: {"GATE": ["a head"]})
     assert takes_comparison(plan(tmp_path, twin))
 
 
@@ -62,7 +62,7 @@ def test_the_comparison_shows_every_test_set_with_gate_in_front(tmp_path, twin, 
             "mini-correspondence", "mini", ROWS, "here", ["photo: left out, as parts are not at hand: x", "9 s"]
         )
 
-    monkeypatch.setattr(mini_correspondence, "run", run)
+    monkeypatch.setattr(correspondence, "run", run)
     chapter = comparison(plan(tmp_path, twin))
     assert asked["quick"]
     assert [bars.title for bars in chapter.bars] == ["PCK@0.1 bbox", "PCK@0.1 bbox, embroidery"]

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from miniworld.demo import run
 from shiftless.backbones.registry import load
-from shiftless.demo import run
 from shiftless.errors import BadInput
 
 

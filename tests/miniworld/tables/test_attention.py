@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from miniworld.tables import attention, techniques
+from miniworld.tables.attention import EVEN, METRICS, Measured, riders, run, see, share, subjects
+from miniworld.world.labels import PARTS
+from miniworld.world.picture import draw
 from shiftless.backbones.registry import load
-from shiftless.bench import attention, techniques
-from shiftless.bench.attention import EVEN, METRICS, Measured, riders, run, see, share, subjects
 from shiftless.bench.pairs import UNTRAINED
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
-from shiftless.mini.labels import PARTS
-from shiftless.mini.world import draw
 from shiftless.reading import extract
 from shiftless.recipe import Recipe
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from miniworld.tables.attention import riders, see
+from miniworld.tables.attention_picture import attention_picture
+from miniworld.tables.techniques import techniques
 from shiftless.backbones.registry import load
-from shiftless.bench.attention import riders, see
-from shiftless.bench.attention_picture import attention_picture
-from shiftless.bench.techniques import techniques
 from shiftless.image import open_photo
 from shiftless.recipe import Recipe
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import shiftless
+from miniworld.tables.audit import MIOU, PCK, TRUTH, Found, chosen, correlations, rows_of, run
+from miniworld.tables.configurations import TECHNIQUES, TIMESTEPS, halves
+from miniworld.tables.downstream import Downstream, halves_of_pairs
 from shiftless.auditing.measures import HEADLINE
-from shiftless.bench.configurations import TECHNIQUES, TIMESTEPS, halves
-from shiftless.bench.downstream import Downstream, halves_of_pairs
-from shiftless.bench.mini_audit import MIOU, PCK, TRUTH, Found, chosen, correlations, rows_of, run
 from shiftless.bench.pairs import Scores
 
 POINTS = np.full(20, 50)
@@ -80,7 +80,7 @@ def test_half_of_the_pairs_against_the_other_by_hand():
 
 
 def test_a_small_run_from_end_to_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("shiftless.bench.mini_audit.ADVISED", ((500,),))
+    monkeypatch.setattr("miniworld.tables.audit.ADVISED", ((500,),))
     model = shiftless.load("mini", device="cpu")
     answer = run(model, looks=("photo",), timesteps=(300,), pictures=2, pairs=4, progress=False)
     written = json.loads(Path(answer.write(tmp_path / "a.json")).read_text(encoding="utf-8"))

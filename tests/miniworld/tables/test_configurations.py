@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shiftless.bench.configurations import TECHNIQUES, TIMESTEPS, configuration, configurations, halves
+from miniworld.tables.configurations import TECHNIQUES, TIMESTEPS, configuration, configurations, halves
 
 
 def test_there_are_enough_and_no_two_are_alike():

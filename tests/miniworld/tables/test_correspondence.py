@@ -6,9 +6,7 @@ import pytest
 import torch
 
 import shiftless
-from shiftless import Bucket, Recipe
-from shiftless.bench.methods import METHODS, Method
-from shiftless.bench.mini_correspondence import (
+from miniworld.tables.correspondence import (
     GAIN,
     bucket_of,
     possible,
@@ -18,10 +16,12 @@ from shiftless.bench.mini_correspondence import (
     shipped_heads,
     slug,
 )
-from shiftless.bench.mini_pairs import mini_pairs
+from miniworld.tables.methods import METHODS, Method
+from miniworld.tables.pairs import mini_pairs
+from miniworld.tables.train_heads import train
+from shiftless import Bucket, Recipe
 from shiftless.bench.pairs import ONE, Scores, evaluate, reader
-from shiftless.bench.train_heads import train
-from shiftless.reading.present import present
+from shiftless.reading.available import present
 
 CONV = "baseline + output convolution"
 
@@ -83,7 +83,7 @@ def test_heads_are_found_where_they_were_written(model, trained, monkeypatch):
 def test_a_method_takes_its_readings_and_their_taps():
     maps = shiftless.extract(
         shiftless.load("twin:sd15", dtype="fp32"),
-        torch.zeros(1, 3, 64, 64),
+        torch.zeros(3, 64, 64),
         [Recipe(taps=("up0", "up.cross.map.s16")), Recipe(taps=("up0",), seed=1)],
     )
     method = Method("m", ("b", "a"), ("a/maps",))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shiftless
+from miniworld.tables.methods import METHODS, NAMES, TIMESTEP, readings_of
+from miniworld.world.picture import KINDS, VEHICLES
 from shiftless.backbones.registry import taps
-from shiftless.bench.methods import METHODS, NAMES, TIMESTEP, readings_of
-from shiftless.mini.world import KINDS, VEHICLES
 from shiftless.taps.names import select
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from miniworld.tables.pairs import mini_pairs, run
 from shiftless.backbones.registry import load
-from shiftless.bench.mini_pairs import mini_pairs, run
 from shiftless.bench.pairs import TRIVIAL, UNTRAINED
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe

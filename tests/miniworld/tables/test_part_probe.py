@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from shiftless.bench.part_probe import PartProbe
+from miniworld.tables.part_probe import PartProbe
 
 RNG = np.random.default_rng(0)
 

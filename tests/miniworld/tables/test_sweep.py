@@ -8,8 +8,8 @@ from PIL import Image
 from rich.console import Console
 
 import shiftless
+from miniworld.tables.sweep import default_taps, sweep_pairs
 from shiftless.backbones.registry import load
-from shiftless.bench.sweep import default_taps, sweep_pairs
 from shiftless.data.photopair import PhotoPair
 from shiftless.errors import BadInput
 from shiftless.image import open_photo

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import shiftless
-from shiftless.bench.methods import readings_of
-from shiftless.bench.shift import at, run, shift
+from miniworld.tables.methods import readings_of
+from miniworld.tables.technique_shift import at, run, shift
 
 
 def test_shift_counts_inside_the_box_only():

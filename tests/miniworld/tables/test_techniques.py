@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from miniworld.tables.methods import LORA_SCALE
+from miniworld.tables.techniques import ALL, BASELINE, CONTROL, LORA, PROMPT, say_each, swap, techniques
+from miniworld.world.picture import draw
 from shiftless.backbones.registry import load
-from shiftless.bench.methods import LORA_SCALE
-from shiftless.bench.techniques import ALL, BASELINE, CONTROL, LORA, PROMPT, say_each, swap, techniques
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
-from shiftless.mini.world import draw
 from shiftless.recipe import Recipe
 
 

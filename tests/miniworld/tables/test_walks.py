@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import shiftless
+from miniworld.tables.walks import BASELINE, run, ways
 from shiftless import Recipe
-from shiftless.bench.walks import BASELINE, run, ways
 
 
 def test_ways_are_walks_to_the_same_timestep():
@@ -20,7 +20,7 @@ def test_ways_are_walks_to_the_same_timestep():
 
 def test_a_table_of_walks(monkeypatch):
     model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
-    monkeypatch.setattr("shiftless.bench.walks.ways", lambda recipe: ways(recipe, (20,), (1,)))
+    monkeypatch.setattr("miniworld.tables.walks.ways", lambda recipe: ways(recipe, (20,), (1,)))
     table = run(model, Recipe(timestep=100, taps=("up0",)), n=2, progress=False)
     names = [row.method for row in table.rows if row.metric == "PCK@0.1 bbox"]
     assert names == [BASELINE, "read at once", "from t + 20 in 1 step"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shiftless.mini.training.pictures import draw_shard
-from shiftless.mini.training.tokenizer import new_tokenizer
+from miniworld.training.pictures import draw_shard
+from miniworld.training.tokenizer import new_tokenizer
 
 
 @pytest.fixture(scope="module")

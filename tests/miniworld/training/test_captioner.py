@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from miniworld.training.caption_proof import ALWAYS, agreement, caption_accuracy, facts
+from miniworld.training.captioned import LENGTH, CaptionedPictures, caption_tokens
+from miniworld.training.captioner import CaptionLoss, new_captioner, train_captioner
+from miniworld.training.master import MasterAdamW
+from miniworld.training.pictures import PictureFolder
+from miniworld.world.picture import draw
 from shiftless.conditions.caption import load_captioner
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
-from shiftless.mini.training.caption_proof import ALWAYS, agreement, caption_accuracy, facts
-from shiftless.mini.training.captioned import LENGTH, CaptionedPictures, caption_tokens
-from shiftless.mini.training.captioner import CaptionLoss, new_captioner, train_captioner
-from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.pictures import PictureFolder
-from shiftless.mini.world import draw
 
 TINY = {
     "depths": (1, 1, 1),

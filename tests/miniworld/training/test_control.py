@@ -9,18 +9,18 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline
 from safetensors.torch import load_file
 
+from miniworld.training.architecture import new_text_encoder, new_unet, new_vae
+from miniworld.training.control import LEVELS, SHARES, ControlLoss, new_controlnet, opened, train_controlnet
+from miniworld.training.edges import EdgeMaps, draw_edges
+from miniworld.training.encoded_pictures import Latents, fingerprint, tokenize
+from miniworld.training.master import MasterAdamW
+from miniworld.training.pictures import PictureFolder
+from miniworld.training.proof import control_effect
+from miniworld.training.tokenizer import new_tokenizer
+from miniworld.training.unet import save_pipeline
+from miniworld.training.vae import to_tensor
 from shiftless.conditions.control import canny
 from shiftless.errors import BadInput
-from shiftless.mini.training.architecture import new_text_encoder, new_unet, new_vae
-from shiftless.mini.training.control import LEVELS, SHARES, ControlLoss, new_controlnet, opened, train_controlnet
-from shiftless.mini.training.edges import EdgeMaps, draw_edges
-from shiftless.mini.training.latents import Latents, fingerprint, tokenize
-from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.pictures import PictureFolder
-from shiftless.mini.training.proof import control_effect
-from shiftless.mini.training.tokenizer import new_tokenizer
-from shiftless.mini.training.unet import save_pipeline
-from shiftless.mini.training.vae import to_tensor
 
 TINY_VAE = {"block_out_channels": (8, 8, 16), "norm_num_groups": 4, "sample_size": 32}
 TINY_UNET = {"block_out_channels": (8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 2, "sample_size": 8}

@@ -10,27 +10,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shiftless.errors import BadInput
-from shiftless.mini.captions import vocabulary
-from shiftless.mini.training.architecture import new_text_encoder, new_unet, new_vae
-from shiftless.mini.training.budget import Budget, learning_rate
-from shiftless.mini.training.captioner import new_captioner, save_captioner
-from shiftless.mini.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
-from shiftless.mini.training.compiled import compiled
-from shiftless.mini.training.latents import SHARES, Latents, fingerprint, tokenize
-from shiftless.mini.training.master import MasterAdamW
-from shiftless.mini.training.norm import FastGroupNorm, FastGroupNormSiLU, RepeatUpsample, kernel, use_kernel
-from shiftless.mini.training.pictures import (
+from miniworld.training.architecture import new_text_encoder, new_unet, new_vae
+from miniworld.training.budget import Budget, learning_rate
+from miniworld.training.captioner import new_captioner, save_captioner
+from miniworld.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
+from miniworld.training.compiled import compiled
+from miniworld.training.encoded_pictures import SHARES, Latents, fingerprint, tokenize
+from miniworld.training.master import MasterAdamW
+from miniworld.training.norm import FastGroupNorm, FastGroupNormSiLU, RepeatUpsample, kernel, use_kernel
+from miniworld.training.pictures import (
     TRAINING_SEEDS,
     UNSEEN_SEED,
     PictureFolder,
     crops,
     draw_pictures,
 )
-from shiftless.mini.training.proof import prove
-from shiftless.mini.training.tokenizer import new_tokenizer, save_tokenizer
-from shiftless.mini.training.unet import PlainAttention, save_pipeline, train_unet
-from shiftless.mini.training.vae import standardise, to_tensor, train_vae
+from miniworld.training.proof import prove
+from miniworld.training.tokenizer import new_tokenizer, save_tokenizer
+from miniworld.training.unet import PlainAttention, save_pipeline, train_unet
+from miniworld.training.vae import standardise, to_tensor, train_vae
+from miniworld.world.captions import vocabulary
+from shiftless.errors import BadInput
 
 TINY_VAE = {"block_out_channels": (8, 8, 16), "norm_num_groups": 4, "sample_size": 32}
 TINY_UNET = {

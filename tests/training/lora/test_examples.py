@@ -10,8 +10,8 @@ import torch
 
 from shiftless import BadInput
 from shiftless.image import open_photo
-from shiftless.lora.examples import Batches, Example, chosen, written_captions
-from shiftless.lora.settings import Settings
+from shiftless.training.lora.examples import Batches, Example, chosen, written_captions
+from shiftless.training.lora.settings import Settings
 
 
 def photo(i, name="image"):

@@ -14,12 +14,12 @@ import shiftless
 from shiftless import BadInput
 from shiftless.conditions.lora import adapted
 from shiftless.conditions.lora_file import read_lora
-from shiftless.lora import Settings, train
-from shiftless.lora.examples import chosen, examples_of, open_photos
-from shiftless.lora.layers import in_training
-from shiftless.lora.shift import HeldOut
-from shiftless.lora.trainer import Silent, noisy_and_target
 from shiftless.noise import Schedule
+from shiftless.training.lora import Settings, train
+from shiftless.training.lora.candidate_error import HeldOut
+from shiftless.training.lora.examples import chosen, examples_of, open_photos
+from shiftless.training.lora.layers import in_training
+from shiftless.training.lora.trainer import Silent, noisy_and_target
 
 QUICK = Settings(
     rank=2, alpha=4, lr=3e-3, text_lr=1e-3, batch=2, read_at=(100, 300), epochs=None, steps=4, checks=2, repeats=1

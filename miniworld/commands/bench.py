@@ -1,0 +1,218 @@
+"""`shiftless bench mini-*`: tables on the embedded world, whose truth is exact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shiftless.cli.bench import Batch, Count, Refine, bench, show
+from shiftless.cli.flags import Device, Dtype, Json, Model, takes_recipe
+from shiftless.recipe import Recipe
+
+
+@bench.command("mini-pairs")
+@takes_recipe
+def mini_pairs(
+    recipe: Recipe,
+    model: Model = "mini",
+    quick: Annotated[bool, typer.Option("--quick", help="60 pairs in place of 360.")] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Timesteps x taps on validation pairs, drawn as curves.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="With --sweep: the picture.")] = Path("sweep.png"),
+    split: Annotated[str, typer.Option(help="test, or val to choose settings by.")] = "test",
+    look: Annotated[
+        str, typer.Option(help="photo, or one the model never saw: pencil, nightvision, embroidery.")
+    ] = "photo",
+    pairs: Count = None,
+    refine: Refine = "upsample",
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Match 360 fixed pairs of the embedded world: same kind, different everything, exact truth."""
+    from shiftless.backbones.registry import load
+
+    backbone = load(model, device=device, dtype=dtype)
+    if sweep:
+        from rich.console import Console
+
+        from miniworld.tables.sweep import run as run_sweep
+
+        chosen: dict[str, Any] = {"n": pairs or 120, "look": look, "batch": batch}
+        found = run_sweep(backbone, recipe, **chosen)
+        show(found, json)
+        found.draw(out)
+        best = found.best
+        Console().print(
+            f"picture: {out}   best on validation: t={best.timestep}, taps {'+'.join(best.taps)}", soft_wrap=True
+        )
+        return
+    from miniworld.tables.pairs import run
+
+    options: dict[str, Any] = {"quick": quick, "n": pairs, "look": look, "refine": refine, "batch": batch}
+    show(run(backbone, recipe, split=split, **options), json)
+
+
+@bench.command("mini-correspondence")
+def mini_correspondence(
+    model: Model = "mini",
+    quick: Annotated[bool, typer.Option("--quick", help="60 test pairs of each look in place of 360.")] = False,
+    look: Annotated[
+        list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more. Both of these by default.")
+    ] = None,
+    pairs: Count = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train the heads anew (about half an hour) in place of those shipped.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="With --train: how many seeds of each head.")] = 3,
+    heads: Annotated[
+        Path | None, typer.Option(help="With --train: a folder for the first seed's heads, as files.")
+    ] = None,
+    sparsity: Annotated[
+        float,
+        typer.Option(min=0, help="With --train: also try gates with this sparsity term, and say how they do."),
+    ] = 0.0,
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """GATE's correspondence table in miniature: baseline, each technique, all amalgamated, on two looks.
+
+    Trained rows use the heads that lie in the model's folder; a row whose parts are missing is left out and named.
+    """
+    from miniworld.tables.correspondence import LOOKS, run
+    from shiftless.backbones.registry import load
+
+    backbone = load(model, device=device, dtype=dtype)
+    looks = tuple(look or LOOKS)
+    trained: Any = None
+    if train:
+        from miniworld.tables.train_heads import train as train_heads
+
+        options: dict[str, Any] = {"looks": looks, "seeds": range(seeds), "peak": sparsity, "batch": batch}
+        trained = train_heads(backbone, heads, report=lambda line: typer.echo(line, err=True), **options)
+    show(run(backbone, quick=quick, n=pairs, looks=looks, heads=trained, batch=batch), json)
+
+
+@bench.command("mini-attention")
+@takes_recipe
+def mini_attention(
+    recipe: Recipe,
+    model: Model = "mini",
+    quick: Annotated[bool, typer.Option("--quick", help="12 pictures in place of 48.")] = False,
+    look: Annotated[
+        str, typer.Option(help="photo, or one the model never saw: pencil, nightvision, embroidery.")
+    ] = "photo",
+    pictures: Annotated[int | None, typer.Option(min=1, help="So many pictures, in place of either.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Draw the first picture with every technique.")
+    ] = None,
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Where is the word "horse" looked at, and where does it act, with each technique, on horses with riders?
+
+    --control, --lora, --captioner, --start and --steps say what the techniques' columns take, in place of the model's
+    own; the prompts are the bench's.
+    """
+    from miniworld.tables.attention import run
+    from miniworld.tables.attention_picture import attention_picture
+    from shiftless.backbones.registry import load
+
+    backbone = load(model, device=device, dtype=dtype)
+    show(run(backbone, recipe, look=look, quick=quick, n=pictures, batch=batch), json)
+    if out is not None:
+        from shiftless.view import save_picture
+
+        save_picture(attention_picture(backbone, recipe, look).draw(), out)
+        typer.echo(f"picture: {out}")
+
+
+@bench.command("mini-walks")
+@takes_recipe
+def mini_walks(
+    recipe: Recipe,
+    model: Model = "mini",
+    look: Annotated[str, typer.Option(help="photo, embroidery ...")] = "photo",
+    pairs: Count = None,
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """What denoising down to the timestep with a ControlNet gains, and what larger steps cost and save."""
+    from miniworld.tables.walks import run
+    from shiftless.backbones.registry import load
+
+    show(run(load(model, device=device, dtype=dtype), recipe, n=pairs or 60, look=look, batch=batch), json)
+
+
+@bench.command("mini-shift")
+def mini_shift(
+    model: Model = "mini",
+    look: Annotated[list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more.")] = None,
+    pictures: Annotated[int, typer.Option(min=2, help="How many unseen pictures of each look.")] = 96,
+    timestep: Annotated[list[int] | None, typer.Option(min=1, max=900, help="Repeat for more.")] = None,
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """How far each technique's reading has drifted from the picture: content shift, before anything is matched."""
+    from miniworld.tables.correspondence import LOOKS
+    from miniworld.tables.technique_shift import TIMESTEPS, run
+    from shiftless.backbones.registry import load
+
+    backbone = load(model, device=device, dtype=dtype)
+    chosen: dict[str, Any] = {"looks": tuple(look or LOOKS), "timesteps": tuple(timestep or TIMESTEPS)}
+    show(run(backbone, n=pictures, batch=batch, **chosen), json)
+
+
+@bench.command("mini-audit")
+def mini_audit(
+    model: Model = "mini",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Two timesteps, 4 pictures and 8 pairs: a try, no proof.")
+    ] = False,
+    look: Annotated[list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more.")] = None,
+    timestep: Annotated[list[int] | None, typer.Option(min=1, max=900, help="Repeat for more.")] = None,
+    pictures: Annotated[int, typer.Option(min=2, help="How many unseen pictures of each look are audited.")] = 24,
+    pairs: Annotated[int, typer.Option(min=4, help="How many pairs of each look are matched.")] = 120,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Draw the curves: shift and matching over the noise.")
+    ] = None,
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Does content shift, measured blindly, predict what features are worth? Noise x technique x look, ranked.
+
+    Prints the rank correlation of each measure with matching and with parts, over all configurations, over the half
+    that chose the audit's headline, and over the half held out; --json has every configuration's numbers too.
+    """
+    from miniworld.tables.audit import run
+    from miniworld.tables.configurations import TIMESTEPS
+    from miniworld.tables.correspondence import LOOKS
+    from shiftless.backbones.registry import load
+
+    chosen: dict[str, Any] = {"looks": tuple(look or LOOKS), "timesteps": tuple(timestep or TIMESTEPS)}
+    counts: dict[str, Any] = {"pictures": pictures, "pairs": pairs}
+    if quick:
+        chosen["timesteps"] = tuple(timestep or (200, 500))
+        counts = {"pictures": 4, "pairs": 8}
+    found = run(load(model, device=device, dtype=dtype), batch=batch, **chosen, **counts)
+    show(found.summary(), None)
+    if out is not None:
+        found.draw(out)
+        typer.echo(f"picture: {out}")
+    if json is not None:
+        found.write(json)
+        typer.echo(f"written: {json}")
