@@ -13,7 +13,9 @@ from shiftless.presets import preset
 from shiftless.recipe import Recipe
 
 if TYPE_CHECKING:
+    from shiftless import amalgamate, tasks
     from shiftless.auditing import Audit, audit
+    from shiftless.backbones.catalogue import list_models, list_taps
     from shiftless.backbones.registry import load
     from shiftless.features import Bucket, FeatureMaps
     from shiftless.reading import extract, stream
@@ -21,25 +23,31 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Audit", "BadInput", "Bucket", "FeatureMaps", "Recipe", "audit", "extract", "load", "match", "preset", "stream",
+    "Audit", "BadInput", "Bucket", "FeatureMaps", "Recipe", "amalgamate", "audit", "extract", "list_models",
+    "list_taps", "load", "match", "preset", "stream", "tasks",
 ]  # fmt: skip
 
-_LAZY = {
+_LAZY = {  # a public name -> the module that has it; one that is a module itself -> ""
     "audit": "shiftless.auditing",
     "Audit": "shiftless.auditing",
+    "list_models": "shiftless.backbones.catalogue",
+    "list_taps": "shiftless.backbones.catalogue",
     "load": "shiftless.backbones.registry",
     "extract": "shiftless.reading",
     "stream": "shiftless.reading",
     "Bucket": "shiftless.features",
     "FeatureMaps": "shiftless.features",
     "match": "shiftless.tasks.correspondence",
+    "amalgamate": "",
+    "tasks": "",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'shiftless' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    place = _LAZY[name]
+    return getattr(import_module(place), name) if place else import_module(f"shiftless.{name}")
 
 
 def __dir__() -> list[str]:

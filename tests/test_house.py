@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,13 @@ def test_public_names_are_all_there_and_documented():
     for name in shiftless.__all__:
         assert (getattr(shiftless, name).__doc__ or "").strip(), name
     assert set(shiftless.__all__) == set(dir(shiftless))
+
+
+def test_rooms_are_reached_from_the_package_alone():
+    code = (
+        "import shiftless\n"
+        "assert shiftless.amalgamate.Gate and shiftless.tasks.CorrespondenceHead\n"
+        "assert all(hasattr(room, name) for room in (shiftless.amalgamate, shiftless.tasks) for name in room.__all__)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
