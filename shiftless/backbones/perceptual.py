@@ -18,6 +18,7 @@ from shiftless.backbones.device import choose_device
 from shiftless.conditions.hub import fetched, is_hub_id
 from shiftless.conditions.silence import quiet
 from shiftless.errors import BadInput
+from shiftless.taps.lock import construction
 
 SIZE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -86,7 +87,7 @@ def load_eye(name: str | os.PathLike[str], device: str | torch.device = "auto") 
             raise BadInput(f"{folder}: no {what} of a vision transformer here; give a transformers folder")
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with quiet():
+        with construction(), quiet():
             config = AutoConfig.from_pretrained(folder, **local)
             config = getattr(config, "vision_config", config)
             patch, own = _side(getattr(config, "patch_size", 0)), _side(getattr(config, "image_size", 0))

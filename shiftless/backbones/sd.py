@@ -22,6 +22,7 @@ from shiftless.digest import digest_of, digest_of_files, digest_of_tensors, mark
 from shiftless.errors import BadInput
 from shiftless.noise import Schedule
 from shiftless.taps.hooks import tapped
+from shiftless.taps.lock import construction, exclusive
 from shiftless.taps.names import Tap
 
 if TYPE_CHECKING:
@@ -102,15 +103,20 @@ class StableDiffusion:
         >>> load("twin:sd15", dtype="bf16").fingerprint == load("twin:sd15", dtype="fp32").fingerprint
         True
         """
-        state = self._state()
-        if state != self._fingerprint[0]:
-            made_of = self._made_of() if self._made_of is not None and state == self._as_made else ""
-            self._fingerprint = (state, made_of)
-            if not made_of:
-                tensors = {f"{part}.{n}": t for part in NETWORKS for n, t in getattr(self, part).state_dict().items()}
-                about = [self.schedule.prediction, list(self.schedule.betas()), self.tokenizer.get_vocab()]
-                self._fingerprint = (state, digest_of(digest_of_tensors(tensors), about))
-        return self._fingerprint[1]
+        with exclusive(self.unet, self.text_encoder):
+            state = self._state()
+            if state != self._fingerprint[0]:
+                made_of = self._made_of() if self._made_of is not None and state == self._as_made else ""
+                self._fingerprint = (state, made_of)
+                if not made_of:
+                    tensors = {
+                        f"{part}.{name}": tensor
+                        for part in NETWORKS
+                        for name, tensor in getattr(self, part).state_dict().items()
+                    }
+                    about = [self.schedule.prediction, list(self.schedule.betas()), self.tokenizer.get_vocab()]
+                    self._fingerprint = (state, digest_of(digest_of_tensors(tensors), about))
+            return self._fingerprint[1]
 
     def _tensors(self, part: str) -> tuple[torch.Tensor, ...]:
         if self._bare is not None:
@@ -152,21 +158,23 @@ class StableDiffusion:
         return Condition(embeds, tuple(c.words[0] for c in conditions))
 
     def _encode_one(self, prompt: str) -> Condition:
-        key = (self._state(["text_encoder"]), self._loras, prompt)  # a LoRA may change the text encoder too
-        if key not in self._prompts:
-            self._prompts[key] = encode_with_clip(self.tokenizer, self.text_encoder, prompt)
-            if len(self._prompts) > _PROMPTS_KEPT:
-                self._prompts.popitem(last=False)
-        self._prompts.move_to_end(key)
-        return self._prompts[key]
+        with exclusive(self.text_encoder):
+            key = (self._state(["text_encoder"]), self._loras, prompt)  # a LoRA may change the text encoder too
+            if key not in self._prompts:
+                self._prompts[key] = encode_with_clip(self.tokenizer, self.text_encoder, prompt)
+                if len(self._prompts) > _PROMPTS_KEPT:
+                    self._prompts.popitem(last=False)
+            self._prompts.move_to_end(key)
+            return self._prompts[key]
 
     def control(self, name: str) -> Control:
         """The ControlNet that a recipe names: the model's own by kind, or from a folder; loaded once and kept."""
-        digest = self.digest("control", name)
-        if name not in self._controls or self._controls[name][0] != digest:
-            place = {"stride": self._stride, "device": self.device, "dtype": self.dtype}
-            self._controls[name] = digest, load_control(name, self._own_controls, self.unet, **place)
-        return self._controls[name][1]
+        with exclusive(self.unet), construction():
+            digest = self.digest("control", name)
+            if name not in self._controls or self._controls[name][0] != digest:
+                place = {"stride": self._stride, "device": self.device, "dtype": self.dtype}
+                self._controls[name] = digest, load_control(name, self._own_controls, self.unet, **place)
+            return self._controls[name][1]
 
     def digest(self, technique: str, name: str) -> str:
         """Return the digest of the contents of what a recipe names: a "lora", a "control" or a "captioner"."""
@@ -183,16 +191,17 @@ class StableDiffusion:
         if not files:
             yield
             return
-        if self._loras:
-            raise ValueError("LoRAs are in place already; give them all at once")
-        digests = tuple((digest_of_lora(file), scale) for file, scale in files)
-        self._bare = {part: self._tensors(part) for part in NETWORKS}
-        try:
-            with adapted(self.unet, self.text_encoder, files):
-                self._loras = digests
-                yield
-        finally:
-            self._loras, self._bare = (), None
+        with exclusive(self.unet, self.text_encoder):  # other threads wait: LoRAs act on whoever reads the model
+            if self._loras:
+                raise ValueError("LoRAs are in place already; give them all at once")
+            digests = tuple((digest_of_lora(file), scale) for file, scale in files)
+            self._bare = {part: self._tensors(part) for part in NETWORKS}
+            try:
+                with adapted(self.unet, self.text_encoder, files):
+                    self._loras = digests
+                    yield
+            finally:
+                self._loras, self._bare = (), None
 
     def loras(self) -> list[str]:
         """The names of the LoRAs that lie in the model's folder.
@@ -229,9 +238,11 @@ class StableDiffusion:
                 f"{self.spec.name}: this model has no captioner of its own; name one, such as captioner='blip'"
             )
         where = name or str(own)
-        if loaded is None or loaded.fingerprint != fingerprint_of(find_captioner(where)):
-            self._captioners[name] = loaded = load_captioner(where, device=self.device, dtype=self.dtype)
-        return loaded
+        with construction():
+            loaded = self._captioners.get(name)
+            if loaded is None or loaded.fingerprint != fingerprint_of(find_captioner(where)):
+                self._captioners[name] = loaded = load_captioner(where, device=self.device, dtype=self.dtype)
+            return loaded
 
     @torch.no_grad()
     def denoise(
@@ -300,7 +311,7 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
         if weights and (variants := _variant(folder / part)):
             weights["variant"] = variants
         try:
-            with quiet():
+            with construction(), quiet():
                 parts[part] = cls.from_pretrained(folder / part, local_files_only=True, **weights)
         except Exception as error:  # the libraries raise many kinds; the user needs one line
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

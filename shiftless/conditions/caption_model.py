@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ import torch
 from PIL import Image
 
 from shiftless.conditions.caption_memory import spoken
+from shiftless.conditions.quiet import quiet
 from shiftless.errors import BadInput
 from shiftless.image import Photo
+from shiftless.taps.lock import construction, exclusive
 
 MOST_TOKENS = 60
 """A caption's length; with the text encoder's 77 tokens in mind."""
@@ -74,7 +75,7 @@ class ImageToText:
         asked = {"text": [self.family.prompt] * len(pictures)} if self.family.prompt else {}
         inputs = self.processor(images=pictures, return_tensors="pt", **asked)
         inputs = inputs.to(self.model.device, self.model.dtype)
-        with quiet():
+        with exclusive(self.model), quiet():
             tokens = self.model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False, num_beams=1)
         return [self.family.clean(text) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
@@ -92,7 +93,7 @@ def load_image_to_text(
         raise BadInput(f"{folder}: no .safetensors weights of a captioner here; save it again as safetensors")
     local: dict[str, Any] = {"local_files_only": True}
     try:
-        with quiet():
+        with construction(), quiet():
             kind = AutoConfig.from_pretrained(folder, **local).model_type
             joined = kind == "vision-encoder-decoder"  # two models put together: they need not have a joint processor
             loader = EncoderDecoder if joined else AutoModelForImageTextToText
@@ -107,19 +108,3 @@ def load_image_to_text(
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(f"{folder}: not a captioner that can be loaded ({reason}); fetch or save it again") from error
     return ImageToText(name, fingerprint, model.to(device).eval().requires_grad_(False), processor, tokenizer)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what transformers prints, and put its settings back."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

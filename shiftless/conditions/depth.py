@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from shiftless.conditions.hub import fetched
 from shiftless.digest import digest_of_folder
 from shiftless.errors import BadInput
+from shiftless.taps.lock import construction
 
 ESTIMATORS = ("Intel/dpt-large", "depth-anything/Depth-Anything-V2-Small-hf", "LiheYoung/depth-anything-small-hf")
 """Hub ids that are tried, in this order, when SHIFTLESS_DEPTH does not name one; the first is the published one."""
@@ -68,7 +69,8 @@ def _load(folder: Path, _digest: str) -> tuple[Any, Any]:
 
     try:
         options: dict[str, Any] = {"local_files_only": True}
-        model = AutoModelForDepthEstimation.from_pretrained(folder, use_safetensors=True, **options)
+        with construction():
+            model = AutoModelForDepthEstimation.from_pretrained(folder, use_safetensors=True, **options)
         return _processor(folder), model.eval()
     except (OSError, ValueError):
         raise BadInput(

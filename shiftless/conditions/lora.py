@@ -14,6 +14,7 @@ from torch import nn
 
 from shiftless.conditions.lora_file import LoraFile, Pair, read_lora
 from shiftless.errors import BadInput
+from shiftless.taps.lock import construction, exclusive
 
 _ADAPTER = "shiftless"
 
@@ -133,7 +134,8 @@ def injected(
            trained: then they are fp32 master weights, whatever the model's dtype, so that a small update is not
            rounded away (Micikevicius et al. 2018, "Mixed precision training")
 
-    Afterwards the layers themselves are back where they were, with their gradient flags.
+    Afterwards the layers themselves are back where they were, with their gradient flags. Other threads that use the
+    model wait until then.
 
     >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     >>> with injected(net, {"0": 2}, "mine", empty=False) as layers:
@@ -154,16 +156,24 @@ def injected(
         alpha_pattern=dict(others) if alpha is None else {},
         target_modules="|".join(map(re.escape, ranks)),  # a pattern that must match a whole path
     )
-    layers = {path: model.get_submodule(path) for path in ranks}
-    attributes, flags = dict(vars(model)), [(p, p.requires_grad) for p in model.parameters()]
-    try:
-        inject_adapter_in_model(config, model, adapter_name=adapter, low_cpu_mem_usage=empty)
+    with exclusive(model), _restored(model, list(ranks)) as layers:
+        with construction():
+            inject_adapter_in_model(config, model, adapter_name=adapter, low_cpu_mem_usage=empty)
         around: dict[str, Any] = {path: model.get_submodule(path) for path in ranks}
         for path, layer in around.items():
             layer.train(layers[path].training)
         if not empty:
             cast_training_params(model, dtype=torch.float32)
         yield around
+
+
+@contextmanager
+def _restored(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, nn.Module]]:
+    """Yield some layers by path; afterwards they are where they were, and flags and attributes are as before."""
+    layers = {path: model.get_submodule(path) for path in paths}
+    attributes, flags = dict(vars(model)), [(p, p.requires_grad) for p in model.parameters()]
+    try:
+        yield layers
     finally:
         for path, layer in layers.items():
             parent, _, child = path.rpartition(".")

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_lock = threading.Lock()
+_inside = 0
+_restore: Callable[[], None] | None = None
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what diffusers and transformers print while a model is loaded, and put their settings back."""
+    """Hold back what diffusers and transformers print while a model is loaded, and put their settings back.
+
+    Where several threads are inside, the settings return with the last of them.
+    """
+    global _inside, _restore
+    with _lock:
+        if not _inside:
+            _restore = _silenced()
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside and _restore is not None:
+                _restore()
+
+
+def _silenced() -> Callable[[], None]:
+    """Silence the libraries; return what puts their settings back."""
     from diffusers.utils import logging as ours
     from transformers.utils import logging as theirs
 
@@ -17,10 +41,11 @@ def quiet() -> Iterator[None]:
     ours.set_verbosity_error()
     theirs.set_verbosity_error()
     theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         ours.set_verbosity(levels[0])
         theirs.set_verbosity(levels[1])
         if bars:
             theirs.enable_progress_bar()
+
+    return restore

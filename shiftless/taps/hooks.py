@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from shiftless.taps.attention import attention_map, word_columns
+from shiftless.taps.lock import exclusive
 from shiftless.taps.names import Tap
 
 Words = Sequence[Sequence[str]]
@@ -60,6 +61,8 @@ def tapped(
 ) -> Iterator[Captured]:
     """Read `taps` from whatever `module` computes inside the `with`; every hook is gone afterwards.
 
+    Other threads that read the same module wait until then.
+
     words    the prompt's tokens for each image, needed by taps of one prompt word
     by_name  all taps of the model, needed by groups to find their members
     stop     end the forward pass after the last tap; code after it in the `with` is then not run
@@ -73,7 +76,6 @@ def tapped(
     captured = Captured(taps, words)
     wanted = _expand(taps, by_name or {})
     waiting = set(wanted)
-    handles: list[RemovableHandle] = []
 
     def keep(name: str, value: torch.Tensor) -> None:
         captured._raw[name] = value
@@ -82,22 +84,22 @@ def tapped(
             captured.stopped = True
             raise _LastTapRead
 
-    try:
+    with exclusive(module), ExitStack() as hooks:
+
+        def hook(handle: RemovableHandle) -> None:
+            hooks.callback(handle.remove)
+
         for path in {tap.grid for tap in wanted.values() if tap.grid}:
-            handles.append(
-                module.get_submodule(path).register_forward_pre_hook(_note_grid(captured, path), with_kwargs=True)
-            )
+            hook(module.get_submodule(path).register_forward_pre_hook(_note_grid(captured, path), with_kwargs=True))
         for tap in wanted.values():
             target = module.get_submodule(tap.module)
             if tap.kind == "out":
-                handles.append(target.register_forward_hook(_keep_output(captured, tap, keep)))
+                hook(target.register_forward_hook(_keep_output(captured, tap, keep)))
             else:
-                handles.extend(_keep_map(captured, tap, target, keep))
+                for handle in _keep_map(captured, tap, target, keep):
+                    hook(handle)
         with suppress(_LastTapRead):
             yield captured
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _expand(taps: Sequence[Tap], by_name: dict[str, Tap]) -> dict[str, Tap]:
