@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shiftless.errors import BadInput
-from shiftless.noise import PREDICTIONS, Schedule, noise_for, reference_timestep
+from shiftless.noise import PREDICTIONS, Schedule, noise_for, reference_timestep, seeded
 
 SD = Schedule.from_betas(0.00085, 0.012, 1000)
 
@@ -154,3 +155,72 @@ def test_the_draws_never_change():
     values = noise_for("ab12", seed=3, member=1, shape=(1, 2, 2)).flatten().tolist()
     pinned = [-1.2399442, -1.2263991, -1.0202410, 1.0990465]  # other draws would make stored features stale, unsaid
     assert values == pytest.approx(pinned, abs=1e-6)
+
+
+class Generators:
+    """A stand-in for torch.cuda or torch.mps: one generator a device, and a log of what was done to them."""
+
+    def __init__(self):
+        self.states, self.current = {0: "mine 0", 1: "mine 1"}, 0
+
+    def use(self, monkeypatch, place, **functions):
+        for name, function in functions.items():
+            monkeypatch.setattr(place, name, function)
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """Two GPUs' generators, as far as seeding can tell."""
+    fake = Generators()
+
+    @contextmanager
+    def on(device):
+        before, fake.current = fake.current, torch.device(device).index or 0
+        yield
+        fake.current = before
+
+    def index(device):
+        return fake.current if device == "cuda" else torch.device(device).index or 0
+
+    fake.use(
+        monkeypatch, torch.cuda, device=on,
+        manual_seed=lambda seed: fake.states.update({fake.current: seed}),
+        manual_seed_all=lambda seed: fake.states.update(dict.fromkeys(fake.states, seed)),
+        get_rng_state=lambda device="cuda": fake.states[index(device)],
+        set_rng_state=lambda state, device="cuda": fake.states.update({index(device): state}),
+    )  # fmt: skip
+    return fake
+
+
+def test_seeding_starts_the_generators_named_and_leaves_all_as_they_were(cuda, monkeypatch):
+    mps = Generators()
+    mps.use(
+        monkeypatch, torch.mps, manual_seed=lambda seed: mps.states.update({0: seed}),
+        get_rng_state=lambda: mps.states[0], set_rng_state=lambda state: mps.states.update({0: state}),
+    )  # fmt: skip
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(5))
+    before = torch.get_rng_state()
+    for device, first, second, apple in (
+        (None, "mine 0", "mine 1", "mine 0"),
+        (torch.device("cpu"), "mine 0", "mine 1", "mine 0"),
+        (torch.device("cuda:1"), "mine 0", 5, "mine 0"),
+        (torch.device("mps"), "mine 0", "mine 1", 5),
+    ):
+        with suppress(KeyError), seeded(5, device):
+            assert torch.equal(torch.rand(3), expected)
+            assert (cuda.states, mps.states[0]) == ({0: first, 1: second}, apple)
+            raise KeyError
+        assert (cuda.states, mps.states[0]) == ({0: "mine 0", 1: "mine 1"}, "mine 0")
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_random_models_and_training_leave_the_gpus_generators_alone(cuda):
+    from shiftless.backbones.registry import load, untrained
+    from shiftless.training.lora.layers import in_training
+    from shiftless.training.lora.settings import Settings
+
+    model = load("twin:sd15", device="cpu", dtype="fp32")
+    model.control("canny")
+    untrained(model)
+    with in_training({"unet": model.unet}, Settings(epochs=None, steps=1)):
+        assert cuda.states == {0: "mine 0", 1: "mine 1"}

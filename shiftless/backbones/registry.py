@@ -16,6 +16,8 @@ from shiftless.conditions.hub import fetched, is_hub_id
 from shiftless.digest import digest_of
 from shiftless.errors import BadInput
 from shiftless.mini import weights
+from shiftless.noise import seeded
+from shiftless.taps.lock import construction
 from shiftless.taps.names import Tap
 
 _DOWNLOAD = ("*.json", "*.txt", "unet/*model.safetensors", "vae/*model.safetensors", "text_encoder/model.safetensors")
@@ -114,8 +116,7 @@ def untrained(model: Backbone, seed: int = 0) -> Backbone:
         raise BadInput(f"{model.spec.name}: no untrained control for the {model.spec.family} family")
     from diffusers import DDIMScheduler
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with construction(), seeded(seed):
         parts = {
             "unet": type(model.unet).from_config(model.unet.config),
             "text_encoder": type(model.text_encoder)(model.text_encoder.config),

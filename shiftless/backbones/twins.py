@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 
+from shiftless.noise import seeded
+from shiftless.taps.lock import construction
+
 
 def twin_parts(entry: dict[str, Any], *, full: bool = False, seed: int = 0) -> dict[str, Any]:
     """Build every part of a Stable Diffusion model with random weights; diffusers' own classes.
@@ -27,8 +30,7 @@ def twin_parts(entry: dict[str, Any], *, full: bool = False, seed: int = 0) -> d
         text |= {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     blocks = len(vae["block_out_channels"])
     tokenizer = byte_tokenizer()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with construction(), seeded(seed):
         return {
             "unet": UNet2DConditionModel(**unet),
             "vae": AutoencoderKL(
@@ -57,8 +59,7 @@ def twin_control(unet: Any, stride: int, seed: int = 0) -> Any:
     from diffusers import ControlNetModel
 
     widths = tuple(4 * 2**i for i in range(stride.bit_length()))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with construction(), seeded(seed):
         net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=widths)
         for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
             torch.nn.init.normal_(layer.weight, std=0.05)  # zero when new: it would steer nothing

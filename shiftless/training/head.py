@@ -13,6 +13,7 @@ import torch
 from shiftless.amalgamate.gate import Gate, sparsity, strength
 from shiftless.errors import BadInput
 from shiftless.metrics.pck import hits
+from shiftless.noise import seeded
 from shiftless.recipe import Recipe
 from shiftless.tasks.contrast import NEGATIVES, pair_loss
 from shiftless.tasks.correspondence import match
@@ -87,8 +88,7 @@ def fit(
     """
     _check(train, validation, steps, batch, negatives, every, patience)
     began = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed, torch.device(device)):
         head = CorrespondenceHead(train.layout, amalgamator, conv, options, recipes)
         if amalgamator == "concat":
             _fit_axes(head, train)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from shiftless.conditions.lora import injected
+from shiftless.noise import seeded
 from shiftless.training.lora.settings import Settings
 
 ADAPTER = "in_training"
@@ -85,8 +86,7 @@ def in_training(models: Mapping[str, nn.Module], settings: Settings) -> Iterator
 
     A starts at random, B at zero, so that nothing changes before the first step (Hu et al. 2021, section 4.1).
     """
-    with ExitStack() as stack, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with ExitStack() as stack, seeded(settings.seed):
         parts = {}
         for part, model in models.items():
             ranks = ranks_of(model, part, settings.targets, settings.rank)
