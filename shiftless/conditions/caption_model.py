@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from shiftless.conditions.caption_memory import spoken
-from shiftless.conditions.quiet import quiet
+from shiftless.conditions.silence import quiet
 from shiftless.errors import BadInput
 from shiftless.image import Photo
 from shiftless.taps.lock import construction, exclusive

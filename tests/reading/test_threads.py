@@ -10,7 +10,7 @@ import torch
 
 import shiftless
 from shiftless import Recipe
-from shiftless.conditions.quiet import quiet
+from shiftless.conditions.silence import quiet
 from shiftless.taps.lock import exclusive
 
 RNG = np.random.default_rng(8)
