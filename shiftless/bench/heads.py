@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from shiftless.backbones.base import Backbone
 from shiftless.bench.pairs import TRIVIAL, Scores, gain, pair_visits, reader, same_place, score
 from shiftless.bench.table import Table, machine
 from shiftless.data.pairs import read_pairs
-from shiftless.data.photopair import PhotoPair, photo_key, spread
+from shiftless.data.photopair import PhotoPair, spread
 from shiftless.data.spair import read_spair
+from shiftless.data.splits import split_pairs
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import match
@@ -22,18 +23,37 @@ from shiftless.tasks.head import CorrespondenceHead
 from shiftless.tasks.pairfeatures import AnnotatedBuckets, PairFeatures
 
 SPLITS = ("train", "val", "test")
-HELD_BACK = 5  # of a folder without splits, one pair in so many validates
+_USED = {
+    "train": "heads are trained on these pairs, which flatters them",
+    "val": "these pairs choose the step at which a head is taken, which flatters it",
+}
 
 
-def annotated_pairs(data: str, split: str, n: int | None = None, look: str = "photo") -> list[PhotoPair]:
+class SplitPairs(NamedTuple):
+    """The pairs of a split, and what a table of them should say.
+
+    how   how a folder without splits was split
+    used  what training uses these pairs for
+    """
+
+    pairs: list[PhotoPair]
+    how: str = ""
+    used: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say, a line each."""
+        return [note for note in (self.how, self.used) if note]
+
+
+def annotated_pairs(data: str, split: str, n: int | None = None, look: str = "photo") -> SplitPairs:
     """Return the pairs of a split: of the embedded world ("mini"), of SPair-71k, or of a folder of one's own.
 
-    A folder of one's own has no splits: every fifth pair validates, those that share no photo with one of these
-    train, and all are "test".
+    A folder of one's own has no splits, so it is split by photo (`shiftless.data.splits`), and a note says how.
 
-    Raises BadInput naming what is wrong with the data, and for a split that is empty.
+    Raises BadInput naming what is wrong with the data, and for a folder whose photos are too few for three splits.
 
-    >>> annotated_pairs("mini", "train", 1)
+    >>> annotated_pairs("mini", "train", 1).pairs
     [PhotoPair(train-000: train-000-a -> train-000-b, ... points, horse)]
     """
     if split not in SPLITS:
@@ -41,19 +61,13 @@ def annotated_pairs(data: str, split: str, n: int | None = None, look: str = "ph
     drawn = plugins.find(plugins.PAIRS, data)
     if drawn is not None:
         pairs: list[PhotoPair] = drawn(split, n, look)
-        return pairs
+        return SplitPairs(pairs, used=_USED.get(split, ""))
     folder = Path(data)
     if any((place / "PairAnnotation").is_dir() for place in (folder, folder / "SPair-71k")):
-        return spread(read_spair(folder, {"train": "trn"}.get(split, split)), n)
-    pairs = read_pairs(folder)
-    if split != "test":
-        held = [pair for i, pair in enumerate(pairs) if i % HELD_BACK == HELD_BACK - 1]
-        seen = {photo_key(photo) for pair in held for photo in (pair.source, pair.target)}
-        free = [pair for pair in pairs if photo_key(pair.source) not in seen and photo_key(pair.target) not in seen]
-        pairs = held if split == "val" else free
-    if not pairs:
-        raise BadInput(f"{data}: no pairs are left for {split!r}; give at least {2 * HELD_BACK}, most of other photos")
-    return spread(pairs, n)
+        published = read_spair(folder, {"train": "trn"}.get(split, split))
+        return SplitPairs(spread(published, n), used=_USED.get(split, ""))
+    found = split_pairs(read_pairs(folder), data)
+    return SplitPairs(spread(found.parts[split], n), found.note(), _USED.get(split, ""))
 
 
 def visits(
@@ -130,8 +144,11 @@ def run(
     refine: str = "upsample",
     batch: int = 8,
     progress: bool = True,
+    notes: Sequence[str] = (),
 ) -> Table:
     """Score heads that differ in their training seed alone, beside the plain mean of their bucket and no model.
+
+    notes  what else the table should say of the pairs
 
     Raises BadInput if the heads are not of one kind, or were saved without recipes.
     """
@@ -151,6 +168,6 @@ def run(
     seeds = f", mean of {len(heads)} seeds" if len(heads) > 1 else ""
     rows = trivial.rows(TRIVIAL) + found["mean"].rows(f"baseline: mean of {k} readings")
     rows += ours.rows(f"{title}: {k} readings{seeds}")
-    notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; {ours.resampling()}"]
+    notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; {ours.resampling()}", *notes]
     notes.append(gain(f"{title} - mean of its readings", ours, found["mean"]))
     return Table(name, model.spec.name, rows, machine(), notes)

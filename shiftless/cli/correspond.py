@@ -84,8 +84,10 @@ def fit(
     backbone, console = load(model, device=device, dtype=dtype), Console(stderr=True)
     reading: dict[str, Any] = {"batch": batch, "progress": True}
     form: dict[str, Any] = {"normalise": normalise, "side": side}
-    kept = keep(backbone, found["train"], [*merged, *joined], title="train", **form, **reading)
-    checks = keep(backbone, found["val"], [*merged, *joined], title="validation", layout=kept.layout, **reading)
+    if found["train"].how:
+        console.print(found["train"].how, soft_wrap=True)
+    kept = keep(backbone, found["train"].pairs, [*merged, *joined], title="train", **form, **reading)
+    checks = keep(backbone, found["val"].pairs, [*merged, *joined], title="validation", layout=kept.layout, **reading)
     console.print(f"{len(merged)} readings to merge, {len(joined)} joined", soft_wrap=True)
     console.print(f"train {kept}, validation {checks}", soft_wrap=True)
     for seed in range(seeds):
@@ -129,7 +131,7 @@ def score_heads(
     found = annotated_pairs(data, split, pairs, look)
     backbone = load(model, device=device, dtype=dtype)
     name = f"correspond {Path(data).name} {split}" + ("" if look == "photo" else f" {look}")
-    show(run(backbone, found, heads, name=name, refine=refine, batch=batch), json)
+    show(run(backbone, found.pairs, heads, name=name, refine=refine, batch=batch, notes=found.notes), json)
 
 
 def _presets(names: list[str], flag: str) -> list[Preset]:

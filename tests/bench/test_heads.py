@@ -88,17 +88,25 @@ def test_heads_that_cannot_be_tested_together():
         run(MODEL, PAIRS, [CorrespondenceHead(LAYOUT, conv=c, recipes=RECIPES) for c in (False, True)])
 
 
-def test_a_folder_gives_training_pairs_that_share_no_photo_with_validation(monkeypatch):
-    chain = [pair(f"s{i}", f"s{i + 1}") for i in range(10)]
+def test_the_splits_of_a_folder_share_no_photo_and_its_table_says_how_it_was_split(asked, monkeypatch, tmp_path):
+    for i in range(12):
+        (tmp_path / f"s{i}").write_bytes(bytes([i]))
+    monkeypatch.chdir(tmp_path)
+    chain = [pair(f"s{i}", f"s{i + 1}") for i in range(11)]
     monkeypatch.setattr("shiftless.bench.heads.read_pairs", lambda folder: chain)
-    train, val = annotated_pairs("x", "train"), annotated_pairs("x", "val")
-    assert [p.id for p in val] == ["s4s5", "s9s10"]
-    photos = [{photo for p in part for photo in (p.source, p.target)} for part in (train, val)]
-    assert photos[0] & photos[1] == set()
-    assert len(train) == 5
-    assert len(annotated_pairs("x", "test")) == 10
+    parts = {split: annotated_pairs("x", split) for split in ("train", "val", "test")}
+    photos = [photo for part in parts.values() for photo in {end for p in part.pairs for end in (p.source, p.target)}]
+    assert len(photos) == len(set(photos)) >= 9
+    assert annotated_pairs("x", "test", 1).pairs[0] in parts["test"].pairs
+    lines = [(part.how, part.used) for part in parts.values()]
+    assert {how for how, _ in lines} == {parts["test"].how}
+    assert "share no photo" in parts["test"].how
+    assert [bool(used) for _, used in lines] == [True, True, False]
+    heads = [CorrespondenceHead(LAYOUT, recipes=RECIPES)]
+    table = run(MODEL, parts["val"].pairs, heads, refine="cell", progress=False, notes=parts["val"].notes)
+    assert table.notes[1:3] == [parts["val"].how, parts["val"].used]
     monkeypatch.setattr("shiftless.bench.heads.read_pairs", lambda folder: chain[:3])
-    with pytest.raises(BadInput, match="no pairs are left for 'val'"):
+    with pytest.raises(BadInput, match="x: 4 photos in 3 pairs are too few"):
         annotated_pairs("x", "val")
     with pytest.raises(BadInput, match="train, val, test"):
         annotated_pairs("mini", "all")

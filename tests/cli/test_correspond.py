@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from miniworld.tables.pairs import mini_pairs
+from shiftless.bench.heads import SPLITS, annotated_pairs
+from shiftless.metrics.pck import hits
 from shiftless.recipe import Recipe, recipes_to_toml
 from shiftless.tasks.head import CorrespondenceHead
 
@@ -52,11 +55,22 @@ def test_from_the_embedded_world_to_a_table_by_seeds(command, recipes):
         "baseline: mean of 2 readings",
         "GATE + convolution: 2 readings, mean of 2 seeds",
     ]
-    assert all(0 <= row["ci95"][0] <= row["value"] <= row["ci95"][1] <= 1 for row in found["rows"])
+    values = {(row["method"].partition(":")[0], row["metric"]): row["value"] for row in found["rows"]}
+    pairs = mini_pairs("test", 2)
+    near = [hits(p.source_points, p.target_points, p.target_box) for p in pairs]  # both pictures are of one size
+    assert values["trivial", "PCK@0.1 bbox"] == np.concatenate(near).mean()
+    assert values["trivial", "PCK@0.1 bbox per image"] == np.mean([one.mean() for one in near])
+    each = []
+    for seed in (0, 1):  # the row is the mean of what each seed's head scores by itself
+        code, _, err = command("test", head / f"seed-{seed}", "-m", "twin:sd15", "--pairs", 2, "--json", answer)
+        assert code == 0, err
+        rows = json.loads(answer.read_text())["rows"]
+        each.append(next(r["value"] for r in rows if (r["method"][:4], r["metric"]) == ("GATE", "PCK@0.1 bbox")))
+    assert values["GATE + convolution", "PCK@0.1 bbox"] == pytest.approx(np.mean(each))
     assert "paired" in out
 
 
-def test_a_folder_of_ones_own_holds_pairs_back(command, recipes):
+def test_a_folder_of_ones_own_is_tested_on_pairs_that_no_head_was_trained_on(command, recipes):
     images = {}
     for i in range(20):
         name = f"p{i}"
@@ -72,9 +86,21 @@ def test_a_folder_of_ones_own_holds_pairs_back(command, recipes):
         "fit", "-r", recipes / "a.toml", "--data", recipes, "-m", "twin:sd15", "--out", head, "--steps", 1
     )
     assert code == 0, err
-    assert "train PairFeatures(8 pairs" in err
+    assert "train PairFeatures(6 pairs" in err
     assert "validation PairFeatures(2 pairs" in err
+    assert "6 train, 2 val and 2 test pairs share no photo; 0 pairs between" in err
     assert CorrespondenceHead.from_pretrained(head).layout.readings == 1
+    code, out, err = command("test", head, "--data", recipes, "-m", "twin:sd15")
+    assert code == 0, err
+    assert "2 pairs, 6 points" in out
+    assert "6 train, 2 val and 2 test pairs share no photo" in " ".join(out.split())
+    parts = [annotated_pairs(str(recipes), split).pairs for split in SPLITS]
+    used = [{end for p in part for end in (p.source, p.target)} for part in parts]
+    assert sum(map(len, used)) == len(set().union(*used)) == 20
+    (recipes / "annotations.json").write_text(json.dumps({"images": images, "pairs": [["p0", "p1"], ["p2", "p3"]]}))
+    code, _, err = command("test", head, "--data", recipes, "-m", "twin:sd15")
+    assert code == 2
+    assert "4 photos in 2 pairs are too few for train, val and test pairs that share no photo" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(
