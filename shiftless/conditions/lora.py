@@ -7,12 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from shiftless.conditions.lora_file import LoraFile, Pair, read_lora
+from shiftless.conditions.dora import Change, gained, joined, plain_change
+from shiftless.conditions.lora_file import read_lora
+from shiftless.conditions.lora_format import LoraFile, Pair
 from shiftless.errors import BadInput
 from shiftless.taps.lock import construction, exclusive
 
@@ -25,8 +28,10 @@ def adapted(unet: nn.Module, text_encoder: nn.Module | None, loras: Sequence[tup
 
     loras  (file, folder or hub id, scale) of each; several add up (Hu et al. 2021: W x + scale alpha / r B A x)
 
+    A DoRA's scale multiplies its low-rank change before the weight is brought to its magnitude, as in peft.
     Hooks keep working: a layer's output, read by its path, has the LoRA in it. Raises BadInput, before anything is
-    changed, for a LoRA that is missing, broken or made for another model, and for a scale that is no number.
+    changed, for a LoRA that is missing, broken, made for another model or too large for the model's dtype, and for a
+    scale that is no number.
 
     >>> with adapted(nn.Linear(2, 2), None, [("no/such/file.safetensors", 1.0)]):
     ...     pass
@@ -44,11 +49,12 @@ def adapted(unet: nn.Module, text_encoder: nn.Module | None, loras: Sequence[tup
             raise BadInput(f"{name}: scale {scale!r}; give a number, such as 1.0")
         for part, found in fitted(read_lora(name), models).items():
             for path, pair in found.items():
-                pairs[part].setdefault(path, []).append(Pair(pair.down, pair.up * scale))
+                pairs[part].setdefault(path, []).append(replace(pair, up=pair.up.float() * scale))
+    changes = {p: {path: _change(models[p], path, many) for path, many in pairs[p].items()} for p in models}
     with ExitStack() as stack:
         for part, model in models.items():
-            if model is not None and pairs[part]:
-                stack.enter_context(_in_place(model, {path: _joined(many) for path, many in pairs[part].items()}))
+            if model is not None and changes[part]:
+                stack.enter_context(_in_place(model, changes[part]))
         yield
 
 
@@ -90,9 +96,9 @@ def _path_in(path: str, modules: Mapping[str, nn.Module]) -> str | None:
 def _reshaped(pair: Pair, module: nn.Module) -> Pair:
     """A 1 x 1 convolution and a linear layer hold the same numbers, and tools save either as the other."""
     if isinstance(module, nn.Linear) and pair.down.ndim == 4 and pair.down.shape[2:] == (1, 1):
-        return Pair(pair.down[:, :, 0, 0], pair.up.flatten(1))
+        return replace(pair, down=pair.down[:, :, 0, 0], up=pair.up.flatten(1))
     if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and pair.down.ndim == 2:
-        return Pair(pair.down[:, :, None, None], pair.up[:, :, None, None])
+        return replace(pair, down=pair.down[:, :, None, None], up=pair.up[:, :, None, None])
     return pair
 
 
@@ -100,26 +106,32 @@ def _misfit(pair: Pair, module: nn.Module, name: str) -> str:
     weight: Any = module.weight
     rank, kernel = pair.down.shape[0], weight.shape[2:]
     ones = [1] * len(kernel)
-    if list(pair.down.shape) == [rank, weight.shape[1], *kernel] and list(pair.up.shape) == [len(weight), rank, *ones]:
-        return ""
-    theirs, ours = [*pair.up.shape[:1], *pair.down.shape[1:]], list(weight.shape)
-    return f"{name} is {' x '.join(map(str, theirs))} there and {' x '.join(map(str, ours))} here"
+    if list(pair.down.shape) != [rank, weight.shape[1], *kernel] or list(pair.up.shape) != [len(weight), rank, *ones]:
+        theirs, ours = [*pair.up.shape[:1], *pair.down.shape[1:]], list(weight.shape)
+        return f"{name} is {' x '.join(map(str, theirs))} there and {' x '.join(map(str, ours))} here"
+    if pair.magnitude is not None and list(pair.magnitude.shape) not in ([len(weight)], [1, weight.shape[1]]):
+        return f"{name} has {pair.magnitude.numel()} magnitudes there and {len(weight)} outputs here"
+    return ""
 
 
-def _joined(pairs: Sequence[Pair]) -> Pair:
-    """Several LoRAs on one layer are one of the sum of their ranks."""
-    if len(pairs) == 1:
-        return pairs[0]
-    return Pair(torch.cat([p.down.float() for p in pairs]), torch.cat([p.up.float() for p in pairs], 1))
+def _change(model: Any, path: str, pairs: Sequence[Pair]) -> Change:
+    """Join what several LoRAs do to one layer, in the layer's dtype; raises BadInput where that cannot hold it."""
+    weight = model.get_submodule(path).weight
+    change = joined([plain_change(pair, weight) for pair in pairs], path)
+    down, up = change.down.to(weight.dtype), change.up.to(weight.dtype)
+    if not (down.isfinite().all() and up.isfinite().all()):
+        raise BadInput(f"{path}: the LoRAs are too large for {weight.dtype}; use dtype='fp32' or a smaller scale")
+    return replace(change, down=down, up=up)
 
 
 @contextmanager
-def _in_place(model: nn.Module, pairs: Mapping[str, Pair]) -> Iterator[None]:
-    with injected(model, {path: pair.down.shape[0] for path, pair in pairs.items()}, _ADAPTER) as layers:
-        for path, pair in pairs.items():
-            weight = layers[path].get_base_layer().weight
-            for half, value in ((layers[path].lora_A, pair.down), (layers[path].lora_B, pair.up)):
-                half[_ADAPTER].weight = nn.Parameter(value.to(weight.device, weight.dtype), requires_grad=False)
+def _in_place(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
+    ranks = {path: change.down.shape[0] for path, change in changes.items()}
+    with injected(model, ranks, _ADAPTER) as layers, ExitStack() as stack:
+        for path, change in changes.items():
+            for half, value in ((layers[path].lora_A, change.down), (layers[path].lora_B, change.up)):
+                half[_ADAPTER].weight = nn.Parameter(value, requires_grad=False)
+            stack.enter_context(gained(layers[path].get_base_layer(), change))
         yield
 
 

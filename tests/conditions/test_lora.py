@@ -251,7 +251,7 @@ def bad_files(save, tmp_path):
         ("flux.safetensors", 1.0, "SD3 or Flux"),
         ("one_half.safetensors", 1.0, "1 unknown key, such as"),
         ("loha.safetensors", 1.0, "a LoHa, which is not supported"),
-        ("dora.safetensors", 1.0, "a DoRA, which is not supported"),
+        ("dora.safetensors", 1.0, "has 2 magnitudes there and 64 outputs here"),
         ("odd.safetensors", 1.0, "of no format known here"),
         ("norm.safetensors", 1.0, "1 unknown key, such as unet.conv_norm_out"),
         ("scale.safetensors", float("nan"), "scale nan"),
