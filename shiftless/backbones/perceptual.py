@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from shiftless.backbones.device import choose_device
+from shiftless.conditions.config import check_layers, read_config
 from shiftless.conditions.hub import fetched, is_hub_id
 from shiftless.conditions.silence import quiet
 from shiftless.errors import BadInput
@@ -85,6 +86,8 @@ def load_eye(name: str | os.PathLike[str], device: str | torch.device = "auto") 
     for pattern, what in (("config.json", "config.json"), ("*.safetensors", ".safetensors weights")):
         if not any(folder.glob(pattern)):
             raise BadInput(f"{folder}: no {what} of a vision transformer here; give a transformers folder")
+    path = folder / "config.json"
+    check_layers(folder, read_config(path), path)
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         with construction(), quiet():

@@ -12,7 +12,10 @@ import torch
 
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.device import choose_device, choose_dtype
+from shiftless.backbones.sd_config import read_vae
+from shiftless.conditions.config import read_config, short
 from shiftless.conditions.hub import fetched, is_hub_id
+from shiftless.conditions.unet_config import read_unet
 from shiftless.digest import digest_of
 from shiftless.errors import BadInput
 from shiftless.mini import weights
@@ -159,22 +162,18 @@ def _twin_row(name: str) -> tuple[dict[str, Any] | None, bool]:
 
 
 def _config(folder: Path, part: str) -> dict[str, Any]:
-    path = folder / part / "config.json"
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise BadInput(f"{folder}: the model folder has no {part}/config.json; give a whole diffusers folder") from None
-    except ValueError:
-        raise BadInput(f"{path}: not valid JSON; fetch or save the model again") from None
-    return config
+    """The checked config of a folder's unet or vae."""
+    read = {"unet": read_unet, "vae": read_vae}[part]
+    return read(folder / part, f"{folder}: the model folder has no {part}/config.json; give a whole diffusers folder")
 
 
 def _check_family(folder: Path) -> None:
     """Refuse what no adapter here can read, by name; one row a family as they come."""
-    config = _config(folder, "unet")
+    path = folder / "unet" / "config.json"
+    config = read_config(path, f"{folder}: the model folder has no unet/config.json; give a whole diffusers folder")
     family = config.get("_class_name", "UNet2DConditionModel")
     if family != "UNet2DConditionModel" or config.get("addition_embed_type"):
-        raise BadInput(f"{folder}: a {family} of another family than Stable Diffusion 1 or 2; give one of those")
+        raise BadInput(f"{folder}: a {short(family)} of another family than Stable Diffusion 1 or 2; give one of those")
 
 
 def _controls(folder: Path) -> dict[str, str]:

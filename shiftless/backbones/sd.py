@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from shiftless.backbones.base import Reading, Spec
+from shiftless.backbones.sd_config import check_model, check_tokenizer
 from shiftless.backbones.unet_taps import unet_taps
 from shiftless.conditions.condition import Condition
+from shiftless.conditions.config import check_complete
 from shiftless.conditions.control import Control, digest_of_control, load_control, own_controls, residuals
 from shiftless.conditions.lora import adapted
 from shiftless.conditions.lora_file import digest_of_lora
@@ -80,7 +82,7 @@ class StableDiffusion:
         self.taps = unet_taps(self.unet.config, self._stride)
         self._tap_by_name = {tap.name: tap for tap in self.taps}
         multiple = self._stride * 2 ** (len(self.unet.config.block_out_channels) - 1)
-        native = size or int(self.unet.config.sample_size) * self._stride
+        native = size or _native(self.unet.config.sample_size, name) * self._stride
         channels = int(self.vae.config.latent_channels)
         self.spec = Spec(name, "sd", native, multiple, (channels, self._stride), techniques=TECHNIQUES)
         self.home = home
@@ -284,6 +286,14 @@ def _own_weights(module: torch.nn.Module) -> None:
             parameter.data = parameter.data.clone()
 
 
+def _native(sample_size: Any, name: str) -> int:
+    """The longer side, in cells of the latent, of what a UNet was trained on."""
+    cells = max(sample_size) if isinstance(sample_size, (list, tuple)) else sample_size
+    if not cells:
+        raise BadInput(f"{name}: unet/config.json says no sample_size; write one there, such as 64 for 512 pixels")
+    return int(cells)
+
+
 def _schedule(scheduler: Any) -> Schedule:
     return Schedule(scheduler.alphas_cumprod.float(), scheduler.config.prediction_type)
 
@@ -299,23 +309,28 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
     from transformers import CLIPTextModel, CLIPTokenizer
 
     classes = dict(zip(PARTS, (UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, DDIMScheduler)))
-    parts: dict[str, Any] = {}
-    for part, cls in classes.items():
+    for part in PARTS:
         if not (folder / part).is_dir():
             raise BadInput(f"{folder}: the model folder has no {part}/; a complete one has {', '.join(PARTS)}")
-        weights: dict[str, Any] = {"use_safetensors": True} if part in ("unet", "vae", "text_encoder") else {}
+        if part in NETWORKS and not any((folder / part).glob("*.safetensors")):
+            raise BadInput(f"{folder / part}: no .safetensors weights here; save the model again as safetensors")
+    check_model(folder)
+    parts: dict[str, Any] = {}
+    for part, cls in classes.items():
+        weights: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True} if part in NETWORKS else {}
         if dtype is not None and part in ("unet", "vae"):
             weights["torch_dtype"] = dtype
-        if weights and not any((folder / part).glob("*.safetensors")):
-            raise BadInput(f"{folder / part}: no .safetensors weights here; save the model again as safetensors")
         if weights and (variants := _variant(folder / part)):
             weights["variant"] = variants
         try:
             with construction(), quiet():
-                parts[part] = cls.from_pretrained(folder / part, local_files_only=True, **weights)
+                found = cls.from_pretrained(folder / part, local_files_only=True, **weights)
         except Exception as error:  # the libraries raise many kinds; the user needs one line
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise BadInput(f"{folder / part}: cannot be loaded ({reason}); fetch or save the model again") from error
+        parts[part], info = found if weights else (found, {})
+        check_complete(info, folder / part)
+    check_tokenizer(parts["tokenizer"], parts["text_encoder"], folder / "tokenizer")
     return parts
 
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from shiftless.conditions.caption_memory import spoken
+from shiftless.conditions.config import check_complete, check_layers, read_config
 from shiftless.conditions.silence import quiet
 from shiftless.errors import BadInput
 from shiftless.image import Photo
@@ -91,13 +92,16 @@ def load_image_to_text(
         raise BadInput(f"{folder}: no config.json of a captioner here; give the folder of an image-to-text model")
     if not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder}: no .safetensors weights of a captioner here; save it again as safetensors")
+    path = folder / "config.json"
+    check_layers(folder, read_config(path), path)
     local: dict[str, Any] = {"local_files_only": True}
     try:
         with construction(), quiet():
             kind = AutoConfig.from_pretrained(folder, **local).model_type
             joined = kind == "vision-encoder-decoder"  # two models put together: they need not have a joint processor
             loader = EncoderDecoder if joined else AutoModelForImageTextToText
-            model = loader.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, **local)
+            loading = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+            model, info = loader.from_pretrained(folder, **loading, **local)
             if joined:
                 processor = AutoImageProcessor.from_pretrained(folder, **local)
                 tokenizer = AutoTokenizer.from_pretrained(folder, **local)
@@ -107,4 +111,5 @@ def load_image_to_text(
     except Exception as error:  # the library raises many kinds; the user needs one line
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(f"{folder}: not a captioner that can be loaded ({reason}); fetch or save it again") from error
+    check_complete(info, folder)
     return ImageToText(name, fingerprint, model.to(device).eval().requires_grad_(False), processor, tokenizer)

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from shiftless.conditions.condition import Steer
+from shiftless.conditions.config import check_complete
 from shiftless.conditions.hub import fetched
 from shiftless.conditions.silence import quiet
+from shiftless.conditions.unet_config import check_controlnet, read_controlnet
 from shiftless.digest import digest_of, digest_of_folder
 from shiftless.errors import BadInput
 
@@ -127,13 +129,16 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
 
     if not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder}: no .safetensors weights of a ControlNet here; save it again as safetensors")
+    check_controlnet(read_controlnet(folder), folder)
     try:
         options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
         with quiet():
-            return ControlNetModel.from_pretrained(folder, **options)
+            net, info = ControlNetModel.from_pretrained(folder, output_loading_info=True, **options)
     except Exception as error:  # the library raises many kinds; the user needs one line
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadInput(f"{folder}: not a ControlNet that can be loaded ({reason}); fetch or save it again") from error
+    check_complete(info, folder)
+    return net
 
 
 def check_fit(net: Any, unet: Any, stride: int, name: str) -> None:

@@ -8,15 +8,22 @@ from typing import Any
 import torch
 
 from shiftless.conditions.condition import Condition
+from shiftless.errors import BadInput
+
+MOST_TOKENS = 65536
+"""A window's length at most; a tokenizer without a limit says 10**30, and a window is padded to its length."""
 
 
 def token_windows(tokenizer: Any, prompt: str) -> list[list[int]]:
     """Split a prompt into windows of the text encoder's length, each with its own start and end tokens.
 
     A prompt that fits gives one window, exactly what the tokenizer's own padding gives. A longer one is cut
-    at word ends where possible, so that no word is split between windows.
+    at word ends where possible, so that no word is split between windows. Raises BadInput for a tokenizer whose
+    texts have no room for a word.
     """
     room = tokenizer.model_max_length - 2
+    if not 1 <= room <= MOST_TOKENS:
+        raise BadInput(f"the tokenizer's model_max_length is {room + 2}; it must be from 3 to {MOST_TOKENS}, mostly 77")
     ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
     pieces = tokenizer.convert_ids_to_tokens(ids)
     windows: list[list[int]] = []

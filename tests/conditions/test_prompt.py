@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import shiftless
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.prompt import token_windows
+from shiftless.errors import BadInput
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,10 @@ def test_words_name_the_tokens(tiny):
     assert "".join(words).split() == ["a", "photo", "of", "a", "cat"]
     assert words[0] == words[-1] == ""
     assert len(words) == 77
+
+
+@pytest.mark.parametrize("length", [2, 0, -5, 10**30])
+def test_a_tokenizer_without_room_for_a_word_is_refused(tiny, monkeypatch, length):
+    monkeypatch.setattr(tiny.tokenizer, "model_max_length", length)
+    with pytest.raises(BadInput, match=f"model_max_length is {length}; it must be from 3"):
+        token_windows(tiny.tokenizer, "a cat")
