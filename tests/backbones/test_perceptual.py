@@ -154,6 +154,6 @@ def test_weights_must_be_safetensors_and_whole(vit, tmp_path):
     save_file({key: value for key, value in weights.items() if key != lost}, tmp_path / "model.safetensors")
     assert "its weights lack" in refusal(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"cut off")
-    assert "not a vision transformer that can be loaded" in refusal(tmp_path)
+    assert "model.safetensors: not a whole safetensors file" in refusal(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    assert "not a vision transformer that can be loaded" in refusal(tmp_path)
+    assert "config.json: not valid JSON" in refusal(tmp_path)

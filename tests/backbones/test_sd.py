@@ -104,7 +104,7 @@ def test_weights_cut_short_or_in_pickles_are_refused_in_one_line(folder, tmp_pat
     shutil.copytree(folder, broken)
     weights = broken / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(BadInput, match="unet: cannot be loaded") as caught:
+    with pytest.raises(BadInput, match=r"diffusion_pytorch_model\.safetensors: not a whole safetensors file") as caught:
         shiftless.load(broken, device="cpu")
     assert "\n" not in str(caught.value)
     weights.rename(weights.with_suffix(".bin"))

@@ -388,7 +388,7 @@ def test_what_cannot_be_loaded_is_one_line(saved, tmp_path, monkeypatch):
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
     assert "save it again as safetensors" in says(tmp_path)
     (tmp_path / "model.safetensors").write_bytes((saved["blip"] / "model.safetensors").read_bytes()[:-9])
-    assert "not a captioner that can be loaded" in says(tmp_path)
+    assert "model.safetensors: not a whole safetensors file" in says(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "clip_text_model"}')
     assert str(tmp_path) in says(tmp_path)
 
