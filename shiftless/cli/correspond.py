@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shiftless.atomic import write_whole
 from shiftless.cli import app
-from shiftless.cli.flags import Device, Dtype, Json, Model, RecipeModel, model_for
+from shiftless.cli.flags import Device, Dtype, Json, RecipeModel, model_for
 from shiftless.errors import BadInput
 from shiftless.presets import Preset, preset_or_file
+from shiftless.recipe import recipes_to_toml
 
 if TYPE_CHECKING:
     from shiftless.tasks.head import CorrespondenceHead
@@ -22,6 +24,7 @@ correspond = typer.Typer(
 )
 app.add_typer(correspond, name="correspond", rich_help_panel="Measure")
 
+READINGS = "recipe.toml"  # what `fit` writes beside a head: its readings and their model
 DATA = "mini (the embedded world), an unpacked SPair-71k, or a folder of your own pairs (docs/pairs.md)."
 Data = Annotated[str, typer.Option(help=DATA)]
 Look = Annotated[str, typer.Option(help="With --data mini: photo, pencil, nightvision or embroidery.")]
@@ -97,6 +100,7 @@ def fit(
         )  # fmt: skip
         place = out if seeds == 1 else out / f"seed-{seed}"
         fitted.head.save_pretrained(place)
+        write_whole(place / READINGS, f"{recipes_to_toml([*merged, *joined], 'read by this head', model)}\n".encode())
         scores = {row["step"]: row["pck"] for row in fitted.history}
         console.print(
             f"seed {seed}: validation PCK@0.1 {scores[0]:.3f} untrained, {scores[fitted.best]:.3f} at step "
@@ -109,7 +113,7 @@ def fit(
 def score_heads(
     head: Annotated[list[Path], typer.Argument(help="Folders that `fit` wrote; several are taken as seeds of one.")],
     data: Data = "mini",
-    model: Model = "mini",
+    model: RecipeModel = None,
     split: Annotated[str, typer.Option(help="test, or val.")] = "test",
     pairs: Annotated[int | None, typer.Option(min=1, help="Only so many pairs, shared out over the kinds.")] = None,
     refine: Annotated[str, typer.Option(help="upsample (as published), cell, or soft.")] = "upsample",
@@ -128,6 +132,7 @@ def score_heads(
     from shiftless.cli.bench import show
 
     heads = _heads(head)
+    model = model_for(model, [preset_or_file(str(file)) for file in _readings(head)])
     found = annotated_pairs(data, split, pairs, look)
     backbone = load(model, device=device, dtype=dtype)
     name = f"correspond {Path(data).name} {split}" + ("" if look == "photo" else f" {look}")
@@ -141,12 +146,22 @@ def _presets(names: list[str], flag: str) -> list[Preset]:
     return [preset_or_file(name) for name in names]
 
 
+def _readings(places: list[Path]) -> list[Path]:
+    """The recipe files that `fit` wrote beside heads."""
+    return [file for place in _folders(places) if (file := place / READINGS).is_file()]
+
+
 def _heads(places: list[Path]) -> list[CorrespondenceHead]:
-    """Open the heads; a folder of several stands for all its seeds."""
+    """Open the heads."""
     from shiftless.tasks.head import CorrespondenceHead
 
+    return [CorrespondenceHead.from_pretrained(place) for place in _folders(places)]
+
+
+def _folders(places: list[Path]) -> list[Path]:
+    """The folders of heads; one of several seeds stands for all of them."""
     found: list[Path] = []
     for place in places:
         seeds = sorted(place.glob("seed-*"), key=lambda p: (len(p.name), p.name))
         found += seeds if seeds and not (place / "model.safetensors").is_file() else [place]
-    return [CorrespondenceHead.from_pretrained(place) for place in found]
+    return found
