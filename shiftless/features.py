@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 
 from shiftless.atomic import write_whole
 from shiftless.errors import BadInput
+from shiftless.header import Origin, check_map, from_header, to_header
 from shiftless.image import Frame
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap
@@ -29,6 +29,7 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
     name    the image's file, or "image"
     words   the prompt's tokens, one for each channel of a cross-attention map
     prompt  the text that it was read with, captions and other fields filled in
+    origin  what it was made from: photo, model and adapters, by the digests of their contents
 
     >>> from shiftless.image import Frame
     >>> frame = Frame(original=(100, 200), fed=(64, 128))
@@ -44,6 +45,7 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
     name: str = "image"
     words: tuple[str, ...] = ()
     prompt: str = ""
+    origin: Origin = Origin()
 
     def __getitem__(self, tap: str) -> torch.Tensor:
         if tap not in self.maps:
@@ -75,14 +77,8 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
         """
         from safetensors.torch import save
 
-        header = {
-            "recipe": self.recipe.to_toml(),
-            "frame": json.dumps([self.frame.original, self.frame.fed]),
-            "taps": json.dumps([asdict(self.taps[tap]) for tap in self]),
-            "name": self.name,
-            "words": json.dumps(self.words),
-            "prompt": self.prompt,
-        }
+        taps = {tap: self.taps[tap] for tap in self}
+        header = to_header(taps, self.frame, self.recipe, self.name, self.words, self.prompt, self.origin)
         tensors = {tap: value.contiguous().cpu() for tap, value in self.maps.items()}
         return write_whole(path, save(tensors, metadata=header))
 
@@ -98,21 +94,18 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
         ...     FeatureMaps.open(maps.save(folder + "/a.safetensors"))
         FeatureMaps(image, 128x64 pixels read as 128x64: up1 8x4x8 stride 16)
         """
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
         try:
             with safe_open(path, "pt") as file:
-                header = file.metadata()
-                taps = {
-                    row["name"]: Tap(**{**row, "members": tuple(row["members"])}) for row in json.loads(header["taps"])
-                }
-                original, fed = (tuple(hw) for hw in json.loads(header["frame"]))
-                maps = {tap: file.get_tensor(tap) for tap in taps}
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise BadInput(f"{path}: not a whole file of features ({error}); extract it again") from None
-        words = tuple(json.loads(header["words"]))
-        recipe, prompt = Recipe.from_toml(header["recipe"]), header.get("prompt", "")
-        return cls(maps, taps, Frame(original, fed), recipe, header["name"], words, prompt)
+                about = from_header(file.metadata() or {})
+                maps = {name: check_map(tap, file.get_tensor(name)) for name, tap in about["taps"].items()}
+        except BadInput as error:
+            raise BadInput(f"{path}: {error}") from None
+        except Exception as error:  # broken headers make the parsers raise nearly anything
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise BadInput(f"{path}: not a whole file of features ({reason}); extract it again") from None
+        return cls(maps, **about)
 
     def dense(
         self, taps: Sequence[str] | None = None, grid: tuple[int, int] | None = None, normalise: bool = True

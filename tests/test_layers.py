@@ -28,6 +28,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "shiftless.noise",
     "shiftless.metrics",
     "shiftless.taps",
+    "shiftless.header",
     "shiftless.features",
     "shiftless.conditions",
     "shiftless.backbones",

@@ -17,6 +17,7 @@ from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_LONGEST = 1 << 16  # characters of a header's field; a usual one has a few thousand
 S = TypeVar("S", bound="Saved")
 
 
@@ -75,9 +76,12 @@ class Saved(nn.Module, PyTorchModelHubMixin, library_name="shiftless"):
         path = _find(place, local_files_only, hub)
         settings, recipes, state = _read(path, cls.kind)
         try:
-            module = cls(**settings, recipes=recipes)
-            module.load_state_dict(state)
-        except (TypeError, KeyError, RuntimeError) as error:
+            with torch.device("meta"):  # nothing is allocated for settings that do not fit the weights
+                module = cls(**settings, recipes=recipes)
+            dtypes = {name: value.dtype for name, value in module.state_dict().items()}
+            state = {name: value.to(dtypes.get(name, value.dtype)) for name, value in state.items()}
+            module.load_state_dict(state, assign=True)
+        except Exception as error:  # settings that nobody wrote make the constructors raise nearly anything
             raise BadInput(f"{path}: its weights and settings do not fit ({_line(error)}); fit it again") from None
         return module.eval()
 
@@ -96,22 +100,26 @@ def _find(place: str | os.PathLike[str], local_files_only: bool, hub: dict[str, 
 
 
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], list[Recipe], dict[str, torch.Tensor]]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
-            if header.get("shiftless") != kind:
-                found = header.get("shiftless", "something else")
-                raise BadInput(f"{path}: holds {found}, not a saved {kind!r}; give the folder that it was saved in")
-            settings = json.loads(header["settings"])
-            recipes = [Recipe.from_dict(row) for row in json.loads(header["recipes"])]
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it has no other iterator
-    except BadInput:
-        raise
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+            if header.get("shiftless") == kind:
+                return *_parsed(header), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # broken headers make the parsers raise nearly anything
         raise BadInput(f"{path}: not a whole file of a saved {kind!r} ({_line(error)}); save it again") from None
-    return settings, recipes, state
+    found = header.get("shiftless", "something else")
+    raise BadInput(f"{path}: holds {found}, not a saved {kind!r}; give the folder that it was saved in")
+
+
+def _parsed(header: dict[str, str]) -> tuple[dict[str, Any], list[Recipe]]:
+    if max(len(header["settings"]), len(header["recipes"])) > _LONGEST:
+        raise ValueError(f"its header is longer than {_LONGEST} characters")
+    settings, rows = json.loads(header["settings"]), json.loads(header["recipes"])
+    if not isinstance(settings, dict) or not isinstance(rows, list):
+        raise ValueError("its settings are no table, or its recipes no list")
+    return settings, [Recipe.from_dict(row) for row in rows]
 
 
 def _line(error: Exception) -> str:

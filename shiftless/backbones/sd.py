@@ -184,7 +184,16 @@ class StableDiffusion:
             return digest_of_lora(self._lora_file(name))
         if technique == "control":
             return digest_of_control(name, self._own_controls)
-        return self.captioner(name).fingerprint
+        from shiftless.conditions.caption import find_captioner, fingerprint_of
+
+        own = self._own_captioner()
+        if not name and own is None:
+            if name in self._captioners:
+                return self._captioners[name].fingerprint
+            raise BadInput(
+                f"{self.spec.name}: this model has no captioner of its own; name one, such as captioner='blip'"
+            )
+        return fingerprint_of(find_captioner(name or str(own)))
 
     @contextmanager
     def adapted(self, loras: Sequence[tuple[str, float]]) -> Iterator[None]:
@@ -229,22 +238,18 @@ class StableDiffusion:
 
     def captioner(self, name: str) -> Captioner:
         """What captions images: the one in the model folder's `captioner/` for "", or by name; loaded once and kept."""
-        from shiftless.conditions.caption import find_captioner, fingerprint_of, load_captioner
+        from shiftless.conditions.caption import load_captioner
 
-        own = None if self.home is None else self.home / "captioner"
-        loaded = self._captioners.get(name)
-        if not name and (own is None or not own.is_dir()):
-            if loaded is not None:
-                return loaded
-            raise BadInput(
-                f"{self.spec.name}: this model has no captioner of its own; name one, such as captioner='blip'"
-            )
-        where = name or str(own)
         with construction():
-            loaded = self._captioners.get(name)
-            if loaded is None or loaded.fingerprint != fingerprint_of(find_captioner(where)):
+            loaded, digest = self._captioners.get(name), self.digest("captioner", name)
+            if loaded is None or loaded.fingerprint != digest:
+                where = name or str(self._own_captioner())
                 self._captioners[name] = loaded = load_captioner(where, device=self.device, dtype=self.dtype)
             return loaded
+
+    def _own_captioner(self) -> Path | None:
+        own = None if self.home is None else self.home / "captioner"
+        return own if own is not None and own.is_dir() else None
 
     @torch.no_grad()
     def denoise(

@@ -19,6 +19,7 @@ from shiftless.features import Bucket, FeatureMaps
 from shiftless.image import Frame, Photo, open_photo, plan
 from shiftless.noise import reference_timestep
 from shiftless.reading.latents import Latents
+from shiftless.reading.origin import check_unchanged, of_photo, origins_of
 from shiftless.reading.passes import Pass, controls_of, loras_of, passes_of, union
 from shiftless.reading.words import Fill, check_techniques, prompts_of
 from shiftless.recipe import Recipe
@@ -45,7 +46,7 @@ def buckets(
     """
     wanted = [select(recipe.taps, model.taps, model.spec.name) for recipe in recipes]
     for photos, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
-        yield from _read_window(model, photos, recipes, prompts, wanted, batch, dtype)
+        yield from _read_window(model, photos, recipes, prompts, wanted, batch, dtype, fill)
 
 
 def check(model: Backbone, recipes: Sequence[Recipe], batch: int) -> None:
@@ -118,18 +119,21 @@ def _read_window(
     wanted: Sequence[tuple[Tap, ...]],
     batch: int,
     dtype: torch.dtype | None,
+    fill: Fill | None,
 ) -> list[Bucket]:
     """Read every (photo, recipe): encode once, then send equal passes through the denoiser together."""
     frames = frames_of(model, photos, recipes)
     latents, asked = Latents(model, photos), asked_of(recipes, prompts, frames)
     totals: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
     words: dict[tuple[int, int], tuple[str, ...]] = {}
+    origins = origins_of(model, recipes)
     for rows, condition, _, _, read in run_passes(model, latents, asked, wanted, batch):
         for row, one in enumerate(rows):
             for k in asked[one]:
                 key = (one.photo, k)
                 words[key] = condition.words[row] if condition.words else ()
                 _add(totals.setdefault(key, {}), read.maps, wanted[k], row, recipes[k].ensemble)
+    check_unchanged(model, recipes, origins)
     return [
         Bucket(
             tuple(
@@ -141,6 +145,7 @@ def _read_window(
                     photo.name,
                     words[i, k],
                     prompts[k][i],
+                    of_photo(origins[k], photo, fill),
                 )
                 for k, recipe in enumerate(recipes)
             )

@@ -82,7 +82,8 @@ def match(
     window       of the soft-argmax: cells to each side of the best one
     normalise    make each tap's vectors unit length before they are enlarged and joined; off is the published way
 
-    Raises BadInput for points outside a, and for features that hold no common tap or differ in channels.
+    Raises BadInput for points outside a, and for features that hold no common tap, differ in channels, or were read
+    with two models or two versions of one adapter.
     Source: Tang et al., "Emergent correspondence from image diffusion" (DIFT), 2023, section 4.
 
     >>> from shiftless.image import Frame
@@ -138,7 +139,7 @@ def heat(
 
 
 def common_taps(a: FeatureMaps, b: FeatureMaps, taps: Sequence[str] | None = None) -> list[str]:
-    """Return the taps to compare; raises BadInput if the two share none, or channels differ.
+    """Return the taps to compare; raises BadInput if the two share none, channels differ, or the models do.
 
     >>> from shiftless.image import Frame
     >>> from shiftless.taps.names import Tap
@@ -146,6 +147,8 @@ def common_taps(a: FeatureMaps, b: FeatureMaps, taps: Sequence[str] | None = Non
     >>> common_taps(a, a)
     ['up1']
     """
+    if conflict := a.origin.conflict(b.origin):
+        raise BadInput(f"{a.name} and {b.name} were read with {conflict}; read both with one model and its adapters")
     chosen = list(taps) if taps is not None else [tap for tap in a.maps if tap in b.maps]
     if not chosen:
         raise BadInput(f"no tap in common: {a.name} holds {', '.join(a)}; {b.name} holds {', '.join(b)}")

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from shiftless.amalgamate.gate import Gate
@@ -79,3 +81,65 @@ def test_half_a_file(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadInput, match="not a whole file"):
         Gate.from_pretrained(tmp_path)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+SETTINGS = ("channels", "level", "hidden", "dropout", "norm")
+
+
+@given(
+    st.dictionaries(st.sampled_from(SETTINGS), VALUES, min_size=1, max_size=2),
+    st.none() | st.lists(st.dictionaries(st.sampled_from(["taps", "seed", "lora", "steps"]), VALUES), max_size=2),
+)
+def test_settings_that_nobody_wrote_are_one_line(made, settings, recipes):
+    """Either the head opens, its weights fitting what the header says, or one line names the file."""
+    path, header, state = made
+    broken = {**json.loads(header["settings"]), **settings}
+    changed = {"settings": json.dumps(broken), **({} if recipes is None else {"recipes": json.dumps(recipes)})}
+    save_file(state, path, {**header, **changed})
+    try:
+        channels, line = Gate.from_pretrained(path).channels, ""
+    except BadInput as error:
+        channels, line = None, str(error)
+    assert channels == 6 or path.name in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 5000, '{"a":' * 5000, "nonsense", "[]", "null", "7", '{"channels": 1e999}',
+     '{"channels": 1' + "0" * 40 + "}", '{"channels": 6, "hidden": 1000000000000}',
+     "", '{"channels": 6, "x": "' + "y" * 70000 + '"}'],
+    ids=range(11),
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["settings", "recipes"])
+def test_headers_too_deep_too_large_or_of_other_types(made, field, text):
+    path, header, state = made
+    save_file(state, path, {**header, field: text})
+    if (field, text) == ("recipes", "[]"):
+        assert Gate.from_pretrained(path).recipes == ()
+        return
+    with pytest.raises(BadInput, match=r"head\.safetensors"):
+        Gate.from_pretrained(path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A whole head: its file, header and weights."""
+    from safetensors import safe_open
+
+    path = Gate(6, hidden=16).save(tmp_path_factory.mktemp("heads") / "head.safetensors")
+    with safe_open(path, "pt") as file:
+        return path, file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def test_weights_keep_their_kind_whatever_they_were_saved_as(tmp_path):
+    path = Gate(6, hidden=16).save(tmp_path / "half.safetensors", torch.bfloat16)
+    state = Gate.from_pretrained(path).state_dict()
+    assert {value.dtype for value in state.values()} == {torch.float32, torch.int64}
+    assert not any(value.is_meta for value in state.values())
+    assert all(parameter.requires_grad for parameter in Gate.from_pretrained(path).parameters())
