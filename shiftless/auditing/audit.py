@@ -16,6 +16,7 @@ from shiftless.atomic import write_whole
 from shiftless.auditing.compared import compared
 from shiftless.auditing.measures import FINISHED, HEADLINE, MEASURES, measure_named, shown
 from shiftless.auditing.observation import CLEANEST, DRAWS, FINISH, Seen, watch
+from shiftless.auditing.windows import Windows
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import Difference, interval, saving
@@ -40,6 +41,7 @@ class Audit:
     floor      picture measure -> n, what the autoencoder alone does to the photo
     skipped    a line for each photo that could not be read
     headline   the measure that ranks
+    left_out   how many photos of those given were not reached in the minutes that were allowed
 
     >>> scores = {"latent": np.array([[0.4, 0.2], [0.6, 0.4]])}
     >>> recipes = Recipe(label="bare"), Recipe(control="canny", label="edges")
@@ -56,6 +58,7 @@ class Audit:
     floor: dict[str, np.ndarray]
     skipped: list[str] = field(default_factory=list)
     headline: str = HEADLINE
+    left_out: int = 0
 
     @property
     def measures(self) -> list[str]:
@@ -115,6 +118,7 @@ class Audit:
                 for i, name in enumerate(self.names)
             ],
             "failed": self.skipped,
+            "left_out": self.left_out,
         }  # fmt: skip
 
     def write(self, path: str | os.PathLike[str]) -> Path:
@@ -134,7 +138,14 @@ class Audit:
             against = "" if self.baselines[k] == k else f"  saves {share} of the bare reading's"
             label = self.recipes[k].label.ljust(wide)
             lines.append(f"{label}  {value.value:.{d}f} [{value.low:.{d}f}, {value.high:.{d}f}]{against}".rstrip())
-        return "\n".join([*lines, *self.skipped])
+        return "\n".join([*lines, *self.reached(), *self.skipped])
+
+    def reached(self) -> list[str]:
+        """Say how many photos of how many were audited, if the minutes allowed did not reach all: a line, or none."""
+        if not self.left_out:
+            return []
+        tried = len(self.names) + len(self.skipped)
+        return [f"Audited are {tried} of {tried + self.left_out} photos: the time allowed for no more."]
 
     def __rich__(self) -> RichTable:
         from rich import box
@@ -185,13 +196,18 @@ def audit(
     cleanest: int = CLEANEST,
     eye: Eye | None = None,
     batch: int = 8,
+    minutes: float | None = None,
     on_seen: Callable[[Seen], None] | None = None,
+    report: Callable[[int], object] | None = None,
 ) -> Audit:
     """Measure how far recipes' readings drift from photos: which technique keeps the content, and by how much.
 
     images   one image or many (path, PIL image, array, tensor), or anything that gives one after another
     recipes  what to audit; the bare reading at the same noise is added where it is missing
+    minutes  about how long it may take: it stops when the next photo would not fit by the pace so far, and counts
+             those left out of a list in `left_out`. The first photo is always read
     on_seen  called with what was seen of each photo, to draw it; nothing of a photo is kept but its numbers
+    report   called with the number of noisy latents of each denoiser call, to say how far the work is
 
     A photo that cannot be read is left out and listed in `skipped`. Other arguments and errors are those of
     `shiftless.auditing.watch`; raises BadInput too if no photo could be read.
@@ -207,20 +223,22 @@ def audit(
         raise BadInput("no recipe was given; give at least one Recipe")
     every, baselines = compared(asked)
     one_image = (str, bytes, np.ndarray, torch.Tensor)
-    several = isinstance(images, Iterable) and not isinstance(images, one_image)
+    photos: Any = images if isinstance(images, Iterable) and not isinstance(images, one_image) else [images]
     names: list[str] = []
     scores: dict[str, list[np.ndarray]] = {}
     floor: dict[str, list[float]] = {}
     skipped: list[str] = []
     options: dict[str, Any] = {"fill": fill, "draws": draws, "finish": finish, "cleanest": cleanest, "eye": eye}
-    for seen in watch(model, images if several else [images], every, batch=batch, skipped=skipped, **options):
-        names.append(seen.name)
-        for name, values in seen.scores.items():
-            scores.setdefault(name, []).append(values)
-        for name, value in seen.floor.items():
-            floor.setdefault(name, []).append(value)
-        if on_seen is not None:
-            on_seen(seen)
+    windows = Windows(photos, batch, minutes)
+    for some in windows:
+        for seen in watch(model, some, every, batch=batch, skipped=skipped, report=report, **options):
+            names.append(seen.name)
+            for name, values in seen.scores.items():
+                scores.setdefault(name, []).append(values)
+            for name, value in seen.floor.items():
+                floor.setdefault(name, []).append(value)
+            if on_seen is not None:
+                on_seen(seen)
     if not names:
         raise BadInput(f"no photo could be read: {'; '.join(skipped[:3]) or 'none was given'}")
     return Audit(
@@ -231,6 +249,7 @@ def audit(
         {name: np.stack(rows) for name, rows in scores.items()},
         {name: np.array(values) for name, values in floor.items()},
         skipped,
+        left_out=windows.left_out,
     )
 
 

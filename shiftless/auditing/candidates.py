@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from shiftless.auditing.compared import bare
 from shiftless.backbones.base import Backbone
-from shiftless.conditions.template import AUTO
+from shiftless.conditions.template import AUTO, CAPTION, fields_of
 from shiftless.errors import BadInput
 from shiftless.reading.available import present
 from shiftless.recipe import Recipe
 from shiftless.taps.names import select
+
+_LORA = 4
 
 
 def candidates(
@@ -24,7 +27,8 @@ def candidates(
 ) -> list[Recipe]:
     """Return at each timestep the bare reading, each technique alone, and all of them together.
 
-    recipe     where and how to read: taps, seed, size; its timestep if no other is given
+    recipe     where and how to read: taps, seed, size; its timestep if no other is given. Its captioner, its scales
+               (one for all, or one for each of `controls` and `loras`), start and steps are those of what steers
     prompts, controls, loras  what to try; if all are left out, whatever the model has at hand: a captioner,
                ControlNets, LoRAs in its folder. Together go the first prompt, every ControlNet and the first LoRA;
                no LoRA where several were merely at hand, for they are of different looks.
@@ -45,20 +49,69 @@ def candidates(
         prompts = [AUTO] if "prompt" in model.spec.techniques else []
         controls = model.controls() if known else []  # type: ignore[attr-defined]  # a family that has them lists them
         loras = model.loras() if known else []  # type: ignore[attr-defined]
-    singles = [base.but(prompt=prompt) for prompt in prompts]
-    singles += [base.but(control=control) for control in controls]
-    singles += [base.but(lora=lora) for lora in loras]
+    walk: dict[str, Any] = {} if recipe.start is None else {"start": recipe.start, "steps": recipe.steps}
+    captioner = {prompt: recipe.captioner if CAPTION in fields_of(prompt) else "" for prompt in prompts}
+    singles = [base.but(prompt=prompt, captioner=captioner[prompt], **walk) for prompt in prompts]
+    for kind, names in (("control", controls), ("lora", loras)):
+        scales = _one_each(kind, names, getattr(recipe, f"{kind}_scale"))
+        singles += [base.but(**{kind: name, f"{kind}_scale": scale}, **walk) for name, scale in zip(names, scales)]
     if asked:
         _check(model, singles)
     singles = list(present(model, {one: one for one in singles}))
-    together = base
-    for name in ("prompt", "control", "lora"):
-        of_kind = [getattr(one, name) for one in singles if getattr(one, name)]
-        if of_kind and (asked or name != "lora" or len(of_kind) == 1):
-            joined = tuple(value for one in of_kind for value in one) if name == "control" else of_kind[0]
-            together = together.but(**{name: joined})
+    together = _together(base.but(**walk), singles, several_loras=asked)
     ways = [base, *singles, *([together] if len(singles) > 1 else [])]
     return list(dict.fromkeys(way.at(t) for t in timesteps or [recipe.timestep] for way in ways))
+
+
+def fewer(recipes: Sequence[Recipe], most: int) -> list[Recipe]:
+    """Return at most so many of the recipes that `candidates` gives, the same ways of steering at every timestep.
+
+    In this order, for as many as there is room: the bare reading, all techniques together, prompts, ControlNets, and
+    LoRAs, which are taken evenly from their list. Never fewer than two at a timestep, or nothing could be compared.
+
+    >>> every = [Recipe(), *(Recipe(lora=name) for name in "abcd"), Recipe(prompt="auto")]
+    >>> [one.lora or one.prompt for one in fewer(every, 4)]
+    ['', ('a',), ('c',), 'auto']
+    """
+    timesteps = {recipe.timestep for recipe in recipes}
+    room = max(2, most // max(1, len(timesteps)))
+    kept: list[Recipe] = []
+    for t in timesteps:
+        here = [recipe for recipe in recipes if recipe.timestep == t]
+        first = sorted((one for one in here if _order(one) < _LORA), key=_order)[:room]
+        loras = [one for one in here if _order(one) == _LORA]
+        left = min(room - len(first), len(loras))
+        kept += [*first, *(loras[i * len(loras) // left] for i in range(left))]
+    return [recipe for recipe in recipes if recipe in kept]
+
+
+def _order(recipe: Recipe) -> int:
+    """Which of a timestep's recipes are tried first."""
+    kinds = [kind for kind in ("prompt", "control", "lora") if getattr(recipe, kind)]
+    if len(kinds) > 1 or len(recipe.control) > 1:
+        return 1
+    return {"prompt": 2, "control": 3, "lora": _LORA}[kinds[0]] if kinds else 0
+
+
+def _together(start: Recipe, singles: Sequence[Recipe], several_loras: bool) -> Recipe:
+    """The first prompt, every ControlNet and the first LoRA in one reading; no LoRA where one of several is a guess."""
+    kinds = ("prompt", "control", "lora")
+    prompted, controlled, lent = ([one for one in singles if getattr(one, kind)] for kind in kinds)
+    changes: dict[str, Any] = {}
+    if prompted:
+        changes |= {"prompt": prompted[0].prompt, "captioner": prompted[0].captioner}
+    if controlled:
+        changes |= {name: tuple(getattr(one, name)[0] for one in controlled) for name in ("control", "control_scale")}
+    if lent and (several_loras or len(lent) == 1):
+        changes |= {"lora": lent[0].lora, "lora_scale": lent[0].lora_scale}
+    return start.but(**changes)
+
+
+def _one_each(kind: str, names: Sequence[str], scales: tuple[float, ...]) -> tuple[float, ...]:
+    """A scale for each name, from one for all or one each."""
+    if len(scales) not in (1, len(names)):
+        raise BadInput(f"{kind}_scale={scales!r}: give one number for all, or {len(names)}, one for each {kind}")
+    return scales * len(names) if len(scales) == 1 else scales
 
 
 def _check(model: Backbone, recipes: Sequence[Recipe]) -> None:

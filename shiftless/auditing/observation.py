@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +15,7 @@ from shiftless.backbones.fixed_batch import Steady
 from shiftless.errors import BadInput
 from shiftless.image import to_pixels
 from shiftless.metrics import content_shift
+from shiftless.reading.counted import Counted
 from shiftless.reading.predicted import Belief, beliefs
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
@@ -65,6 +66,7 @@ def watch(
     eye: Eye | None = None,
     batch: int = 8,
     skipped: list[str] | None = None,
+    report: Callable[[int], object] | None = None,
 ) -> Iterator[Seen]:
     """Yield what recipes make the model believe of one photo after another, and how far that has shifted.
 
@@ -73,6 +75,7 @@ def watch(
     cleanest  the timestep of the nearly clean reading, steered alike, that features are compared with
     eye       another vision model that judges too (`shiftless.backbones.perceptual`)
     batch     how many photos are held at once; the numbers do not depend on it
+    report    called with the number of noisy latents of each denoiser call, to say how far the work is
 
     What is believed is compared with the autoencoder's own reconstruction, so that nothing it does is blamed on the
     denoiser. Raises BadInput for arguments out of range, and as `shiftless.stream` does.
@@ -84,7 +87,7 @@ def watch(
     ((128, 128, 3), ['colour', 'colour, finished', 'edges'])
     """
     _check(model, draws, finish, cleanest)
-    steady = cast(Backbone, Steady(model))
+    steady = cast(Backbone, Steady(model) if report is None else Counted(cast(Backbone, Steady(model)), report))
     k = len(recipes)
     clean = [_nearly_clean(recipe, cleanest) for recipe in recipes]
     plan, steps = planned(recipes, draws, finish, cleanest)

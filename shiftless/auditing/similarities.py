@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from shiftless.backbones.fixed_batch import Steady
 from shiftless.features import FeatureMaps
 from shiftless.metrics.selfsimilarity import agreement, coarser, self_similarity
 from shiftless.reading import stream
+from shiftless.reading.counted import Counted
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
 
@@ -38,15 +39,16 @@ class Similarities:
         fill: Fill | None = None,
         batch: int = 8,
         skipped: list[str] | None = None,
+        report: Callable[[int], object] | None = None,
     ) -> None:
         """Read images by every option; what cannot be read is left out and its message added to `skipped`."""
         clean = [_nearly_clean(recipe, cleanest) for recipe in options]
-        anchors = list(dict.fromkeys(clean))
+        every = readings(options, cleanest)
+        anchors = every[len(options) :]
         self._anchor = [anchors.index(one) for one in clean]
         self._read: list[list[torch.Tensor]] = []
         self._clean: list[list[torch.Tensor]] = []
-        every = [*options, *anchors]
-        steady = cast(Backbone, Steady(model))
+        steady = cast(Backbone, Steady(model) if report is None else Counted(cast(Backbone, Steady(model)), report))
         for bucket in stream(steady, images, every, fill=fill, batch=batch, dtype=None, skipped=skipped):
             found = [_similar(maps) for maps in bucket]
             self._read.append(found[: len(options)])
@@ -64,6 +66,11 @@ class Similarities:
         read = torch.stack([self._read[i][k] for k in bucket]).mean(0)
         clean = torch.stack([self._clean[i][self._anchor[k]] for k in bucket]).mean(0)
         return float(1 - agreement(read, clean).mean())
+
+
+def readings(options: Sequence[Recipe], cleanest: int) -> list[Recipe]:
+    """Return all that is read of a photo for its similarities: the options, and each nearly clean reading of them."""
+    return [*options, *dict.fromkeys(_nearly_clean(recipe, cleanest) for recipe in options)]
 
 
 def _nearly_clean(recipe: Recipe, cleanest: int) -> Recipe:

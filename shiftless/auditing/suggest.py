@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,12 +96,14 @@ def suggest(
     fill: Fill | None = None,
     cleanest: int = CLEANEST,
     batch: int = 8,
+    report: Callable[[int], object] | None = None,
 ) -> Suggestion:
     """Choose timestep, techniques and bucket for photos, within a cost.
 
     recipes  what may be chosen, each also with another noise draw
     usual    the bare reading that a user would take otherwise
     limit    the most that a photo may cost, in plain denoiser calls
+    report   called with the number of noisy latents of each denoiser call, to say how far the work is
 
     Shift alone would always ask for less noise, but noise is what makes features mean something. So the noise is as
     much as steering can afford: the largest timestep at which a bucket shifts no more than the usual reading. There
@@ -118,20 +120,17 @@ def suggest(
     >>> found.cost <= 2, found.chosen_on, found.told_on
     (True, 2, 2)
     """
-    affordable = [recipe for recipe in recipes if cost([recipe]) <= limit]
-    if not affordable:
-        least = min((cost([recipe]) for recipe in recipes), default=0)
-        raise BadInput(f"cost {limit:g}: no reading is that cheap; the cheapest takes {least:g} plain denoiser calls")
-    again = [recipe.but(seed=recipe.seed + 1, label="") for recipe in affordable if recipe.noise == "draw"]
-    options = list(dict.fromkeys([usual, *affordable, *again]))
-    read = Similarities(model, images, options, cleanest=cleanest, fill=fill, batch=batch, skipped=[])
+    options = options_of(recipes, usual, limit)
+    read = Similarities(
+        model, images, options, cleanest=cleanest, fill=fill, batch=batch, skipped=[], report=report
+    )
     if not len(read):
         raise BadInput("no photo could be read; give pictures")
     choosing = list(range(0, len(read), 2))
     others = list(range(1, len(read), 2))
     target = float(read.shifts([0], choosing).mean())
     found: dict[int, tuple[list[int], list[float]]] = {}
-    for t in sorted({recipe.timestep for recipe in affordable}, reverse=True):
+    for t in sorted({recipe.timestep for recipe in recipes if recipe in options}, reverse=True):
         found[t] = _grown(read, options, [k for k, o in enumerate(options) if o.timestep == t], choosing, limit, target)
         if found[t][1][-1] <= target:
             break
@@ -140,6 +139,22 @@ def suggest(
     bucket, path = found[t]
     too_noisy = [one for one, (_, shifts) in found.items() if one != t and shifts[-1] > target]
     return _told(read, options, bucket, path, choosing, others, limit, too_noisy)
+
+
+def options_of(recipes: Sequence[Recipe], usual: Recipe, limit: float) -> list[Recipe]:
+    """Return the readings that advice weighs: the usual one first, then what the limit allows and other draws of it.
+
+    Raises BadInput if nothing fits the limit.
+
+    >>> [(one.timestep, one.seed) for one in options_of([Recipe(), Recipe(start=60)], Recipe(), limit=4)]
+    [(50, 0), (50, 1)]
+    """
+    affordable = [recipe for recipe in recipes if cost([recipe]) <= limit]
+    if not affordable:
+        least = min((cost([recipe]) for recipe in recipes), default=0)
+        raise BadInput(f"cost {limit:g}: no reading is that cheap; the cheapest takes {least:g} plain denoiser calls")
+    again = [recipe.but(seed=recipe.seed + 1, label="") for recipe in affordable if recipe.noise == "draw"]
+    return list(dict.fromkeys([usual, *affordable, *again]))
 
 
 def _grown(

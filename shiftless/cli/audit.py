@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import random
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shiftless.atomic import check_writable
 from shiftless.cli import app, say_error
-from shiftless.cli.flags import Captions, Device, Dtype, Fill, RecipeModel, filler, model_for
+from shiftless.cli.flags import Captions, Device, Dtype, Fill, RecipeModel, filler, model_for, takes_fields
 from shiftless.errors import BadInput
 
+if TYPE_CHECKING:
+    from shiftless.backbones.base import Backbone
+    from shiftless.recipe import Recipe
+
 TRY, HOW, REPORT = "What to try", "How to measure", "What to write"
+MOST = 6
+"""How many recipes are audited at most where nobody says what to try."""
+OTHERS = (1, 2, 3)
+"""Advice chooses among the model's own timestep, twice and three times it, where nobody says which."""
 
 
 @app.command(rich_help_panel="Read photos")
+@takes_fields
 def audit(
     photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them; 16 tell most of it.")],
     model: RecipeModel = None,
@@ -48,13 +59,10 @@ def audit(
     lora: Annotated[
         list[str] | None, typer.Option(help="A LoRA file to try; repeat for more.", rich_help_panel=TRY)
     ] = None,
-    taps: Annotated[
-        str | None, typer.Option(help="Where features are read: names or globs, comma-separated.", rich_help_panel=TRY)
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(min=16, help="Longer side in pixels that the model sees.", rich_help_panel=TRY)
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first noise draw.", rich_help_panel=TRY)] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Try all that is at hand, not six recipes at most.", rich_help_panel=TRY),
+    ] = False,
     draws: Annotated[
         int, typer.Option(min=1, help="Noise draws a reading; what varies was invented.", rich_help_panel=HOW)
     ] = 2,
@@ -70,6 +78,14 @@ def audit(
             min=0, max=999, help="Timestep of the nearly clean reading that features meet.", rich_help_panel=HOW
         ),
     ] = 20,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Stop after the photos that fit into so many minutes, taken in an order by chance; at least one.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     by: Annotated[
         str | None, typer.Option(help="The measure that ranks, in place of the proven one.", rich_help_panel=HOW)
     ] = None,
@@ -106,47 +122,62 @@ def audit(
     batch: Annotated[int, typer.Option(min=1, help="Photos held at once; the numbers do not depend on it.")] = 8,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    *,
+    changes: dict[str, Any],
 ) -> None:
     """Measure content shift: what the noise made the model invent, and which technique keeps your photos' content.
 
-    Each photo is noised and read with and without each technique; what the model then believes is decoded and held
-    against the photo, and the features against those of a nearly clean reading. Without --recipe, --prompt, --control
-    or --lora it tries what the model has at hand. A photo that cannot be read is listed, and the exit code is then 2.
+    Each photo is noised and read with and without each technique; the clean picture that the model then predicts is
+    decoded and held against the photo, and the features against those of a nearly clean reading. Without --recipe,
+    --prompt, --control or --lora it tries what the model has at hand, six recipes at most unless --all is given: at
+    each timestep the bare reading, all techniques together, captions, each ControlNet, then LoRAs, as far as there is
+    room. --start, --steps, --captioner and the scales act on whatever steers. A photo that cannot be read is listed,
+    and the exit code is then 2.
 
-    Example: shiftless audit photos/ --timestep 100 --timestep 300 --suggest mine.toml --cost 4
+    Examples: shiftless audit photos/ --timestep 100 --timestep 300 --suggest mine.toml --cost 4
+
+    shiftless audit photos/ --model sd15 --control canny --start 340 --max-minutes 10
+
+    shiftless audit photos/ --recipe gate-spair --size 512 --json audit.json
     """
     from rich.console import Console
-    from rich.progress import track
 
     from shiftless.atomic import write_whole
     from shiftless.auditing import audit as measure
-    from shiftless.auditing.candidates import candidates
-    from shiftless.auditing.compared import bare
+    from shiftless.auditing.compared import bare, compared
+    from shiftless.auditing.cost import audit_calls
     from shiftless.auditing.measures import HEADLINE, expected
+    from shiftless.auditing.seen import planned
+    from shiftless.auditing.similarities import readings
+    from shiftless.auditing.suggest import options_of
     from shiftless.auditing.suggest import suggest as advise
     from shiftless.backbones.registry import load
     from shiftless.image import list_photos
     from shiftless.presets import default_recipe, preset_or_file
+    from shiftless.progress import Progress, count, notice
+    from shiftless.reading.counted import calls
     from shiftless.reading.loop import check
     from shiftless.taps.names import select
     from shiftless.view.audit import Album
     from shiftless.view.audit_answer import answer, doubts
     from shiftless.view.audit_page import write_report
 
-    tried = [*(prompt or []), *(control or []), *(lora or [])]
-    if recipe and (tried or taps or size or seed is not None):
-        raise BadInput("--recipe says how to read; give it alone or with --timestep, or the other flags without it")
+    if recipe and (prompt or control or lora):
+        raise BadInput("--recipe says what steers; give it without --prompt, --control and --lora, or these without it")
     if by is not None and by not in expected(draws, finish, eye is not None):
         known = ", ".join(expected(draws, finish, eye is not None))
         raise BadInput(f"--by {by!r}: no such measure is taken here; there are {known}")
     if suggest is not None and suggest.suffix != ".toml":
         raise BadInput(f"--suggest {suggest}: a recipe file ends in .toml")
     paths = [path for place in photos for path in list_photos(place)]
+    if max_minutes is not None:
+        random.Random(0).shuffle(paths)  # what is left out is left out by chance
     presets = [preset_or_file(name) for name in recipe or []]
     model = model_for(model, presets)
+    at_hand = 0
     given = [one for preset in presets for one in preset.recipes]
-    named = [one.at(t) for one in given for t in timestep] if timestep else given
-    values = filler(named, fill, captions)
+    named = [at for one in given for at in varied(one, changes, timestep or [])]
+    filler(named, fill, captions)  # a field without a value is told before the model is loaded
     backbone = load(model, device=device, dtype=dtype)
     judge: Any = None
     if eye is not None:
@@ -154,20 +185,33 @@ def audit(
 
         judge = load_eye(eye, device=device)
     if not named:
-        changes = {"taps": taps and tuple(part.strip() for part in taps.split(",")), "size": size, "seed": seed}
-        start = default_recipe(model).but(**{name: value for name, value in changes.items() if value is not None})
-        techniques: dict[str, Any] = {"prompts": prompt or (), "controls": control or (), "loras": lora or ()}
-        steps = timestep or ([start.timestep * n for n in (1, 2, 3)] if suggest is not None else [start.timestep])
-        named = candidates(backbone, start, timesteps=[t for t in steps if t < 1000], **techniques)
-        values = filler(named, fill, captions)
+        start = default_recipe(model)
+        steps = timestep or [start.timestep * n for n in (OTHERS if suggest is not None else OTHERS[:1])]
+        tried = {"prompts": prompt or [], "controls": control or [], "loras": lora or []}
+        named, at_hand = _tried(backbone, start, changes, [t for t in steps if t < 1000], tried, every)
+    values = filler(named, fill, captions)
     for one in named:
         select(one.taps, backbone.taps, backbone.spec.name)
     check(backbone, named, batch)
+    recipes = compared(named)[0]
+    usual = bare(min(named, key=lambda one: one.timestep))  # whoever names a timestep takes it for usual
+    each = audit_calls(*planned(recipes, draws, finish, cleanest))
+    weighed = 0 if suggest is None else calls(readings(options_of(recipes, usual, cost), cleanest))
     check_writable(out / "index.html", json, suggest)  # a place that cannot be written is told before the work
-    console, album = Console(stderr=True), Album(pictures, by or HEADLINE)
-    shown = track(paths, f"auditing {len(paths)} photos", console=console, transient=True)
+    doing = f"auditing {count(len(paths), 'photo')} by {count(len(recipes), 'recipe')}"
+    doing += ", then weighing readings for advice" if suggest is not None else ""
     shared: dict[str, Any] = {"fill": values, "cleanest": cleanest, "batch": batch}
-    found = measure(backbone, shown, named, draws=draws, finish=finish, eye=judge, on_seen=album, **shared)
+    album, taken = Album(pictures, by or HEADLINE), None
+    if len(named) < at_hand:
+        notice(f"{len(named)} of the {at_hand} recipes at hand are tried; --all tries them all")
+    with Progress(doing, (each + weighed) * len(paths), "denoiser call") as step:
+        shared["report"] = step.advance
+        minutes = None if max_minutes is None else max_minutes * each / (each + weighed)
+        options: dict[str, Any] = {"draws": draws, "finish": finish, "eye": judge, "minutes": minutes}
+        found = measure(backbone, paths, named, on_seen=album, **options, **shared)
+        step.skip((each + weighed) * found.left_out)
+        if suggest is not None:
+            taken = advise(backbone, paths[: len(paths) - found.left_out], recipes, usual, limit=cost, **shared)
     if by is not None:
         found = found.ranking_by(by)
     Console(width=None if Console().is_terminal else 160).print(found)
@@ -177,10 +221,7 @@ def audit(
         typer.echo(f"written: {json}")
     advice: list[str] = []
     commands: list[tuple[str, str]] = []
-    if suggest is not None:
-        usual = bare(min(named, key=lambda one: one.timestep))  # whoever names a timestep takes it for usual
-        with console.status("weighing buckets of readings"):
-            taken = advise(backbone, paths, found.recipes, usual, limit=cost, **shared)
+    if suggest is not None and taken is not None:
         write_whole(suggest, taken.to_toml().encode())
         advice = taken.lines()
         typer.echo("\n".join([f"written: {suggest}", *(f"  {line}" for line in advice)]))
@@ -195,3 +236,39 @@ def audit(
         say_error(message)
     if found.skipped:
         raise typer.Exit(2)
+
+
+def varied(recipe: Recipe, changes: dict[str, Any], timesteps: Sequence[int]) -> list[Recipe]:
+    """Return a recipe with some fields changed, at each of some timesteps, or at its own.
+
+    A start that is changed belongs to the least of them: the walk is as long at the others.
+
+    >>> from shiftless.recipe import Recipe
+    >>> [(one.timestep, one.start) for one in varied(Recipe(timestep=50), {"start": 340}, [500, 300])]
+    [(500, 540), (300, 340)]
+    """
+    steps = list(timesteps) or [recipe.timestep]
+    if "start" not in changes:
+        changed = recipe.but(**changes)
+        return [changed.at(t) for t in steps]
+    walk = {"start": changes["start"], "steps": changes.get("steps", recipe.steps)}
+    recipe.but(timestep=min(steps), **walk)  # says itself what is wrong
+    changed = recipe.but(**{**changes, "start": None, "steps": None})
+    return [changed.at(t).but(**{**walk, "start": walk["start"] + t - min(steps)}) for t in steps]
+
+
+def _tried(
+    backbone: Backbone,
+    recipe: Recipe,
+    changes: dict[str, Any],
+    timesteps: Sequence[int],
+    tried: dict[str, list[str]],
+    every: bool,
+) -> tuple[list[Recipe], int]:
+    """What to audit where no recipe is given: the techniques named, or a choice of those at hand; and of how many."""
+    from shiftless.auditing.candidates import candidates, fewer
+
+    named = {"control": tuple(tried["controls"]), "lora": tuple(tried["loras"])}
+    start = varied(recipe, {**changes, **named}, [min(timesteps)])[0]
+    found = candidates(backbone, start, timesteps=timesteps, **tried)
+    return found if every or any(tried.values()) else fewer(found, MOST), len(found)

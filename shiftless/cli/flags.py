@@ -32,6 +32,8 @@ Captions = Annotated[
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the table here as JSON.")]
 
+_LISTS = ("taps", "control", "lora", "control_scale", "lora_scale")  # fields that a flag gives comma-separated
+
 
 def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every flag of a Recipe, and hand it one recipe made from them.
@@ -55,7 +57,7 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
         if len(chosen) > 1 and not several:
             raise BadInput(f"preset {start!r} is a bucket of {len(chosen)} readings; this command takes one recipe")
         changes = {name: value for name, value in changes.items() if value is not None}
-        for name in ("taps", "control", "lora", "control_scale", "lora_scale"):
+        for name in _LISTS:
             if name in changes:
                 changes[name] = _split(name, changes[name])
         varied = tuple(recipe.but(**changes) for recipe in chosen)
@@ -74,6 +76,29 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
     kept = [_model_flag(p) if p.name == "model" and isinstance(p.default, str) else p for p in kept]
     wrapped.__signature__ = inspect.Signature([*kept, start, *flags])  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in [*kept, start, *flags]}
+    return wrapped
+
+
+def takes_fields(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command a flag for every field of a Recipe that it has no flag of its own for.
+
+    Its parameter `changes` gets those that were given, name -> value.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values() if p.name != "changes"]
+    names = [f.name for f in _fields() if f.name not in signature.parameters]
+    flags = [_flag(f.name, f.default) for f in _fields() if f.name in names]
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> Any:
+        changes = {name: value for name in names if (value := given.pop(name)) is not None}
+        for name in _LISTS:
+            if name in changes:
+                changes[name] = _split(name, changes[name])
+        return command(changes=changes, **given)
+
+    wrapped.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in [*own, *flags]}
     return wrapped
 
 

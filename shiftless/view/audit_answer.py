@@ -47,10 +47,11 @@ def doubts(audit: Audit) -> list[str]:
     """Say what else is clear, and what is not: a sentence each."""
     n = len(audit.names)
     if n == 1:
-        return ["One photo tells nothing of others: the intervals here have no width, and no difference is sure."]
+        alone = "One photo tells nothing of others: the intervals here have no width, and no difference is sure."
+        return [*audit.reached(), alone]
     steered = techniques(audit)
     saved = {k: audit.saved(k) for k in steered}
-    lines = []
+    lines = audit.reached()
     for about, found in {
         "Clearly less shift than the bare reading at the same noise": [k for k in steered if saved[k].low > 0],
         "Clearly more": [k for k in steered if saved[k].high < 0],

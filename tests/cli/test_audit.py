@@ -10,7 +10,7 @@ from PIL import Image
 
 from miniworld.datasets import HELD_OUT
 from miniworld.datasets import photos as drawn
-from shiftless.recipe import read_recipes
+from shiftless.recipe import Recipe, read_recipes
 
 FAST = ("--finish", 2, "--draws", 2)
 
@@ -28,7 +28,7 @@ def test_techniques_at_hand_are_ranked_and_shown(command, photos):
     code, out, err = command(
         "audit", "photos", "--timestep", 300, "--control", "canny", "--prompt", "auto", "--json", "a.json", *FAST
     )  # fmt: skip
-    assert (code, err.strip()) == (0, "")
+    assert (code, "error" in err) == (0, False)
     found = json.loads(Path("a.json").read_text(encoding="utf-8"))
     assert [recipe["label"] for recipe in found["recipes"]] == [
         "t=300",
@@ -63,7 +63,7 @@ def test_a_preset_and_a_recipe_file_can_be_audited_together(command, photos):
     code, _, err = command(
         "audit", "photos/0.png", "--recipe", "mine.toml", "--recipe", "bucket.toml", "--json", "a.json", *FAST
     )
-    assert (code, err.strip()) == (0, "")
+    assert (code, "error" in err) == (0, False)
     labels = [recipe["label"] for recipe in json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"]]
     assert labels == ["t=100", "mine", "t=200", "t=100 canny"]
 
@@ -75,7 +75,7 @@ def test_a_preset_and_a_recipe_file_can_be_audited_together(command, photos):
         (("photos", "--control", "depth"), "depth"),
         (("photos", "--lora", "gone.safetensors"), "gone.safetensors: no such LoRA"),
         (("photos", "--recipe", "gate-spairs"), "gate-spair"),
-        (("photos", "--recipe", "gate-spair", "--control", "canny"), "--recipe says how to read"),
+        (("photos", "--recipe", "gate-spair", "--control", "canny"), "--recipe says what steers"),
         (("photos", "--recipe", "walk.toml", "--timestep", 990), "start=1000"),
         (("photos", "--by", "taste", *FAST), "'taste': no such measure is taken here"),
         (("photos", "--by", "colour, finished", "--finish", 0), "no such measure"),
@@ -83,6 +83,11 @@ def test_a_preset_and_a_recipe_file_can_be_audited_together(command, photos):
         (("photos", "--json", "photos", "--out", "elsewhere/o", *FAST), "photos: is a folder"),
         (("photos", "--eye", "gone"), "gone"),
         (("photos", "--taps", "up9"), "up9"),
+        (("photos", "--taps", "upp0", "--control", "canny"), "no tap 'upp0'; nearest: up0"),
+        (("photos", "--start", 100, "--timestep", 300), "start=100 with timestep=300"),
+        (("photos", "--steps", 2), "steps=2: needs a start"),
+        (("photos", "--control", "canny", "--control-scale", "1,0.5"), "control_scale=(1.0, 0.5): give one number"),
+        (("photos", "--suggest", "mine.toml", "--control", "canny", "--noise", "invert", "--cost", 4), "cost 4"),
         (("photos", "--suggest", "mine.json"), "mine.json: a recipe file ends in .toml"),
     ],
     ids=str,
@@ -100,7 +105,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(command, photos, arguments
 def test_advice_is_a_recipe_file_that_every_command_takes(command, photos):
     asked = ("--timestep", 100, "--control", "canny", "--suggest", "mine.toml", "--cost", 2.5)
     code, out, err = command("audit", "photos", *asked, "--pictures", 0, *FAST)
-    assert (code, err.strip()) == (0, "")
+    assert (code, "error" in err) == (0, False)
     text = Path("mine.toml").read_text(encoding="utf-8")
     assert text.startswith("# suggested by shiftless audit")
     assert "measured on 1 photo; 2 others chose" in out
@@ -127,8 +132,88 @@ def test_a_recipe_is_audited_at_every_timestep_asked_for(command, photos):
     )
     steps = ("--timestep", 100, "--timestep", 200)
     code, _, err = command("audit", "photos/0.png", "--recipe", "edges.toml", *steps, "--json", "a.json", *FAST)
-    assert (code, err.strip()) == (0, "")
+    assert (code, "error" in err) == (0, False)
     found = json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"]
     assert [(r["timestep"], r.get("start"), r["label"]) for r in found] == [
         (100, None, "t=100"), (200, None, "t=200"), (100, 140, "edges t=100"), (200, 240, "edges"),
     ]  # fmt: skip
+
+
+def labels() -> list[str]:
+    return [recipe["label"] for recipe in json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"]]
+
+
+def test_six_recipes_at_most_are_tried_unless_one_says_what(command, photos):
+    quick = ("--json", "a.json", "--pictures", 0, "--finish", 0, "--draws", 1)
+    code, _, err = command("audit", "photos/0.png", *quick)
+    assert code == 0
+    assert labels() == [
+        "t=100", "t=100 captions", "t=100 canny", "t=100 LoRA embroidery-a", "t=100 LoRA photo-a",
+        "t=100 captions, canny",
+    ]  # fmt: skip
+    assert "6 of the 8 recipes at hand are tried; --all tries them all" in err
+    command("audit", "photos/0.png", *quick, "--timestep", 100, "--timestep", 300)
+    assert labels() == [f"t={t}{way}" for t in (100, 300) for way in ("", " captions", " captions, canny")]
+    code, _, err = command("audit", "photos/0.png", *quick, "--all")
+    assert len(labels()) == 8
+    assert "at hand are tried" not in err
+    loras = [f"photo-{one}" for one in "ab"] + [f"embroidery-{one}" for one in "ab"]
+    command("audit", "photos/0.png", *quick, *(part for one in loras for part in ("--lora", one)), "--prompt", "auto")
+    assert len(labels()) == 7
+
+
+def test_it_says_first_what_it_will_do_and_makes_as_many_calls(command, photos, monkeypatch):
+    from shiftless import progress
+
+    said = []
+    monkeypatch.setattr(progress.Progress, "__exit__", lambda step, *_: said.append((step.done, step.total)))
+    asked = ("--control", "canny", "--timestep", 300, *FAST, "--suggest", "mine.toml", "--cost", 3)
+    code, _, err = command("audit", "photos", *asked)
+    # 2 recipes x (2 draws + 2 steps to the end + 1 nearly clean); advice: 2 x (2 draws + 1 nearly clean)
+    first = "auditing 3 photos by 2 recipes, then weighing readings for advice: 48 denoiser calls"
+    assert (code, err.splitlines()[0]) == (0, first)
+    assert said == [(48, 48)]
+
+
+def test_it_stops_after_the_photos_that_fit_and_says_so(command, photos, monkeypatch):
+    from shiftless.auditing import windows
+
+    now = iter(range(0, 10_000, 10))  # every look at the clock is ten seconds after the one before
+    monkeypatch.setattr(windows.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(windows.Windows.__init__, "__kwdefaults__", {"clock": windows.time.monotonic})
+    code, out, _ = command("audit", "photos", "--control", "canny", *FAST, "--json", "a.json", "--max-minutes", 0.5)
+    assert code == 0
+    found = json.loads(Path("a.json").read_text(encoding="utf-8"))
+    assert (len(found["photos"]), found["left_out"]) == (1, 2)
+    assert "Audited are 1 of 3 photos: the time allowed for no more." in out
+    assert "Audited are 1 of 3 photos" in Path("audit/index.html").read_text(encoding="utf-8")
+    command("audit", "photos", "--control", "canny", *FAST, "--json", "b.json", "--max-minutes", 1000)
+    whole = json.loads(Path("b.json").read_text(encoding="utf-8"))
+    assert (len(whole["photos"]), whole["left_out"]) == (3, 0)
+    assert found["photos"][0] in whole["photos"]  # its numbers do not depend on the others
+
+
+def test_every_field_of_a_recipe_is_a_flag(command, photos):
+    quick = ("--json", "a.json", "--pictures", 0, "--finish", 0, "--draws", 1)
+    fields = ("--size", 64, "--seed", 3, "--ensemble", 2, "--fit", "squash", "--latent", "sample", "--taps", "up0,up1")
+    walk = ("--timestep", 300, "--timestep", 200, "--start", 240, "--steps", 2)
+    steers = ("--control", "canny", "--control-scale", 0.5, "--lora", "photo-a", "--lora-scale", 0.7)
+    code, _, err = command("audit", "photos/0.png", *quick, *fields, *walk, *steers)
+    assert code == 0, err
+    found = [Recipe.from_dict(one) for one in json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"]]
+    base = Recipe(taps=("up0", "up1"), size=64, seed=3, ensemble=2, fit="squash", latent="sample")
+    canny, lora = {"control": "canny", "control_scale": 0.5}, {"lora": "photo-a", "lora_scale": 0.7}
+    assert found == [
+        base.but(timestep=t, **more)
+        for t in (300, 200)
+        for more in ({}, *({**one, "start": t + 40, "steps": 2} for one in (canny, lora, {**canny, **lora})))
+    ]
+    Path("edges.toml").write_text('timestep = 200\ncontrol = "canny"\nlabel = "edges"\n', encoding="utf-8")
+    more = ("--taps", "up0", "--scheduler", "pndm-reference", "--control-scale", 0.5, "--captioner", "blip")
+    code, _, err = command("audit", "photos/0.png", "--recipe", "edges.toml", *quick, *more)
+    assert code == 0, err
+    bare, edges = (Recipe.from_dict(one) for one in json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"])
+    assert edges == Recipe(
+        timestep=200, control="canny", taps="up0", scheduler="pndm-reference", control_scale=0.5, captioner="blip"
+    )
+    assert bare == Recipe(timestep=200, taps="up0", scheduler="pndm-reference")
