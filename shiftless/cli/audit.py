@@ -147,7 +147,7 @@ def audit(
     from shiftless.auditing.compared import bare, compared
     from shiftless.auditing.cost import audit_calls
     from shiftless.auditing.measures import HEADLINE, expected
-    from shiftless.auditing.seen import planned
+    from shiftless.auditing.observation import planned
     from shiftless.auditing.similarities import readings
     from shiftless.auditing.suggest import options_of
     from shiftless.auditing.suggest import suggest as advise
