@@ -4,17 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: venv demo test lint types unit clean
+.PHONY: venv demo docs test lint types unit clean
 
 venv: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,docs]'
 	touch $(STAMP)
 
 demo: venv
 	$(BIN)/shiftless demo --out demo
+
+docs: venv
+	$(BIN)/python docs/api.py site
 
 test: lint types unit
 
@@ -28,4 +31,4 @@ unit: venv
 	$(BIN)/python -m pytest -n 2 --durations=10
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo site .pytest_cache .mypy_cache .ruff_cache

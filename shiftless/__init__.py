@@ -1,5 +1,18 @@
 """shiftless: diffusion features without the content shift.
 
+Read features of photos with a Stable Diffusion model, and find the points of one photo in another; `load` never
+fetches anything, and says how to get a model that is not here.
+
+>>> import numpy as np
+>>> import shiftless
+>>> a, b = (np.random.default_rng(i).random((96, 128, 3)) for i in range(2))  # paths, PIL images and tensors do too
+>>> model = shiftless.load("mini")
+>>> maps_a, maps_b = shiftless.extract(model, [a, b])
+>>> maps_a
+FeatureMaps(image, 128x96 pixels read as 128x96: up0 192x12x16 stride 8)
+>>> len(shiftless.match(maps_a, maps_b, points=[(64, 40), (20, 90)]))
+2
+
 Nothing is computed at import, and the parts that need torch are loaded when first used.
 """
 
@@ -13,7 +26,7 @@ from shiftless.presets import preset
 from shiftless.recipe import Recipe
 
 if TYPE_CHECKING:
-    from shiftless import amalgamate, tasks
+    from shiftless import amalgamate, tasks, training
     from shiftless.auditing import Audit, audit
     from shiftless.backbones.catalogue import list_models, list_taps
     from shiftless.backbones.registry import load
@@ -24,7 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Audit", "BadInput", "Bucket", "FeatureMaps", "Recipe", "amalgamate", "audit", "extract", "list_models",
-    "list_taps", "load", "match", "preset", "stream", "tasks",
+    "list_taps", "load", "match", "preset", "stream", "tasks", "training",
 ]  # fmt: skip
 
 _LAZY = {  # a public name -> the module that has it; one that is a module itself -> ""
@@ -40,6 +53,7 @@ _LAZY = {  # a public name -> the module that has it; one that is a module itsel
     "match": "shiftless.tasks.correspondence",
     "amalgamate": "",
     "tasks": "",
+    "training": "",
 }
 
 
