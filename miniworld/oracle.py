@@ -15,7 +15,7 @@ from torch import Tensor
 
 from miniworld.world.labels import PARTS, SCENE_CLASSES
 from miniworld.world.picture import KEYPOINTS, VEHICLES, Picture, keypoint_names
-from shiftless.conditions.silence import quiet
+from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
 from shiftless.metrics.iou import confusion, ious
 from shiftless.metrics.pck import longer_side
@@ -185,7 +185,7 @@ def load_oracle(folder: str | os.PathLike[str] | None = None) -> Oracle:
         config = SegformerConfig.from_pretrained(path, local_files_only=True)
         if tuple(config.id2label.values()) != CHANNELS:
             raise BadInput(f"{path}: it tells other labels or points than this world's; train an oracle anew")
-        with quiet():
+        with silenced():
             network = SegformerForSemanticSegmentation.from_pretrained(
                 path, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
             )
@@ -199,7 +199,7 @@ def load_oracle(folder: str | os.PathLike[str] | None = None) -> Oracle:
 
 @dataclass(frozen=True)
 class Invented:
-    """What a model's belief says of one picture that is not so, beyond what its autoencoder alone gets wrong.
+    """What a model's prediction says of one picture that is not so, beyond what its autoencoder alone gets wrong.
 
     parts     how much of the mean IoU over the labels that the picture has is lost
     appeared  share of the picture's pixels that show what is not there
@@ -213,11 +213,11 @@ class Invented:
     points: float
 
 
-def invented(told_kept: Told, told_believed: Told, picture: Picture) -> Invented:
-    """Measure by the world's truth what a model invented in one drawn picture; all 0 for a belief like `told_kept`.
+def invented(told_kept: Told, told_predicted: Told, picture: Picture) -> Invented:
+    """Measure by the world's truth what a model invented in one drawn picture; all 0 for a prediction like `told_kept`.
 
     told_kept      what an oracle says of the autoencoder's own reconstruction of the picture
-    told_believed  what it says of the model's belief; both without B, as `Told.__getitem__` gives them
+    told_predicted  what it says of the model's prediction; both without B, as `Told.__getitem__` gives them
     picture        the truth
 
     What lies within `REACH` pixels of where the truth or the reconstruction has it neither appeared nor vanished.
@@ -230,19 +230,19 @@ def invented(told_kept: Told, told_believed: Told, picture: Picture) -> Invented
     >>> invented(told, told, picture).vanished, invented(told, empty, picture).vanished
     (0.0, 1.0)
     """
-    truth, kept, believed = truth_labels(picture), told_kept.labels, told_believed.labels
-    if not truth.shape == kept.shape == believed.shape:
-        raise BadInput(f"labels {kept.shape} and {believed.shape} of a picture {truth.shape}: give one picture's, H W")
+    truth, kept, predicted = truth_labels(picture), told_kept.labels, told_predicted.labels
+    if not truth.shape == kept.shape == predicted.shape:
+        raise BadInput(f"labels {kept.shape} and {predicted.shape} of a picture {truth.shape}: give one picture's, H W")
     new = np.zeros(truth.shape, bool)
-    for label in np.unique(believed):
-        new |= (believed == label) & ~_around((truth == label) | (kept == label))
+    for label in np.unique(predicted):
+        new |= (predicted == label) & ~_around((truth == label) | (kept == label))
     had = _SUBJECT[truth] & _SUBJECT[kept]
-    lost = had & ~_around(_SUBJECT[believed])
+    lost = had & ~_around(_SUBJECT[predicted])
     return Invented(
-        parts=_mean_iou(kept, truth) - _mean_iou(believed, truth),
+        parts=_mean_iou(kept, truth) - _mean_iou(predicted, truth),
         appeared=float(new.mean()),
         vanished=float(lost.sum() / max(had.sum(), 1)),
-        points=_mean_distance(told_believed, picture) - _mean_distance(told_kept, picture),
+        points=_mean_distance(told_predicted, picture) - _mean_distance(told_kept, picture),
     )
 
 

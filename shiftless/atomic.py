@@ -39,7 +39,7 @@ def check_writable(*paths: Path | None) -> None:
             raise _refused(path, error) from None
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> Path:
+def write_atomic(path: str | os.PathLike[str], content: bytes) -> Path:
     """Write a file so that no reader ever sees half of it; raises BadInput if it cannot be written.
 
     The content goes into a new file beside the target, reaches the disk, and is then moved into place; nothing of it
@@ -49,7 +49,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> Path:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_whole(f"{folder}/new/a.txt", b"whole").read_text()
+    ...     write_atomic(f"{folder}/new/a.txt", b"whole").read_text()
     'whole'
     """
     path = Path(path)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
 
 LENGTH = 32
@@ -173,4 +173,4 @@ def _kept(key: tuple[Any, ...]) -> str:
 
 def _keep(key: tuple[Any, ...], found: str) -> None:
     with suppress(BadInput):  # a cache that cannot be written costs time only
-        write_whole(_place(key), f"{found}\n".encode())
+        write_atomic(_place(key), f"{found}\n".encode())

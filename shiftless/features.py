@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
 from shiftless.header import Origin, check_map, from_header, to_header
 from shiftless.image import Frame
@@ -80,7 +80,7 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
         taps = {tap: self.taps[tap] for tap in self}
         header = to_header(taps, self.frame, self.recipe, self.name, self.words, self.prompt, self.origin)
         tensors = {tap: value.contiguous().cpu() for tap, value in self.maps.items()}
-        return write_whole(path, save(tensors, metadata=header))
+        return write_atomic(path, save(tensors, metadata=header))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FeatureMaps:

@@ -280,7 +280,7 @@ def _model_and_fields(text: str) -> tuple[str, dict[str, Any]]:
     values = _toml_table(text)
     model = values.pop("model", "")
     if not isinstance(model, str):
-        raise BadInput(f"model={model!r}: give a model's name, such as model = \"sd15\"")
+        raise BadInput(f'model={model!r}: give a model\'s name, such as model = "sd15"')
     return model, values
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shiftless.atomic import check_writable, write_whole
+from shiftless.atomic import check_writable, write_atomic
 from shiftless.errors import BadInput
 
 
@@ -28,44 +28,44 @@ def umask():
 
 
 def test_a_new_file_follows_the_umask_and_an_old_one_keeps_its_mode(tmp_path, umask):
-    path = write_whole(tmp_path / "new" / "a.txt", b"one")
+    path = write_atomic(tmp_path / "new" / "a.txt", b"one")
     assert (path.read_bytes(), mode(path)) == (b"one", 0o640)
     path.chmod(0o604)
-    write_whole(path, b"two")
+    write_atomic(path, b"two")
     assert (path.read_bytes(), mode(path)) == (b"two", 0o604)
     assert os.listdir(path.parent) == ["a.txt"]
 
 
 def test_an_open_reader_keeps_the_whole_old_file(tmp_path):
-    path = write_whole(tmp_path / "a.txt", b"old")
+    path = write_atomic(tmp_path / "a.txt", b"old")
     with path.open("rb") as reader:
-        write_whole(path, b"new, and longer")
+        write_atomic(path, b"new, and longer")
         assert reader.read() == b"old"
     assert path.read_bytes() == b"new, and longer"
 
 
 def test_a_link_stays_and_its_file_is_replaced(tmp_path):
-    write_whole(tmp_path / "far" / "real.txt", b"old")
+    write_atomic(tmp_path / "far" / "real.txt", b"old")
     link = tmp_path / "link.txt"
     link.symlink_to(Path("far") / "real.txt")
-    assert write_whole(link, b"new") == link
+    assert write_atomic(link, b"new") == link
     assert link.is_symlink()
     assert (tmp_path / "far" / "real.txt").read_bytes() == b"new"
     dangling = tmp_path / "dangling.txt"
     dangling.symlink_to("far/later.txt")
     check_writable(dangling)
-    write_whole(dangling, b"made")
+    write_atomic(dangling, b"made")
     assert dangling.is_symlink()
     assert (tmp_path / "far" / "later.txt").read_bytes() == b"made"
     (tmp_path / "round").symlink_to("round")
     with pytest.raises(BadInput, match="round: cannot be written"):
-        write_whole(tmp_path / "round", b"x")
+        write_atomic(tmp_path / "round", b"x")
 
 
 def test_longest_names(tmp_path):
     name = "ä" * 125 + ".txt"  # 254 bytes
     check_writable(tmp_path / name)
-    write_whole(tmp_path / name, b"x")
+    write_atomic(tmp_path / name, b"x")
     assert os.listdir(tmp_path) == [name]
 
 
@@ -80,7 +80,7 @@ def test_nothing_stays_after_an_error(call, error, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fail)
         with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else BadInput) as caught:
-            write_whole(tmp_path / "a.txt", b"new")
+            write_atomic(tmp_path / "a.txt", b"new")
     if not isinstance(error, KeyboardInterrupt):
         assert str(caught.value) == (
             f"{tmp_path / 'a.txt'}: cannot be written (No space left on device); "
@@ -92,9 +92,9 @@ def test_nothing_stays_after_an_error(call, error, tmp_path, monkeypatch):
 
 def test_a_limit_on_file_size_is_an_error_in_one_line(tmp_path):
     code = (
-        "import resource, sys; from shiftless.atomic import write_whole, BadInput\n"
+        "import resource, sys; from shiftless.atomic import write_atomic, BadInput\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "try: write_whole(sys.argv[1], bytes(100_000))\n"
+        "try: write_atomic(sys.argv[1], bytes(100_000))\n"
         "except BadInput as error: print(error)\n"
     )
     ran = subprocess.run([sys.executable, "-c", code, tmp_path / "a.bin"], capture_output=True, text=True, check=True)
@@ -110,7 +110,7 @@ def test_a_pipe_is_written_through(tmp_path):
     got: list[bytes] = []
     reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
     reader.start()
-    write_whole(pipe, b"x" * 200_000)  # more than a pipe holds
+    write_atomic(pipe, b"x" * 200_000)  # more than a pipe holds
     reader.join(10)
     assert got == [b"x" * 200_000]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
@@ -123,11 +123,11 @@ def test_devices_stay_devices(tmp_path):
     for path in (Path("/dev/full"), link):
         check_writable(path)
         with pytest.raises(BadInput, match=f"{path}: cannot be written .*; free some space"):
-            write_whole(path, b"x")
+            write_atomic(path, b"x")
         assert stat.S_ISCHR(os.stat(path).st_mode)
     assert link.is_symlink()
     check_writable(Path("/dev/null"))
-    write_whole("/dev/null", b"x")
+    write_atomic("/dev/null", b"x")
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
     assert not [name for name in os.listdir("/dev") if name.endswith(".part")]
 
@@ -136,9 +136,9 @@ def test_devices_stay_devices(tmp_path):
 @pytest.mark.parametrize("to", ["pipe", "file"])
 def test_standard_output_is_written_in_its_place(to, tmp_path):
     code = (
-        "from pathlib import Path; from shiftless.atomic import check_writable, write_whole\n"
+        "from pathlib import Path; from shiftless.atomic import check_writable, write_atomic\n"
         "check_writable(Path('/dev/stdout'))\n"
-        "print('before'); write_whole('/dev/stdout', b'{}\\n'); print('after')"
+        "print('before'); write_atomic('/dev/stdout', b'{}\\n'); print('after')"
     )
     command = [sys.executable, "-c", code]
     if to == "pipe":
@@ -154,7 +154,7 @@ def test_standard_output_is_written_in_its_place(to, tmp_path):
 def test_what_may_not_be_written_is_refused_before_and_after(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_bytes(b"old")
     monkeypatch.setattr(os, "access", lambda path, how: False)  # root may write everything
-    for act in (check_writable, lambda path: write_whole(path, b"new")):
+    for act in (check_writable, lambda path: write_atomic(path, b"new")):
         with pytest.raises(BadInput, match=r"a\.txt: cannot be written \(Permission denied\); give a path in a folder"):
             act(tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_bytes() == b"old"
@@ -168,5 +168,5 @@ def test_names_and_places_that_cannot_be(tmp_path):
         with pytest.raises(BadInput, match=r"(cannot be written|is a folder)"):
             check_writable(tmp_path / name)
         with pytest.raises(BadInput, match="cannot be written"):
-            write_whole(tmp_path / name, b"x")
+            write_atomic(tmp_path / name, b"x")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]

@@ -1,4 +1,4 @@
-"""Only listed formats are decoded, told by content, and their headers are believed within limits."""
+"""Only listed formats are decoded, told by content, and their headers are predicted within limits."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from miniworld.demo.chapters import Plan
-from shiftless.auditing import Seen, audit
+from shiftless.auditing import Observation, audit
 from shiftless.auditing.candidates import candidates
 from shiftless.auditing.measures import measure_named
 from shiftless.view.audit import Album, photo_sheet
@@ -30,14 +30,14 @@ def audited(plan: Plan) -> Chapter:
     found.write(plan.out / "audit.json")
     text = [
         "Does a technique keep the model at the picture? That can be measured without any label, before anything is "
-        "trained: decode what the model believes, and hold it against the picture as the autoencoder alone gives it "
+        "trained: decode what the model predicts, and hold it against the picture as the autoencoder alone gives it "
         "back. shiftless audit does so for photos of yours.",
     ]
     chapter = Chapter("The audit: who keeps the content", text, "the bars: a longer one has drifted further")
     labels, ranked = [recipe.label for recipe in found.recipes], found.ranked()
     for seen in album.sheets:
 
-        def sheet(theme: str, seen: Seen = seen) -> Image.Image:
+        def sheet(theme: str, seen: Observation = seen) -> Image.Image:
             return photo_sheet(seen, labels, ranked, headline=found.headline, theme=theme)
 
         caption = f"The picture that shifted most, {seen.name}, at t = {_TIMESTEP}: bright is where content shifted."

@@ -19,7 +19,7 @@ from shiftless.metrics.pck import hits
 from shiftless.reading import extract
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import Matches, heat, match
-from shiftless.tasks.mutual import surest
+from shiftless.tasks.mutual import mutual_matches
 from shiftless.view import contact_sheet, match_sheet, matches_picture, pca_rgb, save_picture
 from shiftless.view.page import Bars, Chapter, draw_figure
 
@@ -158,11 +158,11 @@ def _judged(plan: Plan, maps: list[FeatureMaps], i: int, k: int) -> tuple[Matche
 
 
 def _your_matches(plan: Plan, maps: list[FeatureMaps], chapter: Chapter) -> Chapter:
-    """The surest matches of two photos whose truth nobody knows."""
+    """The mutual matches of two photos whose truth nobody knows."""
     a, b = plan.subjects
     chapter.look = "whether each number lies on the same thing in both photos"
     try:
-        found = surest(maps[0], maps[1])
+        found = mutual_matches(maps[0], maps[1])
     except BadInput:
         chapter.after.append("No point of the first photo found its way to the second and back. That is an answer too.")
         return chapter
@@ -172,7 +172,7 @@ def _your_matches(plan: Plan, maps: list[FeatureMaps], chapter: Chapter) -> Chap
         return match_sheet(a.photo, b.photo, found, hot, height=460, theme=theme)
 
     caption = (
-        f"The {len(found)} surest points that find their way to the other photo and back, with their cosine. Nobody "
+        f"The {len(found)} mutual points that find their way to the other photo and back, with their cosine. Nobody "
         "told us the truth, so none is marked right or wrong. Below, how similar every place is to point 1."
     )
     chapter.figures.append(draw_figure(plan.out, "matches.png", caption, sheet))

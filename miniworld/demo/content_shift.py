@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from miniworld.demo.chapters import Plan
-from miniworld.demo.predictions import Given, believe, error, finish, give, noisy_picture
+from miniworld.demo.predictions import Given, error, finish, give, noisy_picture, predict_latents
 from miniworld.demo.subjects import CONTRAST, crowd
 from shiftless.backbones.base import Backbone
 from shiftless.features import FeatureMaps
@@ -31,10 +31,10 @@ def content_shift(plan: Plan) -> Chapter:
     text = [
         "Features are read from a noisy picture. The early layers see the noise. The late layers hold something "
         "clean, because removing noise is what the model was trained for. But what the noise has hidden cannot be "
-        "seen, so the model fills it in with what it believes. The late features describe that belief and not your "
+        "seen, so the model fills it in with what it predicts. The late features describe that prediction and not your "
         "picture. This is content shift.",
         "Read the rows from left to right: the picture, what the model is given, what an early and a late layer "
-        "compute from it (colours as before), and what the model believes is there, decoded back to a picture.",
+        "compute from it (colours as before), and what the model predicts is there, decoded back to a picture.",
     ]
     if subject.prompt:
         text.append(
@@ -51,7 +51,7 @@ def content_shift(plan: Plan) -> Chapter:
     chapter.figures.append(draw_figure(plan.out, "content-shift.png", caption, sheet))
     finished = _finished(plan, given, prompts)
     more = (
-        "The same noisy pictures, with the model left to take away all noise, step by step (DDIM). Now the belief is "
+        "The same noisy pictures, with the model left to take away all noise, step by step (DDIM). Now the prediction is "
         "spelled out in full: the more noise there was, the more of it is made up."
     )
     chapter.figures.append(draw_figure(plan.out, "finished.png", more, finished))
@@ -81,13 +81,13 @@ def _sheet(plan: Plan, given: Given, prompts: dict[str, str]) -> Any:
     _, floor = error(plan.model, given.clean, given)
     rows: list[list[Any]] = []
     for i, t in enumerate(TIMESTEPS):
-        beliefs = []
+        predictions = []
         for prompt in prompts.values():
-            picture, wrong = error(plan.model, believe(plan.model, given, t, prompt), given)
-            beliefs.append((picture, f"error {wrong:.1f}%"))
-        rows.append([photo, noisy_picture(plan.model, given, t), first[i], last[i], *beliefs])
+            picture, wrong = error(plan.model, predict_latents(plan.model, given, t, prompt), given)
+            predictions.append((picture, f"error {wrong:.1f}%"))
+        rows.append([photo, noisy_picture(plan.model, given, t), first[i], last[i], *predictions])
     columns = ["the picture", "what it is given", f"early: {early}", f"late: {late}"]
-    columns += [f"believes,\n{name}" for name in prompts]
+    columns += [f"predicts,\n{name}" for name in prompts]
     titles = [f"t = {t}" for t in TIMESTEPS]
     note = f"The autoencoder alone, without any noise, has an error of {floor:.1f}%."
     if len(prompts) > 1:
@@ -121,7 +121,7 @@ def _measure(plan: Plan, chapter: Chapter) -> None:
     for t in TIMESTEPS:
         found[t] = {
             name: np.array(
-                [error(plan.model, believe(plan.model, given, t, words), given)[1] for given, words in asked]
+                [error(plan.model, predict_latents(plan.model, given, t, words), given)[1] for given, words in asked]
             )
             for name, asked in {
                 _TRUE: [(g, p.prompt) for g, p in zip(everyone, people)],
@@ -134,7 +134,7 @@ def _measure(plan: Plan, chapter: Chapter) -> None:
     for t in TIMESTEPS:
         rows = [("the autoencoder alone", float(np.mean(floors)), *interval(floors), False)]
         rows += [(name, float(v.mean()), *interval(v), name == _TRUE) for name, v in found[t].items()]
-        chapter.bars.append(Bars(f"Error of what the model believes at t = {t}, percent", rows, top * 1.02, "{:.1f}"))
+        chapter.bars.append(Bars(f"Error of what the model predicts at t = {t}, percent", rows, top * 1.02, "{:.1f}"))
     told = "; ".join(f"at t = {t} by {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" for t, gain in gains)
     sure = [t for t, gain in gains if gain.low > 0]
     zero = f"Zero is outside the interval at t = {', '.join(map(str, sure))}." if sure else "No interval excludes zero."

@@ -1,4 +1,4 @@
-"""Content shift, computed: what the model is given, what it believes is there, and how far that is from the photo."""
+"""Content shift, computed: what the model is given, what it predicts is there, and how far that is from the photo."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def give(model: Backbone, subject: Subject, seed: int = 0) -> Given:
     return Given(pixels, clean, noise, mask)
 
 
-def believe(model: Backbone, given: Given, timestep: int, prompt: str) -> torch.Tensor:
-    """Return the clean latent that one look at the noisy one makes the model believe in (DDPM, eq. 15), 1 c h w."""
+def predict_latents(model: Backbone, given: Given, timestep: int, prompt: str) -> torch.Tensor:
+    """Return the clean latent that one look at the noisy one makes the model predict (DDPM, eq. 15), 1 c h w."""
     return finish(model, given, timestep, prompt, steps=1)
 
 

@@ -32,7 +32,7 @@ _HORSE, _RIDER = SCENE_CLASSES.index("animal"), SCENE_CLASSES.index("person")
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class AttentionShares:
     """What one way of reading makes of the word on one picture.
 
     read       the features, and what they were read with
@@ -120,7 +120,7 @@ def riders(n: int, look: str = "photo") -> list[Picture]:
     return [draw(seed, look=look, kind="horse", rider=True) for seed in range(FIRST, FIRST + n)]
 
 
-def see(
+def observe_attention(
     model: Backbone,
     photos: Sequence[Photo],
     recipes: Mapping[str, Recipe],
@@ -128,7 +128,7 @@ def see(
     batch: int = 16,
     title: str = "",
     progress: bool = False,
-) -> Iterator[dict[str, Seen]]:
+) -> Iterator[dict[str, AttentionShares]]:
     """Read photos by named recipes, each a second time with another word: yield name -> what is seen of a photo.
 
     Attention is the mean of the up blocks' cross-attention maps over heads, layers and resolutions. The effect is the
@@ -148,13 +148,13 @@ def see(
     fill = say_each(model, photos, recipes.values())
     buckets = stream(model, photos, pairs, fill=fill, batch=batch)
     for photo, bucket in zip(photos, shown(buckets, len(photos), title, progress), strict=True):
-        seen: dict[str, Seen] = {}
+        seen: dict[str, AttentionShares] = {}
         for i, name in enumerate(recipes):
             read, other = bucket[2 * i], bucket[2 * i + 1]
             plain = list(other)
             moved = (read.dense(plain) - other.dense(plain)).norm(dim=1, keepdim=True)
             looks = [_mass(read[word], photo.hw) for word in words]
-            seen[name] = Seen(read, np.mean(looks, axis=0), _mass(moved, photo.hw))
+            seen[name] = AttentionShares(read, np.mean(looks, axis=0), _mass(moved, photo.hw))
         yield seen
 
 
@@ -175,7 +175,11 @@ def measure(
     scores = {EVEN: np.array([[mask.mean() for mask in subjects(picture)] * 2 for picture in pictures])}
 
     def count(reader: Backbone, recipes: dict[str, Recipe], title: str) -> None:
-        each = zip(pictures, see(reader, photos, recipes, batch=batch, title=title, progress=progress), strict=True)
+        each = zip(
+            pictures,
+            observe_attention(reader, photos, recipes, batch=batch, title=title, progress=progress),
+            strict=True,
+        )
         seen = [{name: one.shares(picture) for name, one in many.items()} for picture, many in each]
         scores.update({name: np.array([one[name] for one in seen]) for name in recipes})
 

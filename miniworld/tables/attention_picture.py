@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from miniworld.tables.attention import Seen, riders, see, subjects
+from miniworld.tables.attention import AttentionShares, observe_attention, riders, subjects
 from miniworld.tables.techniques import CONTROL, OTHER, PROMPT, WORD, techniques
 from miniworld.world.picture import Picture
 from shiftless.backbones.base import Backbone, steerable
@@ -25,7 +25,7 @@ class AttentionPicture:
     """One drawn horse and what each technique's reading makes of it; `edges` H W 3 are what a ControlNet is shown."""
 
     picture: Picture
-    seen: dict[str, Seen]
+    seen: dict[str, AttentionShares]
     edges: np.ndarray | None = None
 
     def draw(self, theme: str = "light", height: int = 200) -> Image.Image:
@@ -76,7 +76,7 @@ def attention_picture(model: Backbone, recipe: Recipe, look: str = "photo", *, i
     picture = riders(index + 1, look)[index]
     photo = open_photo(picture.image, name=f"horse-{index:02d}")
     chosen, _ = techniques(model, recipe, look)
-    seen = next(see(model, [photo], chosen))
+    seen = next(observe_attention(model, [photo], chosen))
     edges = None
     if CONTROL in chosen:
         frame = plan(photo.hw, recipe.size or model.spec.size, model.spec.multiple, recipe.fit)
@@ -85,5 +85,5 @@ def attention_picture(model: Backbone, recipe: Recipe, look: str = "photo", *, i
     return AttentionPicture(picture, seen, edges)
 
 
-def _plain(seen: Seen) -> list[str]:
+def _plain(seen: AttentionShares) -> list[str]:
     return [tap for tap in seen.read if f":{WORD}" not in tap]

@@ -20,7 +20,7 @@ from miniworld.tables.downstream import Downstream, downstream, halves_of_pairs
 from miniworld.tables.suggested import PCK, suggested
 from miniworld.tables.suggested import TIMESTEPS as ADVISED
 from shiftless.auditing.measures import FINISHED, HEADLINE
-from shiftless.auditing.observation import Seen, watch
+from shiftless.auditing.observation import Observation, observe
 from shiftless.backbones.base import Backbone
 from shiftless.bench.pairs import shown
 from shiftless.bench.table import Row, Table, machine
@@ -28,7 +28,7 @@ from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import difference, interval
 from shiftless.metrics.pck import pooled
 from shiftless.metrics.rank import spearman_interval
-from shiftless.reading.available import present
+from shiftless.reading.available import available
 from shiftless.recipe import Recipe
 from shiftless.view.curves import Point, curves_picture
 from shiftless.view.sheet import save_picture
@@ -40,7 +40,7 @@ FINISH = 4  # steps of the full denoising, to save time
 ORACLE = "oracle: "
 """Begins the name of a measure that knows the truth."""
 TRUTH = f"{ORACLE}parts"
-"""What was really invented: how much worse the parts of the belief are known than those of what the model was given."""
+"""What was really invented: how much worse the parts of the prediction are known than those of what the model was given."""
 ENDS = ("", ", at fixed noise")
 CHEAPEST = ("latent", "structure", "edges", "colour", "scales", "spread", "features", "seeds")
 """The blind measures, those first that cost least."""
@@ -126,7 +126,7 @@ def run(
     for look in looks:
         every = configurations(look, timesteps)
         keys = {f"{t} {name}": (t, name) for t, name in every}
-        here = present(model, {f"{t} {name}": recipe for (t, name), recipe in every.items()})
+        here = available(model, {f"{t} {name}": recipe for (t, name), recipe in every.items()})
         if len(here) < len(every):
             left = {name for t, name in every if f"{t} {name}" not in here}
             notes.append(f"{look}: left out, as parts are not at hand: {', '.join(sorted(left))}")
@@ -163,7 +163,7 @@ def shifts_of(
     kinds = {name: {"category": picture.kind} for name, picture in drawn.items()}
     found: dict[str, dict[str, list[float]]] = {name: {} for name in recipes}
     judge = _oracle()
-    seen = watch(
+    seen = observe(
         model,
         [open_photo(picture.image, name=name) for name, picture in drawn.items()],
         list(recipes.values()),
@@ -181,8 +181,8 @@ def shifts_of(
     return {name: {m: np.array(values) for m, values in by.items()} for name, by in found.items()}
 
 
-def really(judge: Any, seen: Seen, truth: Any) -> dict[str, np.ndarray]:
-    """Say by the world's truth what each belief invented, after one step and at the end: measure -> K numbers."""
+def really(judge: Any, seen: Observation, truth: Any) -> dict[str, np.ndarray]:
+    """Say by the world's truth what each prediction invented, after one step and at the end: measure -> K numbers."""
     from miniworld.oracle import invented
 
     found: dict[str, np.ndarray] = {}

@@ -18,7 +18,7 @@ from shiftless.bench.pairs import evaluate as evaluate_pairs
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair
 from shiftless.features import Bucket, FeatureMaps
-from shiftless.reading.available import present
+from shiftless.reading.available import available
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import match
 from shiftless.tasks.head import CorrespondenceHead
@@ -54,7 +54,7 @@ def run(
     for look in looks:
         pairs = mini_pairs("test", n or (QUICK if quick else None), look)
         best = dift_timestep(model, look, min(QUICK, len(pairs)), batch, progress)
-        recipes = present(model, readings_of(look, best))
+        recipes = available(model, readings_of(look, best))
         methods = [m for m in METHODS if possible(m, recipes) and (not m.trained or m.name in heads)]
         found = evaluate(model, pairs, methods, recipes, heads, batch=batch, title=look, progress=progress)
         found[TRIVIAL] = score(pairs, [same_place(pair) for pair in pairs])
@@ -109,9 +109,9 @@ def evaluate(
 def appliers(method: Method, heads: Heads, bucket: Bucket) -> list[Callable[[Bucket], FeatureMaps]]:
     """Return what makes one map of a method's bucket: a head for each seed, a plain mean, or the reading itself."""
     if method.trained:
-        return [head.apply for head in heads[method.name]]
+        return [head.merge for head in heads[method.name]]
     if len(bucket) > 1:
-        return [CorrespondenceHead(Layout.of(bucket), "mean").apply]
+        return [CorrespondenceHead(Layout.of(bucket), "mean").merge]
     return [lambda one: one[0]]
 
 

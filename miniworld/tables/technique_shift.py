@@ -13,8 +13,8 @@ from shiftless.backbones.base import Backbone
 from shiftless.bench.table import Row, Table, machine
 from shiftless.metrics.bootstrap import interval, saving
 from shiftless.metrics.content_shift import latent
-from shiftless.reading.available import present
-from shiftless.reading.predicted import believe
+from shiftless.reading.available import available
+from shiftless.reading.predicted import predict_latents
 from shiftless.recipe import Recipe
 
 NAMES = {
@@ -37,7 +37,7 @@ def run(
 ) -> Table:
     """Measure content shift on n unseen pictures of each look: each technique's, and what it saves, paired.
 
-    The measure is the squared error of the clean latent that the model believes in where features are read, over
+    The measure is the squared error of the clean latent that the model predicts where features are read, over
     the box of the thing shown, as a share of the latent's variance there. Techniques that are not at hand are left out.
     """
     from miniworld.datasets import HELD_OUT, photos
@@ -46,8 +46,8 @@ def run(
     for look in looks:
         pictures = list(photos(HELD_OUT + 20_000, n, look))
         for t in timesteps:
-            recipes = at(present(model, readings_of(look)), t)
-            clean, found = believe(model, [p.image for p in pictures], list(recipes.values()), batch=batch)
+            recipes = at(available(model, readings_of(look)), t)
+            clean, found = predict_latents(model, [p.image for p in pictures], list(recipes.values()), batch=batch)
             errors = {
                 key: np.array([shift(c, f[k], p.box) for c, f, p in zip(clean, found, pictures)])
                 for k, key in enumerate(recipes)
@@ -70,8 +70,8 @@ def at(recipes: dict[str, Recipe], timestep: int) -> dict[str, Recipe]:
     return {key: recipes[key].at(timestep) for key in NAMES if key in recipes}
 
 
-def shift(clean: torch.Tensor, believed: torch.Tensor, box: Sequence[float], size: int = 128) -> float:
-    """Return the squared error of a believed latent 1 c h w inside a box (x0, y0, x1, y1) in pixels, in variances.
+def shift(clean: torch.Tensor, predicted: torch.Tensor, box: Sequence[float], size: int = 128) -> float:
+    """Return the squared error of a predicted latent 1 c h w inside a box (x0, y0, x1, y1) in pixels, in variances.
 
     >>> one = torch.arange(64.0).view(1, 1, 8, 8)
     >>> shift(one, one, (0, 0, 128, 128)), round(shift(one, torch.full_like(one, 31.5), (0, 0, 128, 128)), 2)
@@ -80,4 +80,4 @@ def shift(clean: torch.Tensor, believed: torch.Tensor, box: Sequence[float], siz
     h, w = clean.shape[-2:]
     x0, y0, x1, y1 = (round(v * side / size) for v, side in zip(box, (w, h, w, h)))
     part = (..., slice(y0, max(y1, y0 + 1)), slice(x0, max(x1, x0 + 1)))
-    return latent(clean[part], believed[part]).value
+    return latent(clean[part], predicted[part]).value

@@ -14,7 +14,7 @@ from miniworld.tables.methods import METHODS, Method, readings_of, recipes_of
 from miniworld.tables.pairs import mini_pairs
 from shiftless.backbones.base import Backbone
 from shiftless.bench.heads import visits
-from shiftless.reading.available import present
+from shiftless.reading.available import available
 from shiftless.tasks.head import CorrespondenceHead
 from shiftless.tasks.pairfeatures import AnnotatedBuckets, PairFeatures
 from shiftless.training.head import Fitted, fit
@@ -51,7 +51,7 @@ def train(
     Heads are trained on the pairs of all looks together, read once; test pairs are never seen.
     """
     pairs = pairs or PAIRS
-    common = [set(present(model, readings_of(look))) for look in looks]
+    common = [set(available(model, readings_of(look))) for look in looks]
     keys = [key for key in readings_of(looks[0]) if all(key in there for there in common)]
     methods = [m for m in methods if m.trained and possible(m, dict.fromkeys(keys))]  # type: ignore[arg-type]
     used = {name.partition("/")[0] for m in methods for name in (*m.readings, *m.attention)}

@@ -22,7 +22,7 @@ from miniworld.training.budget import Budget, Log
 from miniworld.training.captioned import LENGTH, CaptionedPictures
 from miniworld.training.checkpoint import save_half, swap_folder
 from miniworld.training.compiled import compiled
-from miniworld.training.master import MasterAdamW
+from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import PictureFolder, draw_pictures
 from miniworld.training.run import Mean, Run
 from miniworld.training.tokenizer import new_tokenizer, save_tokenizer
@@ -167,7 +167,7 @@ def train_captioner(
         data = CaptionedPictures(PictureFolder(folder), tokenizer)
         model.set_attn_implementation("eager")  # on a processor its backward pass is faster than the fused one
         network = CaptionLoss(model, tokenizer.eos_token_id).train()
-        optimiser = MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.999)
+        optimiser = Fp32MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.999)
         use_exact_norms(network)
         run = Run(out / f"{NAME}.pt", optimiser, budget, log, lr, checkpoint_minutes)
         if resume:

@@ -15,14 +15,14 @@ from miniworld.training.budget import Budget, Log
 from miniworld.training.checkpoint import swap_folder
 from miniworld.training.compiled import compiled
 from miniworld.training.edges import EdgeMaps, draw_edges
-from miniworld.training.encoded_pictures import Latents, encode_pictures, fingerprint, tokenize
-from miniworld.training.master import MasterAdamW
+from miniworld.training.encoded_pictures import EncodedPictures, encode_pictures, fingerprint, tokenize
+from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.norm import use_kernel
 from miniworld.training.pictures import PictureFolder, draw_pictures
 from miniworld.training.run import Mean, Run
 from miniworld.training.unet import NoiseLoss, PlainAttention, save_part
 from shiftless.conditions.control import check_fit
-from shiftless.conditions.silence import quiet
+from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
 
 NAME = "controlnet-canny"
@@ -119,7 +119,7 @@ def train_controlnet(
         from shiftless.mini import weights
 
         model = out / "mini" if (out / "mini" / "model_index.json").exists() else weights()
-    with quiet():
+    with silenced():
         coder, tokenizer, text_encoder, unet = _frozen(Path(model))
     stride = 2 ** (len(coder.config.block_out_channels) - 1)
     if start_from is None:
@@ -134,7 +134,11 @@ def train_controlnet(
         encoded = out / f"latents-{fingerprint(coder, tokenizer)}"
         encode_pictures(coder, tokenizer, drawn, encoded, report=lambda a, b: log.say(f"{a} of {b} encoded"))
         draw_edges(drawn, out / "edges", report=lambda a, b: log.say(f"edges of {a} of {b} drawn"))
-        data, edges, empty = Latents(encoded), EdgeMaps(out / "edges"), torch.from_numpy(tokenize(tokenizer, [""]))
+        data, edges, empty = (
+            EncodedPictures(encoded),
+            EdgeMaps(out / "edges"),
+            torch.from_numpy(tokenize(tokenizer, [""])),
+        )
         if len(edges) != len(data):
             raise BadInput(
                 f"{out / 'edges'}: {len(edges)} edge maps for the {len(data)} pictures of {encoded}; "
@@ -144,12 +148,12 @@ def train_controlnet(
         for part in (controlnet, unet):
             part.to(memory_format=torch.channels_last)
             part.set_attn_processor(PlainAttention())
-        with quiet():
+        with silenced():
             for frozen in (unet, text_encoder):
                 frozen.requires_grad_(False).eval().to(torch.bfloat16)
         if hasattr(text_encoder, "set_attn_implementation"):
             text_encoder.set_attn_implementation("eager")
-        optimiser = MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.9995)
+        optimiser = Fp32MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.9995)
         run = Run(out / "controlnet.pt", optimiser, budget, log, lr, checkpoint_minutes)
         if resume:
             run.restore()

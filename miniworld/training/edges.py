@@ -12,7 +12,7 @@ from torch import Tensor
 
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.vae import to_tensor
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.conditions.control import canny
 from shiftless.errors import BadInput
 
@@ -29,7 +29,7 @@ def draw_edges(
         shard = io.BytesIO()
         found = [canny(to_tensor(images[i : i + 50]))[:, 0].numpy() > 0 for i in range(0, len(images), 50)]
         np.save(shard, np.packbits(np.concatenate(found), axis=-1))
-        write_whole(root / f"{name}.npy", shard.getvalue())
+        write_atomic(root / f"{name}.npy", shard.getvalue())
         if report is not None:
             report(done, len(pictures))
 

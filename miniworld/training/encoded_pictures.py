@@ -86,7 +86,7 @@ def tokenize(tokenizer: Any, texts: list[str]) -> np.ndarray:
     return np.asarray(ids, np.int16)
 
 
-class Latents:
+class EncodedPictures:
     """A folder of encoded shards, in memory (9 KB a picture)."""
 
     def __init__(self, folder: str | Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from miniworld.oracle import POINTS, truth_labels, truth_points
 from miniworld.training.epochs import Epochs
 from miniworld.world.picture import draw
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
 from shiftless.image import to_uint8
 
@@ -99,7 +99,7 @@ def draw_shard(job: tuple[str, int, int, int]) -> None:
         shard["image"][i] = cv2.GaussianBlur(shard["image"][i], (0, 0), float(rng.uniform(0.3, 1.2)))
     content = io.BytesIO()
     np.save(content, shard)
-    write_whole(_path(folder, first), content.getvalue())
+    write_atomic(_path(folder, first), content.getvalue())
 
 
 class LabelledPictures:

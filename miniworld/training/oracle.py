@@ -15,8 +15,8 @@ from miniworld.oracle import CHANNELS, NAME, STRIDE, SUB, load_oracle
 from miniworld.training.budget import Budget, Log
 from miniworld.training.captioner import begin_depthwise, use_exact_norms
 from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.labelled import LabelledPictures, draw_labelled
-from miniworld.training.master import MasterAdamW
 from miniworld.training.run import Mean, Run
 
 NETWORK: dict[str, Any] = {
@@ -130,7 +130,7 @@ def train_oracle(
         data = LabelledPictures(folder)
         model.set_attn_implementation("eager")  # on a processor its backward pass is faster than the fused one
         network = OracleLoss(model).train()
-        optimiser = MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.999)
+        optimiser = Fp32MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.999)
         use_exact_norms(network)
         model.decode_head.batch_norm.float()
         run = Run(out / f"{NAME}.pt", optimiser, budget, log, lr, checkpoint_minutes)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from miniworld.training.budget import Budget, Log, learning_rate
 from miniworld.training.checkpoint import load_checkpoint, save_checkpoint
-from miniworld.training.master import MasterAdamW
+from miniworld.training.fp32_master import Fp32MasterAdamW
 
 Step = Callable[[int, float], tuple[Tensor, int, dict[str, float]]]
 
@@ -21,7 +21,7 @@ class Run:
     """What both stages share: take steps until the budget is spent, and leave a checkpoint every few minutes."""
 
     path: Path
-    optimiser: MasterAdamW
+    optimiser: Fp32MasterAdamW
     budget: Budget
     log: Log
     lr: float

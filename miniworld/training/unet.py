@@ -16,8 +16,8 @@ from miniworld.training.architecture import new_scheduler, new_text_encoder, new
 from miniworld.training.budget import Budget, Log
 from miniworld.training.checkpoint import save_half, swap_folder
 from miniworld.training.compiled import compiled
-from miniworld.training.encoded_pictures import Latents, encode_pictures, fingerprint, tokenize
-from miniworld.training.master import MasterAdamW
+from miniworld.training.encoded_pictures import EncodedPictures, encode_pictures, fingerprint, tokenize
+from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.norm import use_kernel
 from miniworld.training.pictures import PictureFolder, draw_pictures
 from miniworld.training.run import Mean, Run
@@ -70,7 +70,7 @@ class NoiseLoss(nn.Module):
     def forward(
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor, *guides: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Give (weighted loss, plain mean squared error) of a batch of `Latents.batch`."""
+        """Give (weighted loss, plain mean squared error) of a batch of `EncodedPictures.batch`."""
         alpha = self.alphas[timesteps][:, None, None, None]
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         prompt = self.text_encoder(tokens)[0]
@@ -129,13 +129,13 @@ def train_unet(
         encode_pictures(
             coder, tokenizer, PictureFolder(folder), encoded, report=lambda a, b: log.say(f"{a} of {b} encoded")
         )
-        data, empty = Latents(encoded), torch.from_numpy(tokenize(tokenizer, [""]))
+        data, empty = EncodedPictures(encoded), torch.from_numpy(tokenize(tokenizer, [""]))
         network = NoiseLoss(unet, text_encoder).train()
         unet.to(memory_format=torch.channels_last)
         unet.set_attn_processor(PlainAttention())
         if hasattr(text_encoder, "set_attn_implementation"):
             text_encoder.set_attn_implementation("eager")  # for the same reason as PlainAttention
-        optimiser = MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.9995)
+        optimiser = Fp32MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.9995)
         run = Run(out / "unet.pt", optimiser, budget, log, lr, checkpoint_minutes)
         if resume:
             run.restore()

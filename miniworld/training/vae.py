@@ -15,7 +15,7 @@ from miniworld.training.architecture import new_vae
 from miniworld.training.budget import Budget, Log
 from miniworld.training.checkpoint import swap_folder
 from miniworld.training.compiled import compiled
-from miniworld.training.master import MasterAdamW
+from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.norm import use_kernel
 from miniworld.training.pictures import PictureFolder, crops, draw_pictures, unseen
 from miniworld.training.run import Mean, Run
@@ -88,7 +88,7 @@ def train_vae(
         side = data[0][0].shape[0]
         vae = new_vae(seed, **(changes or {})) if start_from is None else _existing(Path(start_from))
         vae.train().to(memory_format=torch.channels_last)
-        optimiser = MasterAdamW(vae.parameters(), weight_decay=0.0, ema_max=0.998)
+        optimiser = Fp32MasterAdamW(vae.parameters(), weight_decay=0.0, ema_max=0.998)
         run = Run(out / "vae.pt", optimiser, budget, log, lr, checkpoint_minutes)
         if resume:
             run.restore()

@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from torch import nn
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
 
@@ -54,13 +54,13 @@ class Saved(nn.Module, PyTorchModelHubMixin, library_name="shiftless"):
         state = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
         if dtype is not None:
             state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
-        return write_whole(path, save(state, metadata=header))
+        return write_atomic(path, save(state, metadata=header))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory / WEIGHTS)
         recipes = [recipe.to_dict() for recipe in self.recipes]
         config = {"shiftless": self.kind, **self.settings, "recipes": recipes}  # for people; it is not read back
-        write_whole(save_directory / CONFIG, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
+        write_atomic(save_directory / CONFIG, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # house rule: nothing is fetched unless asked for

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.auditing.compared import compared
 from shiftless.auditing.measures import FINISHED, HEADLINE, MEASURES, measure_named, shown
-from shiftless.auditing.observation import CLEANEST, DRAWS, FINISH, Seen, watch
+from shiftless.auditing.observation import CLEANEST, DRAWS, FINISH, Observation, observe
 from shiftless.auditing.windows import Windows
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
@@ -26,7 +26,7 @@ from shiftless.recipe import Recipe
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-    from shiftless.backbones.perceptual import Eye
+    from shiftless.backbones.perceptual import PerceptualModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ class Audit:
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write it as JSON, whole or not at all; raises BadInput if the path cannot be written."""
-        return write_whole(path, (json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n").encode())
+        return write_atomic(path, (json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n").encode())
 
     def told(self, k: int, measure: str) -> str:
         """Return a recipe's mean of a measure as it is printed."""
@@ -194,10 +194,10 @@ def audit(
     draws: int = DRAWS,
     finish: int = FINISH,
     cleanest: int = CLEANEST,
-    eye: Eye | None = None,
+    perceptual: PerceptualModel | None = None,
     batch: int = 8,
     minutes: float | None = None,
-    on_seen: Callable[[Seen], None] | None = None,
+    on_seen: Callable[[Observation], None] | None = None,
     report: Callable[[int], object] | None = None,
 ) -> Audit:
     """Measure how far recipes' readings drift from photos: which technique keeps the content, and by how much.
@@ -210,7 +210,7 @@ def audit(
     report   called with the number of noisy latents of each denoiser call, to say how far the work is
 
     A photo that cannot be read is left out and listed in `skipped`. Other arguments and errors are those of
-    `shiftless.auditing.watch`; raises BadInput too if no photo could be read.
+    `shiftless.auditing.observe`; raises BadInput too if no photo could be read.
 
     >>> from shiftless.backbones.registry import load
     >>> picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -228,10 +228,16 @@ def audit(
     scores: dict[str, list[np.ndarray]] = {}
     floor: dict[str, list[float]] = {}
     skipped: list[str] = []
-    options: dict[str, Any] = {"fill": fill, "draws": draws, "finish": finish, "cleanest": cleanest, "eye": eye}
+    options: dict[str, Any] = {
+        "fill": fill,
+        "draws": draws,
+        "finish": finish,
+        "cleanest": cleanest,
+        "perceptual": perceptual,
+    }
     windows = Windows(photos, batch, minutes)
     for some in windows:
-        for seen in watch(model, some, every, batch=batch, skipped=skipped, report=report, **options):
+        for seen in observe(model, some, every, batch=batch, skipped=skipped, report=report, **options):
             names.append(seen.name)
             for name, values in seen.scores.items():
                 scores.setdefault(name, []).append(values)

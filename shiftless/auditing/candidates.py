@@ -9,7 +9,7 @@ from shiftless.auditing.compared import bare
 from shiftless.backbones.base import Backbone
 from shiftless.conditions.template import AUTO, CAPTION, fields_of
 from shiftless.errors import BadInput
-from shiftless.reading.available import present
+from shiftless.reading.available import available
 from shiftless.recipe import Recipe
 from shiftless.taps.names import select
 
@@ -57,7 +57,7 @@ def candidates(
         singles += [base.but(**{kind: name, f"{kind}_scale": scale}, **walk) for name, scale in zip(names, scales)]
     if asked:
         _check(model, singles)
-    singles = list(present(model, {one: one for one in singles}))
+    singles = list(available(model, {one: one for one in singles}))
     together = _together(base.but(**walk), singles, several_loras=asked)
     ways = [base, *singles, *([together] if len(singles) > 1 else [])]
     return list(dict.fromkeys(way.at(t) for t in timesteps or [recipe.timestep] for way in ways))
@@ -116,7 +116,7 @@ def _one_each(kind: str, names: Sequence[str], scales: tuple[float, ...]) -> tup
 
 def _check(model: Backbone, recipes: Sequence[Recipe]) -> None:
     """Raise BadInput, in the words of what is missing, for the first recipe that cannot be read."""
-    missing = [recipe for recipe in recipes if not present(model, {recipe: recipe})]
+    missing = [recipe for recipe in recipes if not available(model, {recipe: recipe})]
     for recipe in missing:
         for name in recipe.control:
             model.control(name)  # type: ignore[attr-defined]  # says itself what is wrong

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from shiftless.metrics import content_shift
-from shiftless.reading.predicted import Belief
+from shiftless.reading.predicted import Prediction
 
 if TYPE_CHECKING:
-    from shiftless.backbones.perceptual import Eye
+    from shiftless.backbones.perceptual import PerceptualModel
 
 FINISHED = ", finished"
 """Ends the name of a measure of what is left after denoising to the end."""
@@ -41,7 +41,7 @@ MEASURES = (
     Measure("colour", "mean CIEDE2000 colour difference; 1 is just noticeable", digits=1),
     Measure(PERCEPTUAL, "1 - cosine of what another vision model sees"),
     Measure("latent", "squared error of the latent, in variances of the photo's own"),
-    Measure("spread", "how much the believed latent varies with the noise, in the same unit"),
+    Measure("spread", "how much the predicted latent varies with the noise, in the same unit"),
     Measure("features", "1 - agreement of the features' self-similarity with a nearly clean reading's", digits=4),
     Measure("seeds", "1 - agreement of the features' self-similarity across noise draws", digits=4),
 )  # fmt: skip
@@ -49,14 +49,16 @@ HEADLINE = "latent"
 """The measure that ranks: chosen on one half of the configurations of `shiftless bench mini-audit`, not the other."""
 
 
-def expected(draws: int, finish: int, eye: bool) -> list[str]:
-    """List the measures that an audit takes with so many noise draws and steps to finish, with or without an eye.
+def expected(draws: int, finish: int, perceptual: bool) -> list[str]:
+    """List the measures that an audit takes with so many noise draws and steps to finish, with or without a perceptual model.
 
-    >>> expected(draws=1, finish=0, eye=False)
+    >>> expected(draws=1, finish=0, perceptual=False)
     ['structure', 'scales', 'edges', 'colour', 'latent', 'features']
     """
     names = [
-        one.name for one in MEASURES if (eye or one.name != PERCEPTUAL) and (draws > 1 or one.name not in _VARYING)
+        one.name
+        for one in MEASURES
+        if (perceptual or one.name != PERCEPTUAL) and (draws > 1 or one.name not in _VARYING)
     ]
     ends = [name for name in names if name not in ("features", *_VARYING)]
     return [*names, *(name + FINISHED for name in ends if finish)]
@@ -80,47 +82,53 @@ def measure_named(name: str) -> Measure:
     return next(one for one in MEASURES if one.name == name.removesuffix(FINISHED))
 
 
-def of_pictures(given: np.ndarray, believed: np.ndarray, eye: Eye | None = None) -> dict[str, content_shift.Shift]:
+def of_pictures(
+    given: np.ndarray, predicted: np.ndarray, perceptual: PerceptualModel | None = None
+) -> dict[str, content_shift.Shift]:
     """Compare one picture with another by every picture measure, how far and where; both H W 3 in [0, 1].
 
     >>> of_pictures(np.zeros((32, 32, 3)), np.zeros((32, 32, 3)))["colour"].value
     0.0
     """
     found = {
-        "structure": content_shift.structure(given, believed),
-        "scales": content_shift.scales(given, believed),
-        "edges": content_shift.edges(given, believed),
-        "colour": content_shift.colour(given, believed),
+        "structure": content_shift.structure(given, predicted),
+        "scales": content_shift.scales(given, predicted),
+        "edges": content_shift.edges(given, predicted),
+        "colour": content_shift.colour(given, predicted),
     }
-    if eye is not None:
-        found[PERCEPTUAL] = content_shift.perceptual(eye.look(given), eye.look(believed))
+    if perceptual is not None:
+        found[PERCEPTUAL] = content_shift.perceptual(perceptual.look(given), perceptual.look(predicted))
     return found
 
 
-def of_latents(belief: Belief, others: Sequence[Belief]) -> dict[str, float]:
-    """Score what is believed in latents; `others` are readings of the same photo with other noise."""
-    found = {"latent": content_shift.latent(belief.clean, belief.once).value}
-    if belief.finished is not None:
-        found["latent" + FINISHED] = content_shift.latent(belief.clean, belief.finished).value
+def of_latents(prediction: Prediction, others: Sequence[Prediction]) -> dict[str, float]:
+    """Score what is predicted in latents; `others` are readings of the same photo with other noise."""
+    found = {"latent": content_shift.latent(prediction.clean, prediction.once).value}
+    if prediction.finished is not None:
+        found["latent" + FINISHED] = content_shift.latent(prediction.clean, prediction.finished).value
     if others:
-        found["spread"] = content_shift.spread([belief.once, *(other.once for other in others)], belief.clean).value
+        found["spread"] = content_shift.spread(
+            [prediction.once, *(other.once for other in others)], prediction.clean
+        ).value
     return found
 
 
-def of_features(belief: Belief, anchor: Belief, others: Sequence[Belief]) -> dict[str, float]:
+def of_features(prediction: Prediction, anchor: Prediction, others: Sequence[Prediction]) -> dict[str, float]:
     """Score features by their self-similarity, the mean over taps.
 
     anchor  the nearly clean reading, steered as this one is      others  readings with other noise
     """
     found = {
-        "features": _mean([content_shift.features(belief.maps[tap], anchor.maps[tap]).value for tap in belief.maps])
+        "features": _mean(
+            [content_shift.features(prediction.maps[tap], anchor.maps[tap]).value for tap in prediction.maps]
+        )
     }
     if others:
-        readings = [belief, *others]
+        readings = [prediction, *others]
         found["seeds"] = _mean(
             [
                 content_shift.features(readings[i].maps[tap], readings[j].maps[tap]).value
-                for tap in belief.maps
+                for tap in prediction.maps
                 for i in range(len(readings))
                 for j in range(i)
             ]

@@ -1,4 +1,4 @@
-"""Seen: what the audit saw of one photo; and the loop that sees one photo after another."""
+"""Observation: what the audit saw of one photo; and the loop that sees one photo after another."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import torch
 
 from shiftless.auditing.measures import FINISHED, of_features, of_latents, of_pictures, pixels
 from shiftless.backbones.base import Backbone
-from shiftless.backbones.fixed_batch import Steady
+from shiftless.backbones.fixed_batch import FixedBatch
 from shiftless.errors import BadInput
 from shiftless.image import to_pixels
 from shiftless.metrics import content_shift
 from shiftless.reading.counted import Counted
-from shiftless.reading.predicted import Belief, beliefs
+from shiftless.reading.predicted import Prediction, predictions
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
 
 if TYPE_CHECKING:
-    from shiftless.backbones.perceptual import Eye
+    from shiftless.backbones.perceptual import PerceptualModel
 
 CLEANEST = 20
 """The timestep of the nearly clean reading that features are compared with: some noise, or they mean nothing."""
@@ -31,15 +31,15 @@ _BLUR = 1.5  # of the map that is shown, in hundredths of the longer side
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Observation:
     """What the audit saw of one photo, for K recipes.
 
     name      the photo's
     given     H W 3 uint8, the photo as the model is fed it (by the first recipe)
     kept      H W 3 uint8, the autoencoder's own reconstruction: what the others are compared with
-    once      K, H W 3 uint8, what one step makes the model believe where features are read
+    once      K, H W 3 uint8, what one step makes the model predict where features are read
     finished  K, H W 3 uint8, what is left after denoising from there to the end; empty when not asked for
-    where     K, H W float32, where content shifted: CIEDE2000 between what is believed and what was kept, smoothed
+    where     K, H W float32, where content shifted: CIEDE2000 between what is predicted and what was kept, smoothed
     scores    measure -> K float64, 0 where nothing shifted
     floor     picture measure -> what the autoencoder alone does to the photo
     """
@@ -54,7 +54,7 @@ class Seen:
     floor: dict[str, float]
 
 
-def watch(
+def observe(
     model: Backbone,
     images: Iterable[Any],
     recipes: Sequence[Recipe],
@@ -63,12 +63,12 @@ def watch(
     draws: int = DRAWS,
     finish: int = FINISH,
     cleanest: int = CLEANEST,
-    eye: Eye | None = None,
+    perceptual: PerceptualModel | None = None,
     batch: int = 8,
     skipped: list[str] | None = None,
     report: Callable[[int], object] | None = None,
-) -> Iterator[Seen]:
-    """Yield what recipes make the model believe of one photo after another, and how far that has shifted.
+) -> Iterator[Observation]:
+    """Yield what recipes make the model predict of one photo after another, and how far that has shifted.
 
     draws     how many noise draws each recipe is read with, from its own seed on; what varies was invented
     finish    in how many steps to denoise to the end; 0 leaves it out
@@ -77,26 +77,26 @@ def watch(
     batch     how many photos are held at once; the numbers do not depend on it
     report    called with the number of noisy latents of each denoiser call, to say how far the work is
 
-    What is believed is compared with the autoencoder's own reconstruction, so that nothing it does is blamed on the
+    What is predicted is compared with the autoencoder's own reconstruction, so that nothing it does is blamed on the
     denoiser. Raises BadInput for arguments out of range, and as `shiftless.stream` does.
 
     >>> from shiftless.backbones.registry import load
     >>> picture = np.zeros((64, 64, 3), np.uint8)
-    >>> seen = next(watch(load("twin:sd15"), [picture], [Recipe(timestep=300)], finish=2))
+    >>> seen = next(observe(load("twin:sd15"), [picture], [Recipe(timestep=300)], finish=2))
     >>> seen.once[0].shape, sorted(seen.scores)[:3]
     ((128, 128, 3), ['colour', 'colour, finished', 'edges'])
     """
     _check(model, draws, finish, cleanest)
-    steady = cast(Backbone, Steady(model) if report is None else Counted(cast(Backbone, Steady(model)), report))
+    fixed = cast(Backbone, FixedBatch(model) if report is None else Counted(cast(Backbone, FixedBatch(model)), report))
     k = len(recipes)
     clean = [_nearly_clean(recipe, cleanest) for recipe in recipes]
     plan, steps = planned(recipes, draws, finish, cleanest)
     anchors = plan[k * draws :]
     options: dict[str, Any] = {"fill": fill, "batch": batch, "skipped": skipped}
-    for found in beliefs(steady, images, plan, finish=steps, maps=True, **options):
+    for found in predictions(fixed, images, plan, finish=steps, maps=True, **options):
         firsts, others, nearly = found[:k], found[k : k * draws], found[k * draws :]
         by_draw = [others[i::k] for i in range(k)]
-        yield _seen(steady, firsts, by_draw, [nearly[anchors.index(one)] for one in clean], eye)
+        yield _seen(fixed, firsts, by_draw, [nearly[anchors.index(one)] for one in clean], perceptual)
 
 
 def planned(
@@ -121,31 +121,31 @@ def _nearly_clean(recipe: Recipe, cleanest: int) -> Recipe:
 
 def _seen(
     model: Backbone,
-    firsts: list[Belief],
-    others: list[list[Belief]],
-    anchors: list[Belief],
-    eye: Eye | None,
-) -> Seen:
+    firsts: list[Prediction],
+    others: list[list[Prediction]],
+    anchors: list[Prediction],
+    perceptual: PerceptualModel | None,
+) -> Observation:
     kept, once, finished = (
         _decoded(model, latents)
         for latents in (
-            [belief.clean for belief in firsts],
-            [belief.once for belief in firsts],
-            [belief.finished for belief in firsts if belief.finished is not None],
+            [prediction.clean for prediction in firsts],
+            [prediction.once for prediction in firsts],
+            [prediction.finished for prediction in firsts if prediction.finished is not None],
         )
     )
     rows, where = [], []
     given = pixels(to_pixels(firsts[0].photo, firsts[0].frame)[0])
     blur = _BLUR / 100 * max(given.shape[:2])
-    for i, belief in enumerate(firsts):
-        compared = of_pictures(kept[i], once[i], eye)
+    for i, prediction in enumerate(firsts):
+        compared = of_pictures(kept[i], once[i], perceptual)
         where.append(content_shift.smoothed(compared["colour"].where, blur))
         if finished:
-            ends = of_pictures(kept[i], finished[i], eye)
+            ends = of_pictures(kept[i], finished[i], perceptual)
             compared |= {name + FINISHED: found for name, found in ends.items()}
         row = {name: found.value for name, found in compared.items()}
-        rows.append(row | of_latents(belief, others[i]) | of_features(belief, anchors[i], others[i]))
-    return Seen(
+        rows.append(row | of_latents(prediction, others[i]) | of_features(prediction, anchors[i], others[i]))
+    return Observation(
         firsts[0].photo.name,
         _uint8(given),
         _uint8(kept[0]),
@@ -153,7 +153,7 @@ def _seen(
         [_uint8(picture) for picture in finished],
         where,
         {name: np.array([row[name] for row in rows]) for name in rows[0]},
-        {name: found.value for name, found in of_pictures(given, kept[0], eye).items()},
+        {name: found.value for name, found in of_pictures(given, kept[0], perceptual).items()},
     )
 
 

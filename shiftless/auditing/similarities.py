@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from shiftless.backbones.base import Backbone
-from shiftless.backbones.fixed_batch import Steady
+from shiftless.backbones.fixed_batch import FixedBatch
 from shiftless.features import FeatureMaps
 from shiftless.metrics.selfsimilarity import agreement, coarser, self_similarity
 from shiftless.reading import stream
@@ -48,8 +48,10 @@ class Similarities:
         self._anchor = [anchors.index(one) for one in clean]
         self._read: list[list[torch.Tensor]] = []
         self._clean: list[list[torch.Tensor]] = []
-        steady = cast(Backbone, Steady(model) if report is None else Counted(cast(Backbone, Steady(model)), report))
-        for bucket in stream(steady, images, every, fill=fill, batch=batch, dtype=None, skipped=skipped):
+        fixed = cast(
+            Backbone, FixedBatch(model) if report is None else Counted(cast(Backbone, FixedBatch(model)), report)
+        )
+        for bucket in stream(fixed, images, every, fill=fill, batch=batch, dtype=None, skipped=skipped):
             found = [_similar(maps) for maps in bucket]
             self._read.append(found[: len(options)])
             self._clean.append(found[len(options) :])

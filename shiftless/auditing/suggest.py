@@ -121,9 +121,7 @@ def suggest(
     (True, 2, 2)
     """
     options = options_of(recipes, usual, limit)
-    read = Similarities(
-        model, images, options, cleanest=cleanest, fill=fill, batch=batch, skipped=[], report=report
-    )
+    read = Similarities(model, images, options, cleanest=cleanest, fill=fill, batch=batch, skipped=[], report=report)
     if not len(read):
         raise BadInput("no photo could be read; give pictures")
     choosing = list(range(0, len(read), 2))

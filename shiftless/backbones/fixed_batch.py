@@ -1,4 +1,4 @@
-"""Steady: a model that gives a row the same numbers, to the bit, whatever else is in its batch."""
+"""FixedBatch: a model that gives a row the same numbers, to the bit, whatever else is in its batch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ROWS, CELLS = 4, 1024
 """Rows of a block of small latents, and the most cells that are small: larger ones keep a machine busy one by one."""
 
 
-class Steady:
+class FixedBatch:
     """A backbone whose every call is made in blocks of as many rows, the last filled up with copies.
 
     Half precision sums in another order for another batch, and rounds to other numbers. In blocks of one size a row's
     numbers depend on the row alone, which is what a measurement must promise. Everything else is the model's own.
 
     >>> from shiftless.backbones.registry import load
-    >>> model = Steady(load("twin:sd15"))
+    >>> model = FixedBatch(load("twin:sd15"))
     >>> pixels = torch.rand(5, 3, 64, 64)
     >>> torch.equal(model.encode_image(pixels)[4:], model.encode_image(pixels[4:])), model.spec.name
     (True, 'twin:sd15')

@@ -1,4 +1,4 @@
-"""Eye: a vision transformer that is no part of the model audited, and so judges by what it sees in a picture."""
+"""PerceptualModel: a vision transformer that is no part of the model audited, and so judges by what it sees in a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from shiftless.backbones.device import choose_device
 from shiftless.conditions.config import check_layers, read_config
 from shiftless.conditions.hub import fetched, is_hub_id
-from shiftless.conditions.silence import quiet
+from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
 from shiftless.taps.lock import construction
 
@@ -30,8 +30,8 @@ _UNUSED = ("pooler", "mask_token", "text_", "logit_")  # parts that a patch toke
 
 
 @dataclass(frozen=True, eq=False)
-class Eye:
-    """A vision transformer and how it wants its pictures; `load_eye` makes it.
+class PerceptualModel:
+    """A vision transformer and how it wants its pictures; `load_perceptual_model` makes it.
 
     name    as it was asked for
     tokens  B 3 H W, normalised -> B N C, what stands before the patches included
@@ -56,7 +56,9 @@ class Eye:
         The picture is scaled (bicubic, its aspect kept to the nearest patch). Raises BadInput for other shapes.
         """
         if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-            raise BadInput(f"{self.name}: a picture of shape {picture.shape}; an eye looks at H W 3 floats in [0, 1]")
+            raise BadInput(
+                f"{self.name}: a picture of shape {picture.shape}; a perceptual model looks at H W 3 floats in [0, 1]"
+            )
         h, w = grid(picture.shape[:2], self.size, self.patch)
         pixels = torch.from_numpy(np.ascontiguousarray(picture)).float().permute(2, 0, 1)[None].to(self.device)
         pixels = F.interpolate(pixels, (h * self.patch, w * self.patch), mode="bicubic", antialias=True).clamp(0, 1)
@@ -65,7 +67,7 @@ class Eye:
         return found[:, self.before :].transpose(1, 2).unflatten(2, (h, w)).float().cpu()
 
 
-def load_eye(name: str | os.PathLike[str], device: str | torch.device = "auto") -> Eye:
+def load_perceptual_model(name: str | os.PathLike[str], device: str | torch.device = "auto") -> PerceptualModel:
     """Load a vision transformer, from disk only, that sees pictures patch by patch.
 
     name  a local folder or a hub id already fetched: ViT, DINOv2, DINOv3 ViT, the vision half of CLIP or SigLIP, and
@@ -74,10 +76,10 @@ def load_eye(name: str | os.PathLike[str], device: str | torch.device = "auto") 
     It runs in fp32. Raises BadInput when it is not on this machine (with the command that fetches it), has no
     safetensors or is no vision transformer.
 
-    >>> load_eye("dino")
+    >>> load_perceptual_model("dino")
     Traceback (most recent call last):
     ...
-    shiftless.errors.BadInput: 'dino': no such eye; give a folder of a vision transformer or a hub id
+    shiftless.errors.BadInput: 'dino': no such perceptual model; give a folder of a vision transformer or a hub id
     """
     from transformers import AutoConfig, AutoModel
 
@@ -90,7 +92,7 @@ def load_eye(name: str | os.PathLike[str], device: str | torch.device = "auto") 
     check_layers(folder, read_config(path), path)
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with construction(), quiet():
+        with construction(), silenced():
             config = AutoConfig.from_pretrained(folder, **local)
             config = getattr(config, "vision_config", config)
             patch, own = _side(getattr(config, "patch_size", 0)), _side(getattr(config, "image_size", 0))
@@ -108,7 +110,7 @@ def load_eye(name: str | os.PathLike[str], device: str | torch.device = "auto") 
     except Exception as error:  # the library raises many kinds; the user needs one line
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(f"{folder}: not a vision transformer that can be loaded ({reason}); give another") from error
-    return Eye(name, tokens, patch, side, before, mean, std, where)
+    return PerceptualModel(name, tokens, patch, side, before, mean, std, where)
 
 
 def grid(shape: tuple[int, ...], size: int, patch: int) -> tuple[int, int]:
@@ -126,7 +128,7 @@ def _find(name: str) -> Path:
     if name and Path(name).is_dir():
         return Path(name)
     if not is_hub_id(name):
-        raise BadInput(f"{name!r}: no such eye; give a folder of a vision transformer or a hub id")
+        raise BadInput(f"{name!r}: no such perceptual model; give a folder of a vision transformer or a hub id")
     folder = fetched(name)
     if folder is None:
         wanted = " ".join(f"--include '{pattern}'" for pattern in _DOWNLOAD)

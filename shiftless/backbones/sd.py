@@ -19,7 +19,7 @@ from shiftless.conditions.control import Control, digest_of_control, load_contro
 from shiftless.conditions.lora import adapted
 from shiftless.conditions.lora_file import digest_of_lora
 from shiftless.conditions.prompt import encode_with_clip
-from shiftless.conditions.silence import quiet
+from shiftless.conditions.silence import silenced
 from shiftless.digest import digest_of, digest_of_files, digest_of_tensors, marks_of, samples_of, state_of
 from shiftless.errors import BadInput
 from shiftless.noise import Schedule
@@ -65,7 +65,7 @@ class StableDiffusion:
         made_of  gives the digest of what the weights were made of (their files, or a seed), which does not depend on
                  the dtype that they were loaded in; "" or no function lets the parameters themselves be digested
         """
-        with quiet():
+        with silenced():
             self.unet, self.vae, self.text_encoder = (
                 parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
                 for part in ("unet", "vae", "text_encoder")
@@ -328,7 +328,7 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
         if weights and (variants := _variant(folder / part)):
             weights["variant"] = variants
         try:
-            with construction(), quiet():
+            with construction(), silenced():
                 found = cls.from_pretrained(folder / part, local_files_only=True, **weights)
         except Exception as error:  # the libraries raise many kinds; the user needs one line
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

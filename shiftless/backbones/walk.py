@@ -100,7 +100,7 @@ def finish(model: Backbone, latent: torch.Tensor, timestep: int, steps: int, con
 
     What image-to-image generation would leave of the image: `steps` calls of the model at equal distances from
     `timestep` to 0, each stride as in `walk`; the last gives the clean latent that the model sees. One step is the
-    belief at `timestep` itself.
+    prediction at `timestep` itself.
 
     >>> from shiftless.backbones.registry import load
     >>> model = load("twin:sd15", dtype="fp32")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import Difference
 from shiftless.metrics.multiplicity import clear_gains, multiplicity
@@ -81,7 +81,7 @@ class Table:
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the table as JSON, whole or not at all; raises BadInput if the folder cannot be written."""
-        return write_whole(path, (json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n").encode())
+        return write_atomic(path, (json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n").encode())
 
     def __str__(self) -> str:
         grid = [["method", *self._metrics()]] + [

@@ -1,4 +1,4 @@
-"""`shiftless audit`: how far the model's belief drifts from your photos, and which technique keeps the content."""
+"""`shiftless audit`: how far the model's prediction drifts from your photos, and which technique keeps the content."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def audit(
     by: Annotated[
         str | None, typer.Option(help="The measure that ranks, in place of the proven one.", rich_help_panel=HOW)
     ] = None,
-    eye: Annotated[
+    perceptual: Annotated[
         str | None,
         typer.Option(
             help="A DINO-like model that judges too (DINOv2, DINOv3, ViT, CLIP): a folder, or a fetched hub id.",
@@ -142,7 +142,7 @@ def audit(
     """
     from rich.console import Console
 
-    from shiftless.atomic import write_whole
+    from shiftless.atomic import write_atomic
     from shiftless.auditing import audit as measure
     from shiftless.auditing.compared import bare, compared
     from shiftless.auditing.cost import audit_calls
@@ -164,8 +164,8 @@ def audit(
 
     if recipe and (prompt or control or lora):
         raise BadInput("--recipe says what steers; give it without --prompt, --control and --lora, or these without it")
-    if by is not None and by not in expected(draws, finish, eye is not None):
-        known = ", ".join(expected(draws, finish, eye is not None))
+    if by is not None and by not in expected(draws, finish, perceptual is not None):
+        known = ", ".join(expected(draws, finish, perceptual is not None))
         raise BadInput(f"--by {by!r}: no such measure is taken here; there are {known}")
     if suggest is not None and suggest.suffix != ".toml":
         raise BadInput(f"--suggest {suggest}: a recipe file ends in .toml")
@@ -180,10 +180,10 @@ def audit(
     filler(named, fill, captions)  # a field without a value is told before the model is loaded
     backbone = load(model, device=device, dtype=dtype)
     judge: Any = None
-    if eye is not None:
-        from shiftless.backbones.perceptual import load_eye
+    if perceptual is not None:
+        from shiftless.backbones.perceptual import load_perceptual_model
 
-        judge = load_eye(eye, device=device)
+        judge = load_perceptual_model(perceptual, device=device)
     if not named:
         start = default_recipe(model)
         steps = timestep or [start.timestep * n for n in (OTHERS if suggest is not None else OTHERS[:1])]
@@ -207,7 +207,7 @@ def audit(
     with Progress(doing, (each + weighed) * len(paths), "denoiser call") as step:
         shared["report"] = step.advance
         minutes = None if max_minutes is None else max_minutes * each / (each + weighed)
-        options: dict[str, Any] = {"draws": draws, "finish": finish, "eye": judge, "minutes": minutes}
+        options: dict[str, Any] = {"draws": draws, "finish": finish, "perceptual": judge, "minutes": minutes}
         found = measure(backbone, paths, named, on_seen=album, **options, **shared)
         step.skip((each + weighed) * found.left_out)
         if suggest is not None:
@@ -222,7 +222,7 @@ def audit(
     advice: list[str] = []
     commands: list[tuple[str, str]] = []
     if suggest is not None and taken is not None:
-        write_whole(suggest, taken.to_toml().encode())
+        write_atomic(suggest, taken.to_toml().encode())
         advice = taken.lines()
         typer.echo("\n".join([f"written: {suggest}", *(f"  {line}" for line in advice)]))
         name, file = shlex.quote(model), shlex.quote(str(suggest))

@@ -43,7 +43,7 @@ def caption(
     from rich.console import Console
     from rich.progress import track
 
-    from shiftless.atomic import write_whole
+    from shiftless.atomic import write_atomic
     from shiftless.backbones.device import choose_device
     from shiftless.conditions.caption import load_captioner
 
@@ -58,11 +58,11 @@ def caption(
         for path, line in _captions(model, part, failed):
             said[str(path)] = line
             if out is not None:
-                write_whole(targets[path], f"{line}\n".encode())
+                write_atomic(targets[path], f"{line}\n".encode())
             else:
                 typer.echo(f"{path}: {line}")
     if answers is not None:
-        write_whole(answers, (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode())
+        write_atomic(answers, (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode())
     if out is not None:
         console.print(f"{len(said)} captions written into {out}", highlight=False, soft_wrap=True)
     for message in failed:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.cli import app
 from shiftless.cli.flags import Device, Dtype, Json, RecipeModel, model_for
 from shiftless.errors import BadInput
@@ -100,7 +100,7 @@ def fit(
         )  # fmt: skip
         place = out if seeds == 1 else out / f"seed-{seed}"
         fitted.head.save_pretrained(place)
-        write_whole(place / READINGS, f"{recipes_to_toml([*merged, *joined], 'read by this head', model)}\n".encode())
+        write_atomic(place / READINGS, f"{recipes_to_toml([*merged, *joined], 'read by this head', model)}\n".encode())
         scores = {row["step"]: row["pck"] for row in fitted.history}
         console.print(
             f"seed {seed}: validation PCK@0.1 {scores[0]:.3f} untrained, {scores[fitted.best]:.3f} at step "

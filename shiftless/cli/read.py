@@ -100,7 +100,7 @@ def match(
 
     What steers the model is a flag: --prompt auto, --control canny --start 240, --lora FILE.
 
-    Without --at, a grid of points is tried and the surest that find their way back are kept.
+    Without --at, a grid of points is tried and the mutual matches are kept.
     Example: shiftless match a.jpg b.jpg --at 120,80 --at 60,40
     """
     from rich.console import Console
@@ -111,7 +111,7 @@ def match(
     from shiftless.reading import extract as read
     from shiftless.tasks.correspondence import heat
     from shiftless.tasks.correspondence import match as find
-    from shiftless.tasks.mutual import surest
+    from shiftless.tasks.mutual import mutual_matches
     from shiftless.view import match_sheet, save_picture
 
     points = [_point(text) for text in at]
@@ -121,7 +121,7 @@ def match(
     if points:
         found = find(maps_a, maps_b, points, refine=refine, mutual=mutual)
     else:
-        found = surest(maps_a, maps_b, refine=refine)
+        found = mutual_matches(maps_a, maps_b, refine=refine)
     console = Console(width=None if Console().is_terminal else 100)
     table = Table(title=f"{a.name} -> {b.name}", caption=f"{model} · {maps_a.describe()}")
     for column in ("x", "y", "-> x", "y", "cosine", *(["finds its way back"] if found.mutual is not None else [])):

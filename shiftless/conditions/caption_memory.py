@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.digest import cache_folder, digest_of, digest_of_folder
 from shiftless.errors import BadInput
 from shiftless.image import Photo
@@ -97,4 +97,4 @@ def _read(path: Path) -> str:
 
 def _keep(path: Path, text: str) -> None:
     with suppress(BadInput):  # a memory that cannot be written costs time, not captions
-        write_whole(path, f"{text}\n".encode())
+        write_atomic(path, f"{text}\n".encode())

@@ -13,7 +13,7 @@ from PIL import Image
 
 from shiftless.conditions.caption_memory import spoken
 from shiftless.conditions.config import check_complete, check_layers, read_config
-from shiftless.conditions.silence import quiet
+from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
 from shiftless.image import Photo
 from shiftless.taps.lock import construction, exclusive
@@ -76,7 +76,7 @@ class ImageToText:
         asked = {"text": [self.family.prompt] * len(pictures)} if self.family.prompt else {}
         inputs = self.processor(images=pictures, return_tensors="pt", **asked)
         inputs = inputs.to(self.model.device, self.model.dtype)
-        with exclusive(self.model), quiet():
+        with exclusive(self.model), silenced():
             tokens = self.model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False, num_beams=1)
         return [self.family.clean(text) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
@@ -96,7 +96,7 @@ def load_image_to_text(
     check_layers(folder, read_config(path), path)
     local: dict[str, Any] = {"local_files_only": True}
     try:
-        with construction(), quiet():
+        with construction(), silenced():
             kind = AutoConfig.from_pretrained(folder, **local).model_type
             joined = kind == "vision-encoder-decoder"  # two models put together: they need not have a joint processor
             loader = EncoderDecoder if joined else AutoModelForImageTextToText

@@ -15,7 +15,7 @@ import torch
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.config import check_complete
 from shiftless.conditions.hub import fetched
-from shiftless.conditions.silence import quiet
+from shiftless.conditions.silence import silenced
 from shiftless.conditions.unet_config import check_controlnet, read_controlnet
 from shiftless.digest import digest_of, digest_of_folder
 from shiftless.errors import BadInput
@@ -103,7 +103,7 @@ def load_control(
     kind, where = read_name(name, own)
     net = where() if callable(where) else _load(_folder(where), dtype)
     check_fit(net, unet, stride, name if callable(where) else str(where))
-    with quiet():
+    with silenced():
         net = net.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
     return Control(name, net, MAPS[kind])
 
@@ -132,7 +132,7 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
     check_controlnet(read_controlnet(folder), folder)
     try:
         options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
-        with quiet():
+        with silenced():
             net, info = ControlNetModel.from_pretrained(folder, output_loading_info=True, **options)
     except Exception as error:  # the library raises many kinds; the user needs one line
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

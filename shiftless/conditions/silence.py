@@ -12,7 +12,7 @@ _restore: Callable[[], None] | None = None
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Hold back what diffusers and transformers print while a model is loaded, and put their settings back.
 
     Where several threads are inside, the settings return with the last of them.

@@ -84,9 +84,7 @@ def difference(
     return Difference(value, *_percentiles(ratios[0] - ratios[1], level))
 
 
-def saving(
-    before: ArrayLike, after: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> Difference:
+def saving(before: ArrayLike, after: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Difference:
     """Return how much less `after` is than `before`, as a share of `before`: 1 - sum(after) / sum(before), paired.
 
     before, after  K numbers of the same K photos, 0 or more

@@ -124,9 +124,9 @@ def colour(a: np.ndarray, b: np.ndarray) -> Shift:
 
 
 def perceptual(a: torch.Tensor, b: torch.Tensor) -> Shift:
-    """Return 1 - the mean cosine of what an eye sees at each cell of two pictures: maps 1 C h w.
+    """Return 1 - the mean cosine of what a perceptual model sees at each cell of two pictures: maps 1 C h w.
 
-    `where` is 1 - cosine, h w. Raises BadInput if shapes differ. An eye is `shiftless.backbones.perceptual`'s.
+    `where` is 1 - cosine, h w. Raises BadInput if shapes differ. A perceptual model is `shiftless.backbones.perceptual`'s.
 
     >>> one = torch.randn(1, 8, 4, 4, generator=torch.manual_seed(0))
     >>> perceptual(one, 3 * one).value, perceptual(one, -one).value
@@ -152,8 +152,8 @@ def latent(a: torch.Tensor, b: torch.Tensor) -> Shift:
     return _of_cells((a - b).square().mean(1)[0] / _unit(a))
 
 
-def spread(believed: Sequence[torch.Tensor], clean: torch.Tensor) -> Shift:
-    """Return how much believed latents 1 c h w of one picture vary with the noise, in variances of the clean latent.
+def spread(predicted: Sequence[torch.Tensor], clean: torch.Tensor) -> Shift:
+    """Return how much predicted latents 1 c h w of one picture vary with the noise, in variances of the clean latent.
 
     It is the unbiased variance over noise seeds, the mean over channels and cells; `where` is each cell's; the unit is
     `latent`'s. Raises BadInput if shapes differ or there are fewer than two.
@@ -162,9 +162,9 @@ def spread(believed: Sequence[torch.Tensor], clean: torch.Tensor) -> Shift:
     >>> spread([clean, clean], clean).value, round(spread([clean, clean + 1], clean).value, 3)
     (0.0, 0.4)
     """
-    if len(believed) < 2:
-        raise BadInput(f"spread: {len(believed)} believed latents; give those of at least two noise seeds")
-    pairs = [_maps("spread", clean, one) for one in believed]
+    if len(predicted) < 2:
+        raise BadInput(f"spread: {len(predicted)} predicted latents; give those of at least two noise seeds")
+    pairs = [_maps("spread", clean, one) for one in predicted]
     return _of_cells(torch.cat([one for _, one in pairs]).var(0).mean(0) / _unit(pairs[0][0]))
 
 

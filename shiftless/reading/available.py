@@ -15,14 +15,14 @@ from shiftless.taps.names import select
 Key = TypeVar("Key", bound=Hashable)
 
 
-def present(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recipe]:
+def available(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recipe]:
     """Return the recipes whose ControlNets, LoRAs, captioner and taps the model has at hand.
 
     A LoRA is at hand if it is a file, or one of the model's own by name.
 
     >>> from shiftless.backbones.registry import load
-    >>> asked = {"plain": Recipe(), "captions": Recipe(prompt="auto"), "edges": Recipe(control="canny")}
-    >>> list(present(load("twin:sd15"), asked))
+    >>> requested = {"plain": Recipe(), "captions": Recipe(prompt="auto"), "edges": Recipe(control="canny")}
+    >>> list(available(load("twin:sd15"), requested))
     ['plain', 'edges']
     """
     loras = set(getattr(model, "loras", list)())

@@ -25,9 +25,9 @@ from shiftless.reading.words import Fill, check_techniques, prompts_of
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap, select
 
-Wanted = dict[Pass, list[int]]  # a pass -> which of the K recipes read from it
-Ran = tuple[list[Pass], Condition, torch.Tensor, int, Reading]
-Risen = dict[tuple[Pass, float], tuple[int, torch.Tensor]]  # a walk up and its stride -> how far it came, and there
+RecipesOfPass = dict[Pass, list[int]]  # a pass -> which of the K recipes read from it
+PassResult = tuple[list[Pass], Condition, torch.Tensor, int, Reading]
+InversionCache = dict[tuple[Pass, float], tuple[int, torch.Tensor]]  # (pass, stride) -> (timestep, latent)
 
 
 def buckets(
@@ -44,9 +44,9 @@ def buckets(
 
     Raises BadInput as `shiftless.extract` does; `check` is left to the caller.
     """
-    wanted = [select(recipe.taps, model.taps, model.spec.name) for recipe in recipes]
+    tap_lists = [select(recipe.taps, model.taps, model.spec.name) for recipe in recipes]
     for photos, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
-        yield from _read_window(model, photos, recipes, prompts, wanted, batch, dtype, fill)
+        yield from _read_window(model, photos, recipes, prompts, tap_lists, batch, dtype, fill)
 
 
 def check(model: Backbone, recipes: Sequence[Recipe], batch: int) -> None:
@@ -116,30 +116,30 @@ def _read_window(
     photos: Sequence[Photo],
     recipes: Sequence[Recipe],
     prompts: Sequence[Sequence[str]],
-    wanted: Sequence[tuple[Tap, ...]],
+    tap_lists: Sequence[tuple[Tap, ...]],
     batch: int,
     dtype: torch.dtype | None,
     fill: Fill | None,
 ) -> list[Bucket]:
     """Read every (photo, recipe): encode once, then send equal passes through the denoiser together."""
     frames = frames_of(model, photos, recipes)
-    latents, asked = Latents(model, photos), asked_of(recipes, prompts, frames)
+    latents, requested = Latents(model, photos), recipes_of_passes(recipes, prompts, frames)
     totals: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
     words: dict[tuple[int, int], tuple[str, ...]] = {}
     origins = origins_of(model, recipes)
-    for rows, condition, _, _, read in run_passes(model, latents, asked, wanted, batch):
+    for rows, condition, _, _, read in run_passes(model, latents, requested, tap_lists, batch):
         for row, one in enumerate(rows):
-            for k in asked[one]:
+            for k in requested[one]:
                 key = (one.photo, k)
                 words[key] = condition.words[row] if condition.words else ()
-                _add(totals.setdefault(key, {}), read.maps, wanted[k], row, recipes[k].ensemble)
+                _add(totals.setdefault(key, {}), read.maps, tap_lists[k], row, recipes[k].ensemble)
     check_unchanged(model, recipes, origins)
     return [
         Bucket(
             tuple(
                 FeatureMaps(
-                    {tap.name: totals[i, k][tap.name].to(dtype=dtype) for tap in wanted[k]},
-                    {tap.name: tap for tap in wanted[k]},
+                    {tap.name: totals[i, k][tap.name].to(dtype=dtype) for tap in tap_lists[k]},
+                    {tap.name: tap for tap in tap_lists[k]},
                     frames[i][k],
                     recipe,
                     photo.name,
@@ -154,57 +154,57 @@ def _read_window(
     ]
 
 
-def asked_of(
+def recipes_of_passes(
     recipes: Sequence[Recipe], prompts: Sequence[Sequence[str]], frames: Sequence[Sequence[Frame]]
-) -> Wanted:
+) -> RecipesOfPass:
     """List the passes that recipes need of photos and which of them read from each."""
-    asked: Wanted = {}
+    requested: RecipesOfPass = {}
     for k, recipe in enumerate(recipes):
         for i, frame in enumerate(frames):
             for one in passes_of(i, recipe, prompts[k][i], frame[k].fed):
-                asked.setdefault(one, []).append(k)
-    return asked
+                requested.setdefault(one, []).append(k)
+    return requested
 
 
 def run_passes(
     model: Backbone,
     latents: Latents,
-    asked: Wanted,
-    wanted: Sequence[tuple[Tap, ...]],
+    requested: RecipesOfPass,
+    tap_lists: Sequence[tuple[Tap, ...]],
     batch: int,
     full: bool = False,
-) -> Iterator[Ran]:
+) -> Iterator[PassResult]:
     """Run passes in batches of one kind: yield (passes, their condition, noisy latents B c h w, timestep, reading).
 
-    Those with the same LoRAs run together, with the LoRAs in place until the next is asked for; `full` keeps the
+    Those with the same LoRAs run together, with the LoRAs injected until the next is needed; `full` keeps the
     prediction beside the taps' maps.
     """
-    by_loras: dict[Any, Wanted] = {}
-    for one, readers in asked.items():
+    by_loras: dict[Any, RecipesOfPass] = {}
+    for one, readers in requested.items():
         by_loras.setdefault(loras_of(one.recipe), {})[one] = readers
     for loras, part in by_loras.items():
         with steerable(model, "lora").adapted(loras) if loras else nullcontext():
-            yield from _run(model, latents, part, wanted, batch, full)
+            yield from _run(model, latents, part, tap_lists, batch, full)
 
 
 def _run(
     model: Backbone,
     latents: Latents,
-    asked: Wanted,
-    wanted: Sequence[tuple[Tap, ...]],
+    requested: RecipesOfPass,
+    tap_lists: Sequence[tuple[Tap, ...]],
     batch: int,
     full: bool,
-) -> Iterator[Ran]:
-    """Run passes whose LoRAs are in place."""
-    texts = {one.prompt: model.encode_prompt([one.prompt]) for one in asked}
+) -> Iterator[PassResult]:
+    """Run passes whose LoRAs are injected."""
+    texts = {one.prompt: model.encode_prompt([one.prompt]) for one in requested}
     groups: dict[Any, list[Pass]] = {}
-    for one, readers in asked.items():
+    for one, readers in requested.items():
         r = one.recipe
-        taps = union(wanted[k] for k in readers)
+        taps = union(tap_lists[k] for k in readers)
         length = 0 if (embeds := texts[one.prompt].embeds) is None else embeds.shape[1]
         key = (one.fed, r.timestep, r.start, r.steps, r.noise, r.scheduler, controls_of(r), length, taps)
         groups.setdefault(key, []).append(one)
-    risen: Risen = {}
+    inverted: InversionCache = {}
     for (*_, taps), group in sorted(groups.items(), key=lambda item: item[0][1]):
         with kept_memory(model.device):  # apart from the denoiser's, whose tensors have other sizes
             latents.encode(group)
@@ -212,7 +212,7 @@ def _run(
             rows = group[first : first + batch]
             condition = join([_steered(latents, one, texts[one.prompt]) for one in rows])
             with kept_memory(model.device):
-                noisy, timestep = _brought_to(model, latents, rows, condition, risen)
+                noisy, timestep = _brought_to(model, latents, rows, condition, inverted)
                 read = model.denoise(noisy, timestep, condition, taps, full=full)
             yield rows, condition, noisy, timestep, read
 
@@ -223,12 +223,12 @@ def _steered(latents: Latents, one: Pass, text: Condition) -> Condition:
 
 
 def _brought_to(
-    model: Backbone, latents: Latents, rows: Sequence[Pass], condition: Condition, risen: Risen
+    model: Backbone, latents: Latents, rows: Sequence[Pass], condition: Condition, inverted: InversionCache
 ) -> tuple[torch.Tensor, int]:
     """The noisy latents B c h w that are read, and the timestep that they are read at."""
     recipe = rows[0].recipe
     if recipe.noise == "invert":
-        return _inverted(model, latents, rows, condition, risen), recipe.timestep
+        return _inverted(model, latents, rows, condition, inverted), recipe.timestep
     reference = recipe.scheduler == "pndm-reference"
     first = recipe.timestep if recipe.start is None else recipe.start
     first = reference_timestep(first) if reference else first
@@ -241,7 +241,7 @@ def _brought_to(
 
 
 def _inverted(
-    model: Backbone, latents: Latents, rows: Sequence[Pass], condition: Condition, risen: Risen
+    model: Backbone, latents: Latents, rows: Sequence[Pass], condition: Condition, inverted: InversionCache
 ) -> torch.Tensor:
     """Latents walked up to their timestep, from where an earlier reading of the same walk left them."""
     timestep = rows[0].recipe.timestep
@@ -249,15 +249,15 @@ def _inverted(
         return torch.cat([latents.clean(one) for one in rows])
     steps = rows[0].recipe.steps or timestep
     keys = [(replace(one, recipe=one.recipe.but(timestep=1, steps=None)), timestep / steps) for one in rows]
-    begun = [continued(timestep, steps, risen[key][0]) if key in risen else 0 for key in keys]
+    begun = [continued(timestep, steps, inverted[key][0]) if key in inverted else 0 for key in keys]
     found: dict[int, torch.Tensor] = {}
     for first in dict.fromkeys(begun):  # rows that continue from one timestep share calls, whatever stands beside them
         some = [i for i, one in enumerate(begun) if one == first]
-        latent = torch.cat([risen[keys[i]][1] if first else latents.clean(rows[i]) for i in some])
+        latent = torch.cat([inverted[keys[i]][1] if first else latents.clean(rows[i]) for i in some])
         if left := strides_left(timestep, steps, first):
             latent = invert(model, latent, first, timestep, left, take(condition, some))
         found |= {i: latent[row : row + 1] for row, i in enumerate(some)}
-    risen |= {key: (timestep, found[i]) for i, key in enumerate(keys)}
+    inverted |= {key: (timestep, found[i]) for i, key in enumerate(keys)}
     return torch.cat([found[i] for i in range(len(rows))])
 
 

@@ -58,9 +58,9 @@ def passes_of(i: int, recipe: Recipe, prompt: str, fed: tuple[int, int]) -> list
     return [Pass(i, member, fed, prompt, bare) for member in range(recipe.ensemble)]
 
 
-def union(wanted: Iterable[Sequence[Tap]]) -> tuple[Tap, ...]:
+def union(tap_lists: Iterable[Sequence[Tap]]) -> tuple[Tap, ...]:
     """Join lists of taps, each tap once, in the order of first mention."""
-    return tuple(dict.fromkeys(tap for taps in wanted for tap in taps))
+    return tuple(dict.fromkeys(tap for taps in tap_lists for tap in taps))
 
 
 def _each(scale: tuple[float, ...], n: int) -> tuple[float, ...]:

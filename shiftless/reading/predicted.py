@@ -1,4 +1,4 @@
-"""What the model believes: the clean latent that each reading's noisy one makes it predict."""
+"""What the model predicts: the clean latent that each reading's noisy one makes it predict."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from shiftless.backbones.walk import finish as denoise_to_the_end
 from shiftless.conditions.condition import take
 from shiftless.image import Frame, Photo
 from shiftless.reading.latents import Latents
-from shiftless.reading.loop import asked_of, check, frames_of, run_passes, windows
+from shiftless.reading.loop import check, frames_of, recipes_of_passes, run_passes, windows
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap, select
 
 
 @dataclass(frozen=True, eq=False)
-class Belief:
+class Prediction:
     """One reading of one photo: what is there, and what the model makes of it.
 
     clean     1 c h w float32, the photo's own clean latent
@@ -41,7 +41,7 @@ class Belief:
     prompt: str
 
 
-def beliefs(
+def predictions(
     model: Backbone,
     images: Iterable[Any],
     recipes: Sequence[Recipe],
@@ -51,8 +51,8 @@ def beliefs(
     finish: int | Sequence[int] = 0,
     maps: bool = False,
     skipped: list[str] | None = None,
-) -> Iterator[list[Belief]]:
-    """Yield for one image after another what each recipe's reading makes the model believe: a list over recipes.
+) -> Iterator[list[Prediction]]:
+    """Yield for one image after another what each recipe's reading makes the model predict: a list over recipes.
 
     finish  in how many steps to denoise to the end, for all recipes or one each; 0 leaves it out
     maps    keep the features of the recipes' taps too
@@ -65,27 +65,27 @@ def beliefs(
     >>> import numpy as np
     >>> picture = np.zeros((64, 64, 3), np.uint8)
     >>> steered = Recipe(control="canny", start=60, steps=2)
-    >>> plain, found = next(beliefs(load("twin:sd15"), [picture], [Recipe(), steered], finish=(0, 3), maps=True))
+    >>> plain, found = next(predictions(load("twin:sd15"), [picture], [Recipe(), steered], finish=(0, 3), maps=True))
     >>> plain.once.shape, plain.finished, found.finished.shape, list(found.maps)
     (torch.Size([1, 4, 16, 16]), None, torch.Size([1, 4, 16, 16]), ['up1'])
     """
     check(model, recipes, batch)
-    wanted = [select(recipe.taps, model.taps, model.spec.name) if maps else () for recipe in recipes]
+    tap_lists = [select(recipe.taps, model.taps, model.spec.name) if maps else () for recipe in recipes]
     steps = [finish] * len(recipes) if isinstance(finish, int) else list(finish)
     for photos, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
-        found = _window(model, photos, recipes, prompts, wanted, steps, batch)
+        found = _window(model, photos, recipes, prompts, tap_lists, steps, batch)
         yield from ([found[i, k] for k in range(len(recipes))] for i in range(len(photos)))
 
 
-def believe(
+def predict_latents(
     model: Backbone, images: Sequence[Any], recipes: Sequence[Recipe], *, fill: Fill | None = None, batch: int = 8
 ) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
-    """Return each image's clean latent, and what each recipe's reading makes the model believe in its place.
+    """Return each image's clean latent, and what each recipe's reading makes the model predict in its place.
 
-    Both are float32, 1 c h w: a list over images, and for each image a list over recipes; as in `beliefs`.
+    Both are float32, 1 c h w: a list over images, and for each image a list over recipes; as in `predictions`.
     """
-    found = list(beliefs(model, images, recipes, fill=fill, batch=batch))
-    return [one[0].clean for one in found], [[belief.once for belief in one] for one in found]
+    found = list(predictions(model, images, recipes, fill=fill, batch=batch))
+    return [one[0].clean for one in found], [[prediction.once for prediction in one] for one in found]
 
 
 def _window(
@@ -93,29 +93,29 @@ def _window(
     photos: Sequence[Photo],
     recipes: Sequence[Recipe],
     prompts: Sequence[Sequence[str]],
-    wanted: Sequence[tuple[Tap, ...]],
+    tap_lists: Sequence[tuple[Tap, ...]],
     steps: Sequence[int],
     batch: int,
-) -> dict[tuple[int, int], Belief]:
-    """The beliefs of a window of photos, by (photo, recipe)."""
+) -> dict[tuple[int, int], Prediction]:
+    """The predictions of a window of photos, by (photo, recipe)."""
     frames = frames_of(model, photos, recipes)
-    latents, asked = Latents(model, photos), asked_of(recipes, prompts, frames)
-    found: dict[tuple[int, int], Belief] = {}
-    for rows, condition, noisy, timestep, read in run_passes(model, latents, asked, wanted, batch, full=True):
+    latents, requested = Latents(model, photos), recipes_of_passes(recipes, prompts, frames)
+    found: dict[tuple[int, int], Prediction] = {}
+    for rows, condition, noisy, timestep, read in run_passes(model, latents, requested, tap_lists, batch, full=True):
         assert read.prediction is not None
         once = model.predict_clean(noisy.to(read.prediction.device), read.prediction, timestep)
         ends: dict[tuple[int, int], torch.Tensor] = {}
-        for count in {steps[k] for one in rows for k in asked[one] if steps[k]}:
-            some = [row for row, one in enumerate(rows) if any(steps[k] == count for k in asked[one])]
+        for count in {steps[k] for one in rows for k in requested[one] if steps[k]}:
+            some = [row for row, one in enumerate(rows) if any(steps[k] == count for k in requested[one])]
             end = denoise_to_the_end(model, noisy[some], timestep, count, take(condition, some))
             ends |= {(row, count): end[i : i + 1].float().cpu() for i, row in enumerate(some)}
         for row, one in enumerate(rows):
-            for k in asked[one]:
-                part = Belief(
+            for k in requested[one]:
+                part = Prediction(
                     latents.clean(one).float().cpu(),
                     once[row : row + 1].float().cpu(),
                     ends.get((row, steps[k])),
-                    {tap.name: read.maps[tap.name][row : row + 1].float().cpu() for tap in wanted[k]},
+                    {tap.name: read.maps[tap.name][row : row + 1].float().cpu() for tap in tap_lists[k]},
                     photos[one.photo],
                     frames[one.photo][k],
                     prompts[k][one.photo],
@@ -124,7 +124,7 @@ def _window(
     return found
 
 
-def _joined(total: Belief | None, part: Belief, recipe: Recipe) -> Belief:
+def _joined(total: Prediction | None, part: Prediction, recipe: Recipe) -> Prediction:
     """Add one noise draw of an ensemble to those before it, each with its share of the mean."""
     count = recipe.ensemble
     if count == 1:

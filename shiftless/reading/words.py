@@ -32,11 +32,11 @@ def prompts_of(model: Backbone, photos: Sequence[Photo], recipe: Recipe, given: 
     >>> prompts_of(load("twin:sd15"), [photo], Recipe(prompt="a {category}"), {"category": "cow"})
     ['a cow']
     """
-    asked = fields_of(recipe.prompt)
-    if not asked:
+    requested = fields_of(recipe.prompt)
+    if not requested:
         return [recipe.prompt] * len(photos)
     values = [values_of(photo, given) for photo in photos]
-    waiting = [i for i, one in enumerate(values) if CAPTION in asked and CAPTION not in one]
+    waiting = [i for i, one in enumerate(values) if CAPTION in requested and CAPTION not in one]
     if waiting:
         from shiftless.conditions.caption import remembered
 

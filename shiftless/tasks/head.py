@@ -97,7 +97,7 @@ class CorrespondenceHead(Saved):
         >>> from shiftless.features import Bucket
         >>> up1, frame = Tap("up1", 8, 8, ""), Frame(original=(64, 96), fed=(32, 48))
         >>> maps = FeatureMaps({"up1": torch.rand(1, 8, 4, 6)}, {"up1": up1}, frame)
-        >>> CorrespondenceHead(Layout(2, (("up1", 8),))).apply(Bucket((maps, maps)))
+        >>> CorrespondenceHead(Layout(2, (("up1", 8),))).merge(Bucket((maps, maps)))
         FeatureMaps(image, 96x64 pixels read as 48x32: gate 8x4x6 stride 8)
         """
         if callable(bucket):

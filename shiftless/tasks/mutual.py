@@ -1,4 +1,4 @@
-"""The surest matches of two images, when nobody points: mutual ones, best first, spread out."""
+"""The mutual matches of two images, when nobody points: mutual ones, best first, spread out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from shiftless.features import FeatureMaps
 from shiftless.tasks.correspondence import Matches, match
 
 
-def surest(a: FeatureMaps, b: FeatureMaps, count: int = 12, side: int = 16, refine: str = "upsample") -> Matches:
+def mutual_matches(
+    a: FeatureMaps, b: FeatureMaps, count: int = 12, side: int = 16, refine: str = "upsample"
+) -> Matches:
     """Try a side x side grid of points of a, keep those that find their way back, best cosine first.
 
     No two of the `count` kept are closer than two steps of the grid, so that they show the whole picture.
@@ -20,7 +22,7 @@ def surest(a: FeatureMaps, b: FeatureMaps, count: int = 12, side: int = 16, refi
     >>> from shiftless.image import Frame
     >>> from shiftless.taps.names import Tap
     >>> maps = FeatureMaps({"up1": torch.randn(1, 8, 8, 8)}, {"up1": Tap("up1", 8, 8, "")}, Frame((64, 64), (64, 64)))
-    >>> len(surest(maps, maps, count=5))
+    >>> len(mutual_matches(maps, maps, count=5))
     5
     """
     h, w = a.frame.original

@@ -1,4 +1,4 @@
-"""The audit's pictures: what recipes make a model believe of a photo, and a heat map of where content shifted."""
+"""The audit's pictures: what recipes make a model predict of a photo, and a heat map of where content shifted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shiftless.errors import BadInput
 from shiftless.view.sheet import contact_sheet, font, theme_named, wrap
 
 if TYPE_CHECKING:
-    from shiftless.auditing.observation import Seen
+    from shiftless.auditing.observation import Observation
 
 COLUMNS = 7
 """How many recipes a sheet shows at most."""
@@ -28,7 +28,7 @@ _GLANCE = 132
 
 
 def photo_sheet(
-    seen: Seen,
+    seen: Observation,
     labels: Sequence[str],
     ranked: Sequence[int],
     *,
@@ -38,14 +38,14 @@ def photo_sheet(
     top: float | None = None,
     theme: str = "light",
 ) -> Image.Image:
-    """Draw what recipes make the model believe of one photo: a column each, least shift first.
+    """Draw what recipes make the model predict of one photo: a column each, least shift first.
 
     labels    K, the recipes' names          ranked  K indices, least shift first: the order of the columns
-    headline  the measure under each belief  also    indices that are shown however they rank (the bare readings)
+    headline  the measure under each prediction  also    indices that are shown however they rank (the bare readings)
     most      how many recipes are shown; a line says how many were left out
     top       the end of the heat's scale in CIEDE2000, one for all columns; `heat_scale` of this photo by default
 
-    The rows are the belief after one step, where it shifted, laid over the autoencoder's own copy of the photo, and
+    The rows are the prediction after one step, where it shifted, laid over the autoencoder's own copy of the photo, and
     what is left after denoising to the end, if that was asked for. Raises BadInput unless `ranked` holds each of the
     labels' indices once.
     """
@@ -56,7 +56,7 @@ def photo_sheet(
     rows: list[list[Any]] = [[(seen.given, "as the model is fed it")], [(seen.kept, "the autoencoder's copy")]]
     rows[0] += [(seen.once[k], _score(seen, headline, k)) for k in shown]
     rows[1] += [(shift_overlay(seen.kept, seen.where[k], top), _score(seen, "colour", k)) for k in shown]
-    titles = ["what one step makes the model believe", "where content shifted"]
+    titles = ["what one step makes the model predict", "where content shifted"]
     if seen.finished:
         rows.append([None, *((seen.finished[k], _score(seen, "colour" + FINISHED, k)) for k in shown)])
         titles.append("denoised to the end")
@@ -70,7 +70,7 @@ def photo_sheet(
 
 
 def glance_sheet(
-    sheets: Sequence[Seen], labels: Sequence[str], shown: Sequence[int], top: float, *, theme: str = "light"
+    sheets: Sequence[Observation], labels: Sequence[str], shown: Sequence[int], top: float, *, theme: str = "light"
 ) -> Image.Image:
     """Draw where content shifted in several photos at one glance: a row each, a column for each recipe shown.
 
@@ -108,7 +108,7 @@ def shift_overlay(kept: np.ndarray, where: np.ndarray, top: float) -> np.ndarray
     return np.asarray((grey * (1 - weight) + glow * weight).round(), np.uint8)
 
 
-def heat_scale(sheets: Sequence[Seen], shown: Sequence[int]) -> float:
+def heat_scale(sheets: Sequence[Observation], shown: Sequence[int]) -> float:
     """Return a round end for one scale of the heat maps of some photos and recipes, in CIEDE2000.
 
     Little of the maps lies beyond it. It is never below 5, so that what can hardly be seen does not glow.
@@ -138,15 +138,15 @@ class Album:
 
     def __init__(self, most: int = 12, headline: str = HEADLINE) -> None:
         self.most, self.headline = most, headline
-        self.sheets: list[Seen] = []  # most shift first
+        self.sheets: list[Observation] = []  # most shift first
 
-    def __call__(self, seen: Seen) -> None:
+    def __call__(self, seen: Observation) -> None:
         self.sheets.append(small(seen))
         self.sheets.sort(key=lambda one: -float(np.mean(one.scores[self.headline])))
         del self.sheets[self.most :]
 
 
-def small(seen: Seen) -> Seen:
+def small(seen: Observation) -> Observation:
     """Return the same with its pictures and maps no larger than they are drawn."""
     high = _height(seen.given.shape)
 
@@ -162,7 +162,7 @@ def small(seen: Seen) -> Seen:
     return replace(seen, given=shrunk(seen.given), kept=shrunk(seen.kept), **lists)
 
 
-def _score(seen: Seen, measure: str, k: int) -> str:
+def _score(seen: Observation, measure: str, k: int) -> str:
     if measure not in seen.scores:
         return ""
     return f"{measure.removesuffix(FINISHED)} {seen.scores[measure][k]:.{measure_named(measure).digits}f}"

@@ -20,13 +20,13 @@ from shiftless.view.page import Bars, Chapter, Grid, draw_figure, write_page
 
 if TYPE_CHECKING:
     from shiftless.auditing.audit import Audit
-    from shiftless.auditing.observation import Seen
+    from shiftless.auditing.observation import Observation
 
 
 def write_report(
     out: Path,
     audit: Audit,
-    sheets: Sequence[Seen],
+    sheets: Sequence[Observation],
     *,
     title: str = "",
     foot: str = "",
@@ -144,7 +144,7 @@ def _grid(audit: Audit, measures: Sequence[str], title: str) -> Grid:
     return Grid(title, [measure.removesuffix(FINISHED) for measure in measures], rows, frozenset(bold))
 
 
-def _photos(out: Path, audit: Audit, sheets: Sequence[Seen]) -> Chapter | None:
+def _photos(out: Path, audit: Audit, sheets: Sequence[Observation]) -> Chapter | None:
     """A sheet for each photo, most shift first."""
     if not sheets:
         return None
@@ -152,7 +152,7 @@ def _photos(out: Path, audit: Audit, sheets: Sequence[Seen]) -> Chapter | None:
     also, labels = {audit.baselines[best]}, [recipe.label for recipe in audit.recipes]
     top = heat_scale(sheets, chosen(audit.ranked(), also))
     text = [
-        "What each recipe makes the model believe of a photo, the least shift on the left. Below, where that departs "
+        "What each recipe makes the model predict of a photo, the least shift on the left. Below, where that departs "
         "from the autoencoder's own copy: bright is far, grey is not at all. All photos here have one scale.",
     ]
     chapter = Chapter("Photo by photo", text, "")
@@ -170,7 +170,7 @@ def _photos(out: Path, audit: Audit, sheets: Sequence[Seen]) -> Chapter | None:
     for number, seen in enumerate(ordered, 1):
         scores = seen.scores[audit.headline]
 
-        def sheet(theme: str, seen: Seen = seen) -> Any:
+        def sheet(theme: str, seen: Observation = seen) -> Any:
             ranked, headline = audit.ranked(), audit.headline
             return photo_sheet(seen, labels, ranked, headline=headline, also=also, top=top, theme=theme)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
 from shiftless.view.sheet import Colour, theme_named
 
@@ -32,7 +32,7 @@ def draw_curves(path: str | os.PathLike[str], curves: Mapping[str, Curve], **opt
     kind = Path(path).suffix[1:].lower()
     if kind not in _KINDS:
         raise BadInput(f"{path}: draw to a .{', .'.join(_KINDS)} file")
-    return write_whole(path, _drawn(kind, curves, **options))
+    return write_atomic(path, _drawn(kind, curves, **options))
 
 
 def curves_picture(curves: Mapping[str, Curve], **options: Any) -> Image.Image:

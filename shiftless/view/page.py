@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.view.sheet import save_picture
 
 
@@ -84,7 +84,7 @@ def write_page(out: Path, title: str, lead: str, chapters: Sequence[Chapter], fo
     body = "\n".join(_chapter(number, chapter) for number, chapter in enumerate(chapters, 1))
     links = "".join(f'<a href="#c{i}">{escape(chapter.title)}</a>' for i, chapter in enumerate(chapters, 1))
     page = _PAGE.format(title=escape(title), lead=escape(lead), links=links, body=body, foot=escape(foot), style=_STYLE)
-    return write_whole(out / "index.html", page.encode("utf-8"))
+    return write_atomic(out / "index.html", page.encode("utf-8"))
 
 
 def _chapter(number: int, chapter: Chapter) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
 
@@ -138,7 +138,7 @@ def save_picture(picture: Image.Image, path: str | os.PathLike[str]) -> Path:
         raise BadInput(f"{path}: the ending says no format that can be written; use .png or .jpg")
     whole = io.BytesIO()
     picture.save(whole, kind)
-    return write_whole(path, whole.getvalue())
+    return write_atomic(path, whole.getvalue())
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A model whose dreams are known: its latent is the picture, and what it believes is the picture, altered."""
+"""A model whose dreams are known: its latent is the picture, and what it predicts is the picture, altered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shiftless.taps.names import Tap
 
 
 class Dreaming:
-    """A backbone without weights: at timesteps above 20 it believes `alter(picture, prompt)`, below in the picture."""
+    """A backbone without weights: at timesteps above 20 it predicts `alter(picture, prompt)`, below in the picture."""
 
     def __init__(self, alter: Callable[[torch.Tensor, str], torch.Tensor], noise: float = 0.0) -> None:
         self.alter, self.noise = alter, noise
@@ -42,21 +42,21 @@ class Dreaming:
 
     def denoise(self, latent, timestep, condition, taps=(), *, full=False):
         self.calls += len(latent)
-        believed = latent.clone()
+        predicted = latent.clone()
         if timestep > 20:
             rows = [self.alter(latent[i : i + 1], condition.words[i][0]) for i in range(len(latent))]
-            believed = torch.cat(rows)
+            predicted = torch.cat(rows)
         if self.noise and timestep > 20:  # what the model makes of the noise, told apart by the last bits of its latent
             seeds = [int(row.double().sum().item() * 1e9) % 2**31 for row in latent]
             draws = [torch.randn(latent.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-            believed = believed + self.noise * torch.stack(draws)
-        maps = {tap.name: F.avg_pool2d(believed, tap.stride) for tap in taps}
-        return Reading(maps, believed)
+            predicted = predicted + self.noise * torch.stack(draws)
+        maps = {tap.name: F.avg_pool2d(predicted, tap.stride) for tap in taps}
+        return Reading(maps, predicted)
 
 
 @pytest.fixture
 def dreaming():
-    """Make a model that believes in pictures altered by a function of (1 3 H W in [-1, 1], prompt)."""
+    """Make a model that predicts pictures altered by a function of (1 3 H W in [-1, 1], prompt)."""
     return Dreaming
 
 

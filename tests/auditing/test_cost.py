@@ -93,7 +93,7 @@ def test_the_inversion_of_hyperfeatures_is_walked_once_and_not_once_a_timestep(c
 @pytest.mark.parametrize("finish", [0, 4, 8])
 def test_an_audit_makes_the_calls_that_are_said(counted, monkeypatch, draws, finish):
     model, made = counted
-    monkeypatch.setattr(observation, "Steady", lambda model: model)  # no copies
+    monkeypatch.setattr(observation, "FixedBatch", lambda model: model)  # no copies
     recipes = [
         Recipe(size=64, timestep=5), Recipe(size=64, timestep=5, taps=("up2",)), Recipe(size=64, timestep=300, seed=1),
         Recipe(size=64, timestep=300, ensemble=2, prompt="a cow"), Recipe(size=64, timestep=300, start=320, steps=2),

@@ -12,7 +12,7 @@ import torch
 import shiftless
 from shiftless import BadInput, Recipe
 from shiftless.auditing.measures import expected
-from shiftless.auditing.observation import watch
+from shiftless.auditing.observation import observe
 from shiftless.image import to_uint8
 
 AT = Recipe(timestep=300, taps=("up1",))
@@ -40,7 +40,7 @@ def recoloured(picture: torch.Tensor, prompt: str) -> torch.Tensor:
 
 
 def test_an_untouched_reconstruction_has_no_shift(dreaming, disc):
-    seen = next(watch(dreaming(kept), [disc], [AT, AT.but(timestep=600)]))
+    seen = next(observe(dreaming(kept), [disc], [AT, AT.but(timestep=600)]))
     for name, values in seen.scores.items():
         assert values == pytest.approx(0, abs=0.1 if "colour" in name else 2e-3), name  # the noise itself, a trace
     assert all(where.max() < 0.1 for where in seen.where)
@@ -49,7 +49,7 @@ def test_an_untouched_reconstruction_has_no_shift(dreaming, disc):
 
 
 def test_a_moved_part_scores_where_it_moved(dreaming, disc):
-    seen = next(watch(dreaming(moved), [disc], [AT]))
+    seen = next(observe(dreaming(moved), [disc], [AT]))
     where = seen.where[0]
     there = np.zeros((64, 64), bool)
     there[5:32, 5:32] = there[33:60, 33:60] = True  # with the blur's margin
@@ -63,19 +63,19 @@ def test_a_moved_part_scores_where_it_moved(dreaming, disc):
 
 
 def test_a_recoloured_picture_scores_in_colour_and_not_in_structure(dreaming, disc):
-    recolour, move = (next(watch(dreaming(how), [disc], [AT], finish=0)).scores for how in (recoloured, moved))
+    recolour, move = (next(observe(dreaming(how), [disc], [AT], finish=0)).scores for how in (recoloured, moved))
     assert recolour["colour"][0] > 5
     assert recolour["structure"][0] < 0.02 < move["structure"][0]
     assert recolour["edges"][0] < 0.1
 
 
 def test_what_varies_with_the_noise_was_invented(dreaming, disc):
-    sure, unsure = (next(watch(dreaming(moved, noise), [disc], [AT], finish=0, draws=3)).scores for noise in (0, 0.3))
+    sure, unsure = (next(observe(dreaming(moved, noise), [disc], [AT], finish=0, draws=3)).scores for noise in (0, 0.3))
     assert sure["spread"][0] == pytest.approx(0, abs=1e-4)
     assert sure["seeds"][0] == pytest.approx(0, abs=1e-4)
     assert unsure["spread"][0] > 0.05
     assert unsure["seeds"][0] > 0.02
-    alone = next(watch(dreaming(moved), [disc], [AT], draws=1)).scores
+    alone = next(observe(dreaming(moved), [disc], [AT], draws=1)).scores
     assert "spread" not in alone
     assert "seeds" not in alone
 
@@ -84,7 +84,7 @@ def test_each_recipe_has_its_own_belief(dreaming, disc):
     def told(picture, prompt):
         return picture if prompt == "a disc" else moved(picture, prompt)
 
-    seen = next(watch(dreaming(told), [disc], [AT, AT.but(prompt="a disc")]))
+    seen = next(observe(dreaming(told), [disc], [AT, AT.but(prompt="a disc")]))
     bare, steered = seen.scores["structure"]
     assert steered < 1e-3 < bare
     assert len(seen.once) == len(seen.finished) == len(seen.where) == 2
@@ -94,7 +94,7 @@ def test_the_numbers_are_the_same_for_every_batch_and_every_run():
     model = shiftless.load("mini", device="cpu")
     pictures = [np.random.default_rng(i).integers(0, 256, (128, 128, 3), dtype=np.uint8) for i in range(5)]
     recipes = [Recipe(timestep=300, taps=("up0",)), Recipe(timestep=300, taps=("up0",), control="canny")]
-    runs = [list(watch(model, pictures, recipes, batch=batch, finish=2)) for batch in (1, 4, 5)]
+    runs = [list(observe(model, pictures, recipes, batch=batch, finish=2)) for batch in (1, 4, 5)]
     for run in runs[1:]:
         for one, other in zip(runs[0], run):
             for name, values in one.scores.items():
@@ -109,7 +109,7 @@ def test_nothing_of_a_photo_is_kept_once_it_was_seen(dreaming):
 
     alive: list[weakref.ref] = []
     most = 0
-    for seen in watch(dreaming(kept), pictures(), [AT], batch=2, finish=0):
+    for seen in observe(dreaming(kept), pictures(), [AT], batch=2, finish=0):
         alive.append(weakref.ref(seen))
         del seen
         gc.collect()
@@ -129,7 +129,7 @@ def test_nothing_of_a_photo_is_kept_once_it_was_seen(dreaming):
 )
 def test_arguments_out_of_range_are_refused(dreaming, disc, options, message):
     with pytest.raises(BadInput, match=message):
-        next(watch(dreaming(kept), [disc], [AT], **options))
+        next(observe(dreaming(kept), [disc], [AT], **options))
 
 
 def test_a_model_without_noise_has_nothing_to_audit(dreaming, disc):
@@ -138,17 +138,17 @@ def test_a_model_without_noise_has_nothing_to_audit(dreaming, disc):
     model = dreaming(kept)
     model.spec = replace(model.spec, takes_noise=False)
     with pytest.raises(BadInput, match="takes no noise"):
-        next(watch(model, [disc], [AT]))
+        next(observe(model, [disc], [AT]))
 
 
 def test_an_eye_judges_pictures_once_and_finished(dreaming, disc):
-    class Eye:
+    class PerceptualModel:
         name = "coarse"
 
         def look(self, picture):
             return torch.nn.functional.avg_pool2d(torch.from_numpy(picture).permute(2, 0, 1)[None].float() - 0.5, 8)
 
-    move, keep = (next(watch(dreaming(how), [disc], [AT], eye=Eye())) for how in (moved, kept))
+    move, keep = (next(observe(dreaming(how), [disc], [AT], perceptual=PerceptualModel())) for how in (moved, kept))
     assert keep.scores["perceptual"][0] < 1e-3 < 0.01 < move.scores["perceptual"][0]
     assert "perceptual, finished" in move.scores
     assert move.floor["perceptual"] < 1e-3
@@ -156,5 +156,5 @@ def test_an_eye_judges_pictures_once_and_finished(dreaming, disc):
 
 @pytest.mark.parametrize(("draws", "finish"), [(1, 0), (1, 2), (2, 0), (2, 2)])
 def test_the_measures_taken_are_those_that_were_promised(dreaming, disc, draws, finish):
-    seen = next(watch(dreaming(kept), [disc], [AT], draws=draws, finish=finish))
-    assert set(seen.scores) == set(expected(draws, finish, eye=False))
+    seen = next(observe(dreaming(kept), [disc], [AT], draws=draws, finish=finish))
+    assert set(seen.scores) == set(expected(draws, finish, perceptual=False))

@@ -1,4 +1,4 @@
-"""Steady: the same numbers to the bit whatever the batch, and the model's own everything else."""
+"""FixedBatch: the same numbers to the bit whatever the batch, and the model's own everything else."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import shiftless
-from shiftless.backbones.fixed_batch import Steady
+from shiftless.backbones.fixed_batch import FixedBatch
 from shiftless.conditions.condition import Condition, Steer
 
 
@@ -32,11 +32,11 @@ def latent_shape(model):
 
 
 def test_half_precision_gives_a_row_the_same_bits_in_every_batch(mini):
-    steady = Steady(mini)
+    fixed = FixedBatch(mini)
     latents, condition, pixels = batch(mini, 6)
     taps = [tap for tap in mini.taps if tap.name == "up0"]
-    whole = steady.denoise(latents, 300, condition, taps, full=True)
-    encoded, decoded = steady.encode_image(pixels), steady.decode(latents)
+    whole = fixed.denoise(latents, 300, condition, taps, full=True)
+    encoded, decoded = fixed.encode_image(pixels), fixed.decode(latents)
     for rows in ([0], [5], [3, 4, 5], [4, 1]):
         alone = Condition(
             condition.embeds[rows],
@@ -44,30 +44,30 @@ def test_half_precision_gives_a_row_the_same_bits_in_every_batch(mini):
             {},
             (Steer(condition.steers[0].net, condition.steers[0].image[rows], 1.0),),
         )
-        part = steady.denoise(latents[rows], 300, alone, taps, full=True)
+        part = fixed.denoise(latents[rows], 300, alone, taps, full=True)
         assert torch.equal(part.prediction, whole.prediction[rows])
         assert torch.equal(part.maps["up0"], whole.maps["up0"][rows])
-        assert torch.equal(steady.encode_image(pixels[rows]), encoded[rows])
-        assert torch.equal(steady.decode(latents[rows]), decoded[rows])
+        assert torch.equal(fixed.encode_image(pixels[rows]), encoded[rows])
+        assert torch.equal(fixed.decode(latents[rows]), decoded[rows])
 
 
 def test_the_numbers_are_the_models_own(mini):
-    steady = Steady(mini)
+    fixed = FixedBatch(mini)
     latents, condition, pixels = batch(mini, 4)
     assert torch.equal(
-        steady.denoise(latents, 300, condition).prediction, mini.denoise(latents, 300, condition).prediction
+        fixed.denoise(latents, 300, condition).prediction, mini.denoise(latents, 300, condition).prediction
     )
     noise = torch.randn(4, *latent_shape(mini), generator=torch.Generator().manual_seed(2))
-    ours = steady.encode_image(pixels[:2], latent="sample", noise=noise)
+    ours = fixed.encode_image(pixels[:2], latent="sample", noise=noise)
     torch.testing.assert_close(ours, mini.encode_image(pixels[:2], latent="sample", noise=noise), atol=0.1, rtol=0.1)
     assert ours.shape == noise.shape
-    assert steady.spec is mini.spec
-    assert steady.control("canny") is mini.control("canny")
+    assert fixed.spec is mini.spec
+    assert fixed.control("canny") is mini.control("canny")
 
 
 def test_it_stops_after_the_last_tap_as_the_model_does(mini):
     latents, condition, _ = batch(mini, 5)
-    read = Steady(mini).denoise(latents, 300, condition, [tap for tap in mini.taps if tap.name == "mid"])
+    read = FixedBatch(mini).denoise(latents, 300, condition, [tap for tap in mini.taps if tap.name == "mid"])
     assert read.prediction is None
     assert len(read.maps["mid"]) == 5
 
@@ -85,5 +85,5 @@ def test_large_latents_go_one_by_one_and_small_ones_in_blocks_filled_up():
     for side, sizes in ((32, [4, 4]), (64, [1] * 5)):
         seen.clear()
         latent = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 4, side, side)
-        assert torch.equal(Steady(Counting()).decode(latent), latent)
+        assert torch.equal(FixedBatch(Counting()).decode(latent), latent)
         assert seen == sizes

@@ -1,4 +1,4 @@
-"""An eye gives a vision transformer's own patch tokens, on their grid; what is none is refused in one line."""
+"""A perceptual model gives a vision transformer's own patch tokens, on their grid; what is none is refused in one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from shiftless.backbones.perceptual import MEAN, STD, Eye, load_eye
+from shiftless.backbones.perceptual import MEAN, STD, PerceptualModel, load_perceptual_model
 from shiftless.errors import BadInput
 from shiftless.metrics.content_shift import perceptual
 
@@ -56,35 +56,35 @@ def vit(tmp_path_factory):
 def test_an_eye_gives_the_models_own_patch_tokens(kind, tmp_path):
     model, before = tiny(kind)
     model.save_pretrained(tmp_path)
-    eye = load_eye(tmp_path, device="cpu")
+    judge = load_perceptual_model(tmp_path, device="cpu")
     seeing = {"vit-classifier": "vit", "clip": "vision_model"}.get(kind)
     seeing = getattr(model, seeing) if seeing else model
     fed = torch.from_numpy(PICTURE).float().permute(2, 0, 1)[None]
     fed = (fed - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     with torch.no_grad():
         tokens = seeing.eval()(pixel_values=fed).last_hidden_state
-    assert (eye.name, eye.before, eye.size) == (str(tmp_path), before, 32)
+    assert (judge.name, judge.before, judge.size) == (str(tmp_path), before, 32)
     expected = tokens[:, before:].reshape(1, 4, 4, 16).permute(0, 3, 1, 2)
-    torch.testing.assert_close(eye.look(PICTURE), expected)
-    assert torch.equal(eye.look(PICTURE), eye.look(PICTURE))
+    torch.testing.assert_close(judge.look(PICTURE), expected)
+    assert torch.equal(judge.look(PICTURE), judge.look(PICTURE))
 
 
 @pytest.mark.parametrize("kind", ["vit", "dinov3", "clip-vision"])
 def test_pictures_of_any_size_keep_their_aspect(kind, tmp_path):
     tiny(kind)[0].save_pretrained(tmp_path)
-    assert load_eye(tmp_path, device="cpu").look(np.zeros((30, 120, 3))).shape == (1, 16, 2, 8)
+    assert load_perceptual_model(tmp_path, device="cpu").look(np.zeros((30, 120, 3))).shape == (1, 16, 2, 8)
 
 
 def test_rows_of_the_map_are_rows_of_the_picture():
-    """An eye that sees each patch's own mean only: where the picture is bright, the map is."""
+    """A perceptual model that sees each patch's own mean only: where the picture is bright, the map is."""
 
     def means(pixels: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.avg_pool2d(pixels, 8).flatten(2).transpose(1, 2)
 
-    eye = Eye("means", means, 8, 32, 0, (0.0,) * 3, (1.0,) * 3, torch.device("cpu"))
+    judge = PerceptualModel("means", means, 8, 32, 0, (0.0,) * 3, (1.0,) * 3, torch.device("cpu"))
     picture = np.zeros((16, 64, 3))
     picture[:8, 40:48, 1] = 1
-    seen = eye.look(picture)
+    seen = judge.look(picture)
     assert seen.shape == (1, 3, 2, 8)
     assert seen[0].flatten().argmax() == seen[0, 1].numel() + 5
     assert seen[0, 1, 0, 5] == pytest.approx(1, abs=0.02)
@@ -92,33 +92,33 @@ def test_rows_of_the_map_are_rows_of_the_picture():
 
 def test_the_folder_says_how_pictures_are_prepared(tmp_path):
     tiny("vit")[0].save_pretrained(tmp_path)
-    plain = load_eye(tmp_path, device="cpu")
+    plain = load_perceptual_model(tmp_path, device="cpu")
     settings = {"size": {"shortest_edge": 64}, "crop_size": 48, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
-    eye = load_eye(tmp_path, device="cpu")
-    assert (eye.size, eye.mean, eye.std) == (48, (0.5,) * 3, (0.25,) * 3)
-    assert eye.look(PICTURE).shape == (1, 16, 6, 6)
+    judge = load_perceptual_model(tmp_path, device="cpu")
+    assert (judge.size, judge.mean, judge.std) == (48, (0.5,) * 3, (0.25,) * 3)
+    assert judge.look(PICTURE).shape == (1, 16, 6, 6)
     assert (plain.size, plain.mean) == (32, MEAN)
     (tmp_path / "preprocessor_config.json").unlink()
     (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": {**settings, "crop_size": None}}))
-    assert load_eye(tmp_path, device="cpu").size == 64
+    assert load_perceptual_model(tmp_path, device="cpu").size == 64
 
 
 def test_a_picture_looks_like_itself_and_less_like_another(vit):
-    eye = load_eye(vit, device="cpu")
+    judge = load_perceptual_model(vit, device="cpu")
     changed = np.array(Image.fromarray((PICTURE * 255).astype(np.uint8)).rotate(90)) / 255
-    assert perceptual(eye.look(PICTURE), eye.look(PICTURE.copy())).value == 0
-    assert perceptual(eye.look(PICTURE), eye.look(changed)).value > 1e-6
+    assert perceptual(judge.look(PICTURE), judge.look(PICTURE.copy())).value == 0
+    assert perceptual(judge.look(PICTURE), judge.look(changed)).value > 1e-6
 
 
 def test_a_picture_of_another_shape_is_refused(vit):
-    with pytest.raises(BadInput, match=r"shape \(32, 32\); an eye looks at H W 3"):
-        load_eye(vit, device="cpu").look(PICTURE[..., 0])
+    with pytest.raises(BadInput, match=r"shape \(32, 32\); a perceptual model looks at H W 3"):
+        load_perceptual_model(vit, device="cpu").look(PICTURE[..., 0])
 
 
 def refusal(name) -> str:
     with pytest.raises(BadInput) as caught:
-        load_eye(name, device="cpu")
+        load_perceptual_model(name, device="cpu")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -126,8 +126,8 @@ def refusal(name) -> str:
 def test_what_is_not_here_is_told_with_the_command_that_fetches_it(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "fetch it once with: hf download someone/never-fetched --include" in refusal("someone/never-fetched")
-    assert "no such eye" in refusal(str(tmp_path / "missing"))
-    assert "no such eye" in refusal("")
+    assert "no such perceptual model" in refusal(str(tmp_path / "missing"))
+    assert "no such perceptual model" in refusal("")
     assert "no config.json" in refusal(tmp_path)
 
 

@@ -85,7 +85,7 @@ def test_configs_that_are_no_objects(part, content, says, folder):
 NAN, INF = float("nan"), float("inf")
 LIES = [
     ("unet", "block_out_channels", [32, 64], "'down_block_types' has 4 entries and 'block_out_channels' has 2"),
-    ("unet", "block_out_channels", "wide", "is \"wide\"; it must be a list of up to 8, each a whole number from 1 to"),
+    ("unet", "block_out_channels", "wide", 'is "wide"; it must be a list of up to 8, each a whole number from 1 to'),
     ("unet", "block_out_channels", [], "is []; it must be a list"),
     ("unet", "block_out_channels", [32, 64, 64, -1], "it must be a list"),
     ("unet", "block_out_channels", [32, 64, 64, 128], "asks for 128 where the weights' down_blocks.3.resnets.0.conv2"),
@@ -97,7 +97,7 @@ LIES = [
     ("unet", "transformer_layers_per_block", [[1]], "it must be a whole number"),
     ("unet", "cross_attention_dim", 64, "'cross_attention_dim' is 64, but the text encoder's width is 32"),
     ("unet", "in_channels", 9, "not one for inpainting"),
-    ("unet", "sample_size", "large", "is \"large\"; it must be a whole number from 1 to 8192"),
+    ("unet", "sample_size", "large", 'is "large"; it must be a whole number from 1 to 8192'),
     ("unet", "sample_size", [16, None], "it must be a whole number"),
     ("unet", "sample_size", True, "is true; it must be a whole number"),
     ("unet", "attention_head_dim", 0, "it must be a whole number from 1"),

@@ -77,9 +77,9 @@ def test_finishing_in_one_step_is_the_belief_itself(tiny):
         torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)),
         tiny.encode_prompt(["a cow"]),
     )
-    believed = tiny.predict_clean(latent, tiny.denoise(latent, 300, condition).prediction, 300)
-    torch.testing.assert_close(finish(tiny, latent, 300, 1, condition), believed)
-    assert not torch.allclose(finish(tiny, latent, 300, 4, condition), believed, atol=1e-3)
+    predicted = tiny.predict_clean(latent, tiny.denoise(latent, 300, condition).prediction, 300)
+    torch.testing.assert_close(finish(tiny, latent, 300, 1, condition), predicted)
+    assert not torch.allclose(finish(tiny, latent, 300, 4, condition), predicted, atol=1e-3)
 
 
 def test_finishing_finds_the_picture_when_the_model_knows_the_noise(tiny, monkeypatch):

@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.bench.table import Row, Table, machine, read_table
 from shiftless.errors import BadInput
 
@@ -81,10 +81,10 @@ def test_a_failed_write_leaves_the_old_file_and_says_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot be written"):
         TABLE.write(tmp_path / "file" / "out.json")
-    path = write_whole(tmp_path / "a.txt", b"old")
+    path = write_atomic(tmp_path / "a.txt", b"old")
     (tmp_path / "folder").mkdir()
     with pytest.raises(BadInput):
-        write_whole(tmp_path / "folder", b"new")
+        write_atomic(tmp_path / "folder", b"new")
     assert path.read_bytes() == b"old"
 
 

@@ -81,7 +81,7 @@ def test_a_preset_and_a_recipe_file_can_be_audited_together(command, photos):
         (("photos", "--by", "colour, finished", "--finish", 0), "no such measure"),
         (("photos", "--out", "photos/0.png", *FAST), "photos/0.png"),
         (("photos", "--json", "photos", "--out", "elsewhere/o", *FAST), "photos: is a folder"),
-        (("photos", "--eye", "gone"), "gone"),
+        (("photos", "--perceptual", "gone"), "gone"),
         (("photos", "--taps", "up9"), "up9"),
         (("photos", "--taps", "upp0", "--control", "canny"), "no tap 'upp0'; nearest: up0"),
         (("photos", "--start", 100, "--timestep", 300), "start=100 with timestep=300"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shiftless.conditions import caption_memory
 from shiftless.conditions.caption import CAPTIONERS, find_captioner, load_captioner, remembered
 from shiftless.conditions.caption_memory import captions_folder, fingerprint_of, spoken
-from shiftless.conditions.caption_model import quiet
+from shiftless.conditions.caption_model import silenced
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
 
@@ -37,7 +37,7 @@ def save_pixels(folder, kind: str, **more) -> None:
 
 
 def save(model, folder) -> None:
-    with quiet():
+    with silenced():
         model.save_pretrained(folder)
 
 
@@ -242,7 +242,7 @@ def test_the_caption_is_what_transformers_generates(saved):
     from transformers import AutoImageProcessor, AutoTokenizer, VisionEncoderDecoderModel
 
     folder = saved["encoder-decoder"]
-    with quiet():
+    with silenced():
         model = VisionEncoderDecoderModel.from_pretrained(folder).eval()
         pixels = AutoImageProcessor.from_pretrained(folder)(Image.fromarray(photo(3).array), return_tensors="pt")
         tokens = model.generate(**pixels, max_new_tokens=60, do_sample=False)

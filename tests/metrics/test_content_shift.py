@@ -251,15 +251,15 @@ def test_a_latents_error_is_in_variances_of_the_clean_one():
 
 def test_spread_is_the_unbiased_variance_over_seeds():
     clean = noise(1, 4, 3, 5)
-    believed = [noise(1, 4, 3, 5, seed=seed) for seed in (1, 2, 3)]
-    expected = np.var([one[0].numpy() for one in believed], axis=0, ddof=1)
+    predicted = [noise(1, 4, 3, 5, seed=seed) for seed in (1, 2, 3)]
+    expected = np.var([one[0].numpy() for one in predicted], axis=0, ddof=1)
     unit = np.var(clean[0].numpy(), axis=(1, 2)).mean()
-    found = spread(believed, clean)
+    found = spread(predicted, clean)
     np.testing.assert_allclose(found.where, expected.mean(0) / unit, rtol=1e-5)
     assert found.value == pytest.approx(expected.mean() / unit, rel=1e-5)
     assert spread([clean] * 3, noise(1, 4, 3, 5, seed=9)).value == 0
     with pytest.raises(BadInput, match="at least two noise seeds"):
-        spread(believed[:1], clean)
+        spread(predicted[:1], clean)
 
 
 def test_features_are_compared_as_an_explicit_loop_would():

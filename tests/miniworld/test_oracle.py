@@ -25,8 +25,8 @@ from miniworld.oracle import (
     truth_labels,
     truth_points,
 )
+from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.labelled import FIRST, LabelledPictures, draw_labelled, draw_shard, reconstructed
-from miniworld.training.master import MasterAdamW
 from miniworld.training.oracle import OracleLoss, new_oracle, point_loss, train_oracle
 from miniworld.training.oracle_proof import prove_oracle, rightness
 from miniworld.world.picture import PARTS, SCENE_CLASSES, draw, keypoint_names
@@ -135,14 +135,14 @@ def test_an_interrupted_oracle_ends_where_an_uninterrupted_one_does(tmp_path, la
     options = {"images": 20, "batch": 4, "pictures": labelled, "draw": False, "changes": TINY}
     whole = weights(train_oracle(tmp_path / "a", **options))
     with monkeypatch.context() as patch:
-        step = MasterAdamW.step
+        step = Fp32MasterAdamW.step
 
         def killed(self, lr):
             if self.steps >= 2:
                 raise KeyboardInterrupt
             return step(self, lr)
 
-        patch.setattr(MasterAdamW, "step", killed)
+        patch.setattr(Fp32MasterAdamW, "step", killed)
         with pytest.raises(KeyboardInterrupt):
             train_oracle(tmp_path / "b", checkpoint_minutes=0, **options)
     assert not (tmp_path / "b" / "oracle").exists()

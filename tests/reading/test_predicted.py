@@ -1,4 +1,4 @@
-"""Beliefs: a model that knows the noise believes in the picture itself, and steering reaches what is believed."""
+"""Predictions: a model that knows the noise predicts the picture itself, and steering reaches what is predicted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shiftless import Recipe
 from shiftless.backbones.base import Reading
 from shiftless.backbones.walk import finish
 from shiftless.noise import noise_for
-from shiftless.reading.predicted import beliefs, believe
+from shiftless.reading.predicted import predict_latents, predictions
 
 PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(3)]
 
@@ -28,18 +28,20 @@ def test_a_model_that_knows_the_noise_believes_in_the_picture(monkeypatch):
         return Reading({}, noises[rows])
 
     monkeypatch.setattr(model, "denoise", knowing)
-    clean, found = believe(model, PICTURES, [Recipe(timestep=300), Recipe(timestep=200, start=240, steps=1)], batch=8)
+    clean, found = predict_latents(
+        model, PICTURES, [Recipe(timestep=300), Recipe(timestep=200, start=240, steps=1)], batch=8
+    )
     for truth, predicted in zip(clean, found):
-        for belief in predicted:
-            torch.testing.assert_close(belief, truth, atol=1e-4, rtol=1e-4)
+        for prediction in predicted:
+            torch.testing.assert_close(prediction, truth, atol=1e-4, rtol=1e-4)
 
 
 def test_beliefs_follow_steering_and_do_not_depend_on_the_batch(goldens):
     model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
     lora = str(goldens / "tiny-lora" / "pytorch_lora_weights.safetensors")
     recipes = [Recipe(timestep=300, **more) for more in ({}, {"prompt": "a cow"}, {"control": "canny"}, {"lora": lora})]
-    clean, found = believe(model, PICTURES, recipes, batch=2)
-    again, alone = believe(model, PICTURES[2:], recipes[2:3], batch=1)
+    clean, found = predict_latents(model, PICTURES, recipes, batch=2)
+    again, alone = predict_latents(model, PICTURES[2:], recipes[2:3], batch=1)
     torch.testing.assert_close(again[0], clean[2], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(alone[0][0], found[2][2], atol=2e-4, rtol=1e-4)
     for i in range(len(recipes)):
@@ -51,7 +53,7 @@ def test_an_ensemble_s_prediction_and_features_are_means_over_all_of_its_draws()
     from shiftless.image import Frame, open_photo, to_pixels
 
     model, recipe = shiftless.load("twin:sd15", device="cpu", dtype="fp32"), Recipe(timestep=300, size=64, ensemble=3)
-    found = next(beliefs(model, PICTURES[:1], [recipe], finish=2, maps=True))[0]
+    found = next(predictions(model, PICTURES[:1], [recipe], finish=2, maps=True))[0]
     photo, nothing = open_photo(PICTURES[0]), model.encode_prompt([""])
     clean = model.encode_image(to_pixels(photo, Frame(photo.hw, (64, 64))))
     once, ends = [], []

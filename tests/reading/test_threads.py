@@ -10,7 +10,7 @@ import torch
 
 import shiftless
 from shiftless import Recipe
-from shiftless.conditions.silence import quiet
+from shiftless.conditions.silence import silenced
 from shiftless.taps.lock import exclusive
 
 RNG = np.random.default_rng(8)
@@ -84,7 +84,7 @@ def test_silence_in_two_threads_ends_with_the_last():
     from diffusers.utils import logging
 
     before = logging.get_verbosity()
-    one, two = quiet(), quiet()
+    one, two = silenced(), silenced()
     one.__enter__()
     two.__enter__()
     one.__exit__(None, None, None)

@@ -9,7 +9,7 @@ import pytest
 
 from shiftless.auditing.audit import Audit
 from shiftless.auditing.compared import compared
-from shiftless.auditing.observation import Seen
+from shiftless.auditing.observation import Observation
 from shiftless.recipe import Recipe
 
 VOID = {"meta", "img", "source"}
@@ -56,9 +56,9 @@ def audit_of():
 
 @pytest.fixture
 def seen_of():
-    """Make what was seen of one photo H W: beliefs that differ from the photo by a square at (8, 8) of the recipe's."""
+    """Make what was seen of one photo H W: predictions that differ from the photo by a square at (8, 8) of the recipe's."""
 
-    def make(k: int, name: str = "a.jpg", hw=(64, 64), finished: bool = True, shift: float = 20.0) -> Seen:
+    def make(k: int, name: str = "a.jpg", hw=(64, 64), finished: bool = True, shift: float = 20.0) -> Observation:
         kept = np.random.default_rng(3).integers(60, 200, (*hw, 3), dtype=np.uint8)
         where = [np.zeros(hw, np.float32) for _ in range(k)]
         once = [kept.copy() for _ in range(k)]
@@ -66,7 +66,7 @@ def seen_of():
             where[i][8:16, 8:16] = shift * (i + 1) / k
             once[i][8:16, 8:16] = 255
         scores = {"latent": shift * np.arange(1, k + 1) / k, "colour": np.arange(1.0, k + 1)}
-        return Seen(name, kept, kept, once, [kept] * k if finished else [], where, scores, {"colour": 0.7})
+        return Observation(name, kept, kept, once, [kept] * k if finished else [], where, scores, {"colour": 0.7})
 
     return make
 

@@ -43,7 +43,7 @@ def test_columns_are_in_ranked_order(seen_of):
         slice(left, left + 180) for left in (ahead.shape[1] - 26 - 2 * 180 - 14, ahead.shape[1] - 26 - 180)
     )
     assert not np.array_equal(ahead, back)
-    rows = slice(60, 240)  # the beliefs, without what is written under them
+    rows = slice(60, 240)  # the predictions, without what is written under them
     np.testing.assert_array_equal(ahead[rows, first], back[rows, second])
     heat = slice(270, 460)
     assert (ahead[heat, first] != back[heat, first]).any()

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
 
 PHOTOS = ("learned", "chosen_on", "reported_on")
@@ -65,7 +65,7 @@ class RunFolder:
             if other:
                 what = "the photos" if other[0] in PHOTOS else other[0]
                 raise BadInput(f"{self.path}: begun with other settings ({what}); use --restart to drop that run")
-        write_whole(file, json.dumps(self.plan, indent=1).encode())
+        write_atomic(file, json.dumps(self.plan, indent=1).encode())
         if not os.access(self.out.parent, os.W_OK):
             raise BadInput(f"{self.out}: cannot be written; give a path in a folder you may write to")
 
@@ -73,7 +73,7 @@ class RunFolder:
         """Leave a checkpoint; a run that is killed meanwhile keeps the one before."""
         content = io.BytesIO()
         torch.save(state, content)
-        write_whole(self.path / "state.pt", content.getvalue())
+        write_atomic(self.path / "state.pt", content.getvalue())
 
     def state(self) -> dict[str, Any] | None:
         """Return the last checkpoint, or None at the beginning; raises BadInput if it cannot be read."""
@@ -89,7 +89,7 @@ class RunFolder:
 
     def save_candidate(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
         """Keep a LoRA of one step, as a file that can be used as it is."""
-        write_whole(self._candidate(step), _bytes(tensors, {}))
+        write_atomic(self._candidate(step), _bytes(tensors, {}))
 
     def candidate(self, step: int) -> dict[str, torch.Tensor]:
         """Return the tensors of one step's LoRA; raises BadInput if the file is gone."""

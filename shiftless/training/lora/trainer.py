@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from shiftless.atomic import write_whole
+from shiftless.atomic import write_atomic
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
 from shiftless.image import Photo, to_uint8
@@ -130,7 +130,7 @@ def train(
         run.go()
     best = min(run.curve, key=lambda check: (check.shift, check.step))
     about = folder.plan | {"curve": [vars(c) for c in run.curve], "best_step": best.step, "base_errors": run.base}
-    write_whole(folder.out, lora_bytes(folder.candidate(best.step), about))
+    write_atomic(folder.out, lora_bytes(folder.candidate(best.step), about))
     return Trained(folder.out, best, tuple(run.curve), tuple(skipped))
 
 

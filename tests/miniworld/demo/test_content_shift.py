@@ -11,7 +11,7 @@ import torch
 
 from miniworld.datasets import HELD_OUT
 from miniworld.demo.content_shift import stages
-from miniworld.demo.predictions import believe, error, finish, give, noisy_picture
+from miniworld.demo.predictions import error, finish, give, noisy_picture, predict_latents
 from miniworld.demo.subjects import Subject, cast, common_points, crowd
 from shiftless.backbones.base import Reading, Spec
 from shiftless.backbones.registry import load
@@ -58,7 +58,7 @@ def test_knowing_the_noise_brings_the_picture_back_in_one_look_and_in_many(subje
     given = give(model, subject)
     model.answer = lambda latent, t: given.noise
     for timestep in (1, 100, 600, 999):
-        assert torch.allclose(believe(model, given, timestep, "x"), given.clean, atol=2e-4)
+        assert torch.allclose(predict_latents(model, given, timestep, "x"), given.clean, atol=2e-4)
         assert torch.allclose(finish(model, given, timestep, "x", steps=7), given.clean, atol=2e-4)
 
 
@@ -74,7 +74,7 @@ def test_a_belief_that_is_always_the_same_picture_wins_whatever_the_model_predic
         return (alpha * latent - other) / sigma
 
     model.answer = answer
-    assert torch.allclose(believe(model, given, 600, ""), other, atol=1e-4)
+    assert torch.allclose(predict_latents(model, given, 600, ""), other, atol=1e-4)
     assert torch.allclose(finish(model, given, 600, "", steps=9), other, atol=1e-3)
 
 

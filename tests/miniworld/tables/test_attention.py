@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from miniworld.tables import attention, techniques
-from miniworld.tables.attention import EVEN, METRICS, Measured, riders, run, see, share, subjects
+from miniworld.tables.attention import EVEN, METRICS, Measured, observe_attention, riders, run, share, subjects
 from miniworld.world.labels import PARTS
 from miniworld.world.picture import draw
 from shiftless.backbones.registry import load
@@ -64,7 +64,7 @@ def test_horse_and_rider_are_what_the_parts_say_even_behind_something():
 def test_the_maps_are_what_is_read_and_the_effect_is_the_distance_to_the_other_word(twin):
     photo = open_photo(riders(1)[0].image)
     recipe = Recipe(timestep=200, taps=("up1", "up2"), prompt="a photo of a horse")
-    seen = next(see(twin, [photo], {"one": recipe}))["one"]
+    seen = next(observe_attention(twin, [photo], {"one": recipe}))["one"]
     groups = [tap.name for tap in twin.taps if tap.name.startswith("up.cross.map.s")]
     assert len(groups) == 3
     maps = extract(twin, photo, recipe.but(taps=tuple(f"{name}:horse" for name in groups)))
@@ -83,7 +83,7 @@ def test_a_word_exchanged_for_itself_acts_nowhere_in_particular(twin, monkeypatc
     monkeypatch.setattr(techniques, "OTHER", "horse")
     picture = riders(1)[0]
     recipe = Recipe(taps=("up1",), prompt="a photo of a horse")
-    seen = next(see(twin, [open_photo(picture.image)], {"one": recipe}))["one"]
+    seen = next(observe_attention(twin, [open_photo(picture.image)], {"one": recipe}))["one"]
     assert np.ptp(seen.effect) == 0
     assert seen.shares(picture)[2] == pytest.approx(subjects(picture)[0].mean())
 

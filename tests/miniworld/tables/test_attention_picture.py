@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from miniworld.tables.attention import riders, see
+from miniworld.tables.attention import observe_attention, riders
 from miniworld.tables.attention_picture import attention_picture
 from miniworld.tables.techniques import techniques
 from shiftless.backbones.registry import load
@@ -24,7 +24,7 @@ def test_it_shows_the_first_picture_and_what_the_bench_sees(drawn):
     twin, recipe, shown = drawn
     assert (shown.picture.image == riders(1)[0].image).all()
     photo = open_photo(shown.picture.image)
-    for name, one in next(see(twin, [photo], techniques(twin, recipe)[0])).items():
+    for name, one in next(observe_attention(twin, [photo], techniques(twin, recipe)[0])).items():
         np.testing.assert_allclose(shown.seen[name].effect, one.effect, rtol=1e-4)
         assert shown.seen[name].shares(shown.picture) == pytest.approx(one.shares(shown.picture), rel=1e-4)
 

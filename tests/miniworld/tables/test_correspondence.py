@@ -21,7 +21,7 @@ from miniworld.tables.pairs import mini_pairs
 from miniworld.tables.train_heads import train
 from shiftless import Bucket, Recipe
 from shiftless.bench.pairs import ONE, Scores, evaluate, reader
-from shiftless.reading.available import present
+from shiftless.reading.available import available
 
 CONV = "baseline + output convolution"
 
@@ -94,7 +94,7 @@ def test_a_method_takes_its_readings_and_their_taps():
 
 
 def test_what_is_not_at_hand_is_not_read(model):
-    there = present(model, readings_of("photo"))
+    there = available(model, readings_of("photo"))
     assert "control0" in there
     assert not {"fine0", "lora0", "all"} & set(there)
     assert not possible(next(m for m in METHODS if m.name.startswith("GATE with ")), there)

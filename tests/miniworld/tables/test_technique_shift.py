@@ -13,11 +13,11 @@ from miniworld.tables.technique_shift import at, run, shift
 def test_shift_counts_inside_the_box_only():
     clean = torch.zeros(1, 4, 32, 32)
     clean[..., ::2] = 2.0  # variance 1 anywhere
-    believed = clean.clone()
-    believed[..., 16:, :] += 0.5
-    assert shift(clean, believed, (0, 0, 128, 64)) == 0
-    assert shift(clean, believed, (0, 64, 128, 128)) == pytest.approx(0.25)
-    assert shift(clean, believed, (0, 32, 128, 96)) == pytest.approx(0.125)
+    predicted = clean.clone()
+    predicted[..., 16:, :] += 0.5
+    assert shift(clean, predicted, (0, 0, 128, 64)) == 0
+    assert shift(clean, predicted, (0, 64, 128, 128)) == pytest.approx(0.25)
+    assert shift(clean, predicted, (0, 32, 128, 96)) == pytest.approx(0.125)
 
 
 def test_readings_move_with_their_walks():

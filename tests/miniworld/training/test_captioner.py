@@ -9,7 +9,7 @@ import torch
 from miniworld.training.caption_proof import ALWAYS, agreement, caption_accuracy, facts
 from miniworld.training.captioned import LENGTH, CaptionedPictures, caption_tokens
 from miniworld.training.captioner import CaptionLoss, new_captioner, train_captioner
-from miniworld.training.master import MasterAdamW
+from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import PictureFolder
 from miniworld.world.picture import draw
 from shiftless.conditions.caption import load_captioner
@@ -36,14 +36,14 @@ def test_an_interrupted_captioner_ends_where_an_uninterrupted_one_does(tmp_path,
     options = {"images": 64, "batch": 8, "pictures": drawn, "draw": False, "compile": False, "changes": TINY}
     whole = weights(train_captioner(tmp_path / "a", **options))
     with monkeypatch.context() as patch:
-        step = MasterAdamW.step
+        step = Fp32MasterAdamW.step
 
         def killed(self, lr):
             if self.steps >= 3:
                 raise KeyboardInterrupt
             return step(self, lr)
 
-        patch.setattr(MasterAdamW, "step", killed)
+        patch.setattr(Fp32MasterAdamW, "step", killed)
         with pytest.raises(KeyboardInterrupt):
             train_captioner(tmp_path / "b", checkpoint_minutes=0, **options)
     assert not (tmp_path / "b" / "captioner").exists()

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from miniworld.training.architecture import new_text_encoder, new_unet, new_vae
 from miniworld.training.control import LEVELS, SHARES, ControlLoss, new_controlnet, opened, train_controlnet
 from miniworld.training.edges import EdgeMaps, draw_edges
-from miniworld.training.encoded_pictures import Latents, fingerprint, tokenize
-from miniworld.training.master import MasterAdamW
+from miniworld.training.encoded_pictures import EncodedPictures, fingerprint, tokenize
+from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.proof import control_effect
 from miniworld.training.tokenizer import new_tokenizer
@@ -106,7 +106,7 @@ def test_gradients_reach_every_weight_while_the_zeros_are_opened(tokenizer):
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, train, model, monkeypatch):
     frozen = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
     whole = weights(train(tmp_path / "a"))
-    step = MasterAdamW.step
+    step = Fp32MasterAdamW.step
 
     def killed(self, lr):
         if self.steps >= 2:
@@ -114,7 +114,7 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, train
         return step(self, lr)
 
     with monkeypatch.context() as patch:
-        patch.setattr(MasterAdamW, "step", killed)
+        patch.setattr(Fp32MasterAdamW, "step", killed)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "b", checkpoint_minutes=0, latest=tmp_path / "latest")
     assert not (tmp_path / "b" / "controlnet-canny").exists()
@@ -165,7 +165,7 @@ def test_batches_pair_pictures_with_their_edges_and_stay_where_features_are_read
     tokens = tokenize(tokenizer, ["a photo", "a photo of a cow", "a photo of a black cow"] * 40).reshape(40, 3, 77)
     latents = np.arange(40, dtype=np.float16)[:, None, None, None] * np.ones((1, 4, 8, 8), np.float16)
     np.savez(tmp_path / "0.npz", latents=latents, tokens=tokens)
-    data, empty = Latents(tmp_path), torch.from_numpy(tokenize(tokenizer, [""]))
+    data, empty = EncodedPictures(tmp_path), torch.from_numpy(tokenize(tokenizer, [""]))
     batches = [data.batch(8, 0, step, empty, shares=SHARES, levels=LEVELS) for step in range(100)]
     for step, batch in enumerate(batches[:20]):
         assert batch["latents"][:, 0, 0, 0].tolist() == data.rows(8, 0, step).tolist()

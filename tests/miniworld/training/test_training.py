@@ -15,8 +15,8 @@ from miniworld.training.budget import Budget, learning_rate
 from miniworld.training.captioner import new_captioner, save_captioner
 from miniworld.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
 from miniworld.training.compiled import compiled
-from miniworld.training.encoded_pictures import SHARES, Latents, fingerprint, tokenize
-from miniworld.training.master import MasterAdamW
+from miniworld.training.encoded_pictures import SHARES, EncodedPictures, fingerprint, tokenize
+from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.norm import FastGroupNorm, FastGroupNormSiLU, RepeatUpsample, kernel, use_kernel
 from miniworld.training.pictures import (
     TRAINING_SEEDS,
@@ -62,14 +62,14 @@ def weights(folder):
 
 def interrupt_after(steps, monkeypatch):
     """Let the run be killed, as by Ctrl-C, right after that many steps."""
-    step = MasterAdamW.step
+    step = Fp32MasterAdamW.step
 
     def counted(self, lr):
         if self.steps >= steps:
             raise KeyboardInterrupt
         return step(self, lr)
 
-    monkeypatch.setattr(MasterAdamW, "step", counted)
+    monkeypatch.setattr(Fp32MasterAdamW, "step", counted)
 
 
 def test_an_interrupted_autoencoder_ends_where_an_uninterrupted_one_does(tmp_path, drawn, monkeypatch):
@@ -277,7 +277,7 @@ def test_a_network_with_the_fast_norm_computes_the_same(build):
 def test_the_master_copy_learns_what_bfloat16_alone_would_round_away():
     layer = torch.nn.Linear(1, 1, bias=False)
     layer.weight.data.fill_(1.0)
-    optimiser = MasterAdamW(layer.parameters(), weight_decay=0.0, clip=1e9)
+    optimiser = Fp32MasterAdamW(layer.parameters(), weight_decay=0.0, clip=1e9)
     for _ in range(20):
         layer(torch.ones(1, 1, dtype=torch.bfloat16)).sum().backward()
         optimiser.step(1e-4)  # a fortieth of bfloat16's spacing at 1
@@ -292,7 +292,7 @@ def test_batches_follow_seed_and_step(tmp_path, tokenizer):
     tokens = tokenize(tokenizer, ["a photo", "a photo of a cow", "a photo of a black cow"] * 40).reshape(40, 3, 77)
     latents = np.arange(40, dtype=np.float16)[:, None, None, None] * np.ones((1, 4, 8, 8), np.float16)
     np.savez(tmp_path / "0.npz", latents=latents, tokens=tokens)
-    data, empty = Latents(tmp_path), torch.from_numpy(tokenize(tokenizer, [""]))
+    data, empty = EncodedPictures(tmp_path), torch.from_numpy(tokenize(tokenizer, [""]))
     one, again, other = (data.batch(8, 0, step, empty) for step in (3, 3, 4))
     assert all(torch.equal(one[key], again[key]) for key in one)
     assert not torch.equal(one["noise"], other["noise"])

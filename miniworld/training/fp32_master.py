@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 
-class MasterAdamW:
+class Fp32MasterAdamW:
     """AdamW over float32 master weights, with their exponential moving average, for a network kept in `dtype`.
 
     Autocast would cast every weight in every step; casting once a step after the update is a third faster on a
@@ -18,7 +18,7 @@ class MasterAdamW:
     not held back by their first steps.
 
     >>> layer = nn.Linear(2, 2)
-    >>> optimiser = MasterAdamW(layer.parameters(), dtype=torch.bfloat16)
+    >>> optimiser = Fp32MasterAdamW(layer.parameters(), dtype=torch.bfloat16)
     >>> layer(torch.ones(1, 2, dtype=torch.bfloat16)).sum().backward()
     >>> optimiser.step(lr=0.1) >= 0
     True
