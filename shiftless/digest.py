@@ -103,7 +103,7 @@ def digest_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
         value = tensors[name].detach()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
         flat = value.cpu().contiguous().flatten()
-        digest.update(memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b"")
+        digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
     return digest.hexdigest()[:LENGTH]
 
 

@@ -228,7 +228,7 @@ def _photo(array: np.ndarray, name: str) -> Photo:
     array = np.ascontiguousarray(array)
     array.setflags(write=False)
     digest = hashlib.blake2s(repr(array.shape).encode(), digest_size=16)
-    digest.update(array)
+    digest.update(array.data)
     return Photo(array, name, digest.hexdigest())
 
 

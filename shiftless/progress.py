@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -185,7 +185,7 @@ def track(items: Iterable[Item], doing: str, total: float | None = None, unit: s
     >>> sum(track([1, 2, 3], "adding", unit="number"))
     6
     """
-    size = total if total is not None else len(items) if hasattr(items, "__len__") else None
+    size = total if total is not None else len(items) if isinstance(items, Sized) else None
     with Progress(doing, size, unit) as step:
         for item in items:
             yield item

@@ -51,8 +51,8 @@ def content_shift(plan: Plan) -> Chapter:
     chapter.figures.append(draw_figure(plan.out, "content-shift.png", caption, sheet))
     finished = _finished(plan, given, prompts)
     more = (
-        "The same noisy pictures, with the model left to take away all noise, step by step (DDIM). Now the prediction is "
-        "spelled out in full: the more noise there was, the more of it is made up."
+        "The same noisy pictures, with the model left to take away all noise, step by step (DDIM). Now the prediction "
+        "is spelled out in full: the more noise there was, the more of it is made up."
     )
     chapter.figures.append(draw_figure(plan.out, "finished.png", more, finished))
     if plan.drawn:

@@ -40,7 +40,7 @@ FINISH = 4  # steps of the full denoising, to save time
 ORACLE = "oracle: "
 """Begins the name of a measure that knows the truth."""
 TRUTH = f"{ORACLE}parts"
-"""What was really invented: how much worse the parts of the prediction are known than those of what the model was given."""
+"""What was really invented: how much worse parts are known in the predicted image than in the one that was given."""
 ENDS = ("", ", at fixed noise")
 CHEAPEST = ("latent", "structure", "edges", "colour", "scales", "spread", "features", "seeds")
 """The blind measures, those first that cost least."""

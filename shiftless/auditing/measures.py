@@ -50,7 +50,7 @@ HEADLINE = "latent"
 
 
 def expected(draws: int, finish: int, perceptual: bool) -> list[str]:
-    """List the measures that an audit takes with so many noise draws and steps to finish, with or without a perceptual model.
+    """List the measures that an audit takes with so many noise draws and steps to finish.
 
     >>> expected(draws=1, finish=0, perceptual=False)
     ['structure', 'scales', 'edges', 'colour', 'latent', 'features']

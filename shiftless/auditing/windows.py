@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import islice
 from typing import Any
 
@@ -36,7 +36,7 @@ class Windows:
         while window := list(islice(source, self._room(self.clock() - start, done))):
             yield window
             done += len(window)
-        if hasattr(self.photos, "__len__"):
+        if isinstance(self.photos, Sized):
             self.left_out = len(self.photos) - done
 
     def _room(self, spent: float, done: int) -> int:

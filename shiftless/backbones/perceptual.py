@@ -1,4 +1,4 @@
-"""PerceptualModel: a vision transformer that is no part of the model audited, and so judges by what it sees in a picture."""
+"""PerceptualModel: a vision transformer, independent of the audited model, that compares pictures by its features."""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ def load(
         native, parts = size or (twin["size"] if full else None), twin_parts(twin, full=full)
         stride = 2 ** (len(parts["vae"].config.block_out_channels) - 1)
         nets = {"canny": lambda: twin_control(parts["unet"], stride)}
-        made_of = digest_of("twin", twin, full, torch.__version__)  # random weights, from one seed
-        return StableDiffusion(name, parts, native, where, kind, controls=nets, made_of=lambda: made_of)
+        digest = digest_of("twin", twin, full, torch.__version__)  # random weights, from one seed
+        return StableDiffusion(name, parts, native, where, kind, controls=nets, made_of=lambda: digest)
     folder = find(name)
     _check_family(folder)
     row = models().get(name, {})

@@ -126,7 +126,7 @@ def colour(a: np.ndarray, b: np.ndarray) -> Shift:
 def perceptual(a: torch.Tensor, b: torch.Tensor) -> Shift:
     """Return 1 - the mean cosine of what a perceptual model sees at each cell of two pictures: maps 1 C h w.
 
-    `where` is 1 - cosine, h w. Raises BadInput if shapes differ. A perceptual model is `shiftless.backbones.perceptual`'s.
+    `where` is 1 - cosine, h w. Raises BadInput if shapes differ. For the models see `shiftless.backbones.perceptual`.
 
     >>> one = torch.randn(1, 8, 4, 4, generator=torch.manual_seed(0))
     >>> perceptual(one, 3 * one).value, perceptual(one, -one).value

@@ -1,4 +1,4 @@
-"""What the model predicts: the clean latent that each reading's noisy one makes it predict."""
+"""The predicted clean image (x0 prediction) of each reading, as a latent."""
 
 from __future__ import annotations
 

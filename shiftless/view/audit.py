@@ -56,7 +56,7 @@ def photo_sheet(
     rows: list[list[Any]] = [[(seen.given, "as the model is fed it")], [(seen.kept, "the autoencoder's copy")]]
     rows[0] += [(seen.once[k], _score(seen, headline, k)) for k in shown]
     rows[1] += [(shift_overlay(seen.kept, seen.where[k], top), _score(seen, "colour", k)) for k in shown]
-    titles = ["what one step makes the model predict", "where content shifted"]
+    titles = ["predicted clean image after one step", "where content shifted"]
     if seen.finished:
         rows.append([None, *((seen.finished[k], _score(seen, "colour" + FINISHED, k)) for k in shown)])
         titles.append("denoised to the end")

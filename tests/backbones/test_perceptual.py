@@ -1,4 +1,4 @@
-"""A perceptual model gives a vision transformer's own patch tokens, on their grid; what is none is refused in one line."""
+"""A perceptual model gives a vision transformer's own patch tokens on their grid; what is none is refused."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def audit_of():
 
 @pytest.fixture
 def seen_of():
-    """Make what was seen of one photo H W: predictions that differ from the photo by a square at (8, 8) of the recipe's."""
+    """Make an observation of one photo H W: each prediction differs from it by a square at (8, 8)."""
 
     def make(k: int, name: str = "a.jpg", hw=(64, 64), finished: bool = True, shift: float = 20.0) -> Observation:
         kept = np.random.default_rng(3).integers(60, 200, (*hw, 3), dtype=np.uint8)
