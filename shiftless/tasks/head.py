@@ -14,7 +14,7 @@ from shiftless.amalgamate.layout import Layout
 from shiftless.amalgamate.saved import Saved
 from shiftless.amalgamate.simple import Concat, Mean
 from shiftless.errors import BadInput
-from shiftless.features import FeatureMaps
+from shiftless.features import Bucket, FeatureMaps
 from shiftless.image import Frame
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap
@@ -88,11 +88,10 @@ class CorrespondenceHead(Saved):
         recipe = self.recipes[0] if self.recipes else Recipe()
         return FeatureMaps({tap.name: dense}, {tap.name: tap}, frame, recipe, name)
 
-    def apply(self, bucket: Any) -> Any:
+    def merge(self, bucket: Bucket) -> FeatureMaps:
         """Turn a Bucket into FeatureMaps of one tap, named as the amalgamator, ready for `shiftless.match`.
 
-        The bucket's readings stand in the order of `recipes`. (A function goes to every submodule, as in any
-        nn.Module.)
+        The bucket's readings stand in the order of `recipes`.
 
         >>> from shiftless.features import Bucket
         >>> up1, frame = Tap("up1", 8, 8, ""), Frame(original=(64, 96), fed=(32, 48))
@@ -100,8 +99,6 @@ class CorrespondenceHead(Saved):
         >>> CorrespondenceHead(Layout(2, (("up1", 8),))).merge(Bucket((maps, maps)))
         FeatureMaps(image, 96x64 pixels read as 48x32: gate 8x4x6 stride 8)
         """
-        if callable(bucket):
-            return super().apply(bucket)
         return self.apply_to(*self.layout.tensors(bucket), bucket[0].frame, bucket[0].name)
 
 

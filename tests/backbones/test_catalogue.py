@@ -6,7 +6,7 @@ import pytest
 
 import shiftless
 from shiftless.backbones import catalogue
-from shiftless.backbones.registry import MINI, models
+from shiftless.mini import models, weights
 
 
 def test_every_known_model_is_listed():
@@ -16,7 +16,7 @@ def test_every_known_model_is_listed():
 def test_only_what_is_on_the_machine(monkeypatch):
     def find(name):
         if name in ("mini", "sd14"):
-            return MINI
+            return weights()
         raise shiftless.BadInput("not here")
 
     monkeypatch.setattr(catalogue, "find", find)

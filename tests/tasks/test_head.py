@@ -61,10 +61,10 @@ def test_a_head_matches_by_the_common_code_and_comes_back_the_same(amalgamator, 
     assert torch.equal(back.merge(clean[0])[amalgamator], a[amalgamator])
 
 
-def test_apply_still_visits_submodules():
-    head, seen = CorrespondenceHead(LAYOUT), []
-    assert head.apply(lambda module: seen.append(type(module).__name__)) is head
-    assert "Gate" in seen
+def test_apply_is_still_that_of_any_module():
+    head, visited = CorrespondenceHead(LAYOUT), []
+    assert head.apply(lambda module: visited.append(type(module).__name__)) is head
+    assert "Gate" in visited
 
 
 def test_heads_that_cannot_be():
