@@ -177,7 +177,7 @@ def audit(
     at_hand = 0
     given = [one for preset in presets for one in preset.recipes]
     named = [at for one in given for at in varied(one, changes, timestep or [])]
-    filler(named, fill, captions)  # a field without a value is told before the model is loaded
+    filler(named, fill, captions, photos)  # a field without a value is told before the model is loaded
     backbone = load(model, device=device, dtype=dtype)
     judge: Any = None
     if perceptual is not None:
@@ -189,7 +189,7 @@ def audit(
         steps = timestep or [start.timestep * n for n in (OTHERS if suggest is not None else OTHERS[:1])]
         tried = {"prompts": prompt or [], "controls": control or [], "loras": lora or []}
         named, at_hand = _tried(backbone, start, changes, [t for t in steps if t < 1000], tried, every)
-    values = filler(named, fill, captions)
+    values = filler(named, fill, captions, photos)
     for one in named:
         select(one.taps, backbone.taps, backbone.spec.name)
     check(backbone, named, batch)

@@ -73,18 +73,12 @@ def caption(
 
 def _targets(places: Sequence[Path], out: Path | None) -> dict[Path, Path]:
     """Say for each photo where its caption goes; raises BadInput where two would go to one file."""
+    from shiftless.conditions.caption_folder import caption_files
     from shiftless.image import list_photos
 
-    targets: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
-    for place in places:
-        for path in list_photos(place):
-            inside = path.relative_to(place) if path != place else Path(path.name)
-            targets[path] = (out or Path()) / inside.with_suffix(".txt")
-            other = taken.setdefault(targets[path], path)
-            if out is not None and other != path:
-                raise BadInput(f"{path}: its caption would overwrite that of {other}; caption them into two folders")
-    return targets
+    if out is None:
+        return {path: Path() for place in places for path in list_photos(place)}
+    return {Path(photo): file for photo, file in caption_files(places, out).items()}
 
 
 def _captions(model: Any, paths: Sequence[Path], failed: list[str]) -> list[tuple[Path, str]]:

@@ -28,7 +28,7 @@ Fill = Annotated[
 ]
 Captions = Annotated[
     Path | None,
-    typer.Option(help="A folder of NAME.txt that fill {caption} for photo NAME, as `shiftless caption --out` writes."),
+    typer.Option(help="A folder of .txt files that fill {caption}, as `shiftless caption PHOTOS --out` writes."),
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the table here as JSON.")]
 
@@ -130,8 +130,12 @@ def _same_model(a: str, b: str) -> bool:
     return bool(set.intersection(*names))
 
 
-def filler(recipes: Sequence[Recipe], fill: list[str] | None, captions: Path | None) -> Callable[[Any], dict[str, str]]:
+def filler(
+    recipes: Sequence[Recipe], fill: list[str] | None, captions: Path | None, photos: Sequence[Path]
+) -> Callable[[Any], dict[str, str]]:
     """Return what gives a photo's values: those of --fill, and its caption from the folder of --captions.
+
+    photos  the places that the user gave, pictures or folders: a caption lies where its photo does inside its place
 
     Raises BadInput for a --fill that is no NAME=VALUE and a field that no photo would have a value for; the function
     it returns does for a photo without a caption.
@@ -147,19 +151,12 @@ def filler(recipes: Sequence[Recipe], fill: list[str] | None, captions: Path | N
         values[name] = value
     for recipe in recipes:
         fill_in(recipe.prompt, {CAPTION: "", **values}, "--prompt")
-    if captions is not None and not captions.is_dir():
-        raise BadInput(f"{captions}: no such folder of captions; write one with shiftless caption PHOTOS --out FOLDER")
+    if captions is None:
+        return lambda photo: values
+    from shiftless.conditions.caption_folder import CaptionFolder
 
-    def values_of(photo: Any) -> dict[str, str]:
-        if captions is None:
-            return values
-        path = captions / f"{Path(photo.name).stem}.txt"
-        try:
-            return {**values, "caption": path.read_text(encoding="utf-8").strip()}
-        except (OSError, UnicodeDecodeError):
-            raise BadInput(f"{photo.name}: no caption at {path}; write it, or leave --captions out") from None
-
-    return values_of
+    folder = CaptionFolder(captions, places=photos)
+    return lambda photo: {**values, CAPTION: folder.read(photo.name)}
 
 
 def _split(name: str, text: str) -> tuple[Any, ...]:

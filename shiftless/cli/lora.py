@@ -59,6 +59,7 @@ def train(
 ) -> None:
     """Train a LoRA on photos; resumable. Half of the held-out photos choose the step, the other half judge it."""
     from shiftless.backbones.registry import load
+    from shiftless.conditions.caption_folder import CaptionFolder
     from shiftless.image import list_photos
     from shiftless.training.lora import settings_for
     from shiftless.training.lora import train as train_lora
@@ -71,9 +72,10 @@ def train(
         "steps": steps, "minutes": minutes, "noise": noise, "checks": checks, "seed": seed,
     }  # fmt: skip
     settings = settings_for(backbone).but(**{name: value for name, value in given.items() if value is not None})
+    written = None if captions is None else CaptionFolder(captions, places=photos)
     with _Shown(out) as shown:
         found = train_lora(
-            backbone, files, out, settings, captions=captions, restart=restart, report=shown,
+            backbone, files, out, settings, captions=written, restart=restart, report=shown,
             captioner=None if captioner == "none" else captioner,
         )  # fmt: skip
     change = f"{found.best.reported:.3f} of the base model's, at step {found.best.step} of {found.curve[-1].step}"

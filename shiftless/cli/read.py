@@ -40,7 +40,7 @@ def extract(
     from shiftless.image import list_photos, open_photo
     from shiftless.reading import stream
 
-    values = filler(recipes, fill, captions)
+    values = filler(recipes, fill, captions, photos)
     paths = [path for place in photos for path in list_photos(place)]
     backbone = load(model, device=device, dtype=dtype)
     console, failed, done = Console(stderr=True), [], 0
@@ -116,7 +116,7 @@ def match(
 
     points = [_point(text) for text in at]
     first, second = open_photo(a), open_photo(b)
-    values = filler([recipe], fill, captions)
+    values = filler([recipe], fill, captions, [a, b])
     maps_a, maps_b = read(load(model, device=device, dtype=dtype), [first, second], recipe, fill=values)
     if points:
         found = find(maps_a, maps_b, points, refine=refine, mutual=mutual)

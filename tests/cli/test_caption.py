@@ -74,7 +74,7 @@ def test_two_photos_never_share_a_file(command, photos):
     Image.new("RGB", (20, 16), (10, 200, 10)).save(photos / "a.bmp")
     code, out, err = command("photos", "-c", "painter", "--out", "said")
     assert (code, out) == (2, "")
-    assert "a.png: its caption would overwrite that of photos/a.bmp" in err
+    assert "a.png: its caption and that of photos/a.bmp would both be" in err
     assert not (photos.parent / "said").exists()
     assert command("photos", "-c", "painter")[0] == 0  # printed, they can
 

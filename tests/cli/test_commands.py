@@ -209,3 +209,24 @@ def test_other_words_are_another_reading(command, photos, tmp_path):
         assert command(*arguments, "--fill", f"category={category}")[0] == 0
     prompts = [shiftless.FeatureMaps.open(path).prompt for path in (tmp_path / "f").iterdir()]
     assert sorted(prompts) == ["a cow", "a horse"]
+
+
+def test_a_photo_in_a_folder_inside_is_read_with_its_own_caption(command, tmp_path):
+    import shiftless
+
+    for name, value in (("1.png", 0), ("sub/1.png", 255)):
+        path = tmp_path / "ph" / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((64, 64, 3), value, np.uint8)).save(path)
+    for name, text in (("1.txt", "a white horse"), ("sub/1.txt", "a cow")):
+        path = tmp_path / "words" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    arguments = ("extract", "ph", "-m", "twin:sd15", "-o", "out", "--prompt", "auto", "--captions", "words")
+    code, _, err = command(*arguments)
+    assert code == 0, err
+    found = [shiftless.FeatureMaps.open(path) for path in (tmp_path / "out").glob("*.safetensors")]
+    assert {maps.name: maps.prompt for maps in found} == {"ph/1.png": "a white horse", "ph/sub/1.png": "a cow"}
+    code, _, err = command("extract", "ph/sub", *arguments[2:])
+    assert code == 2
+    assert "could both be its caption" in err

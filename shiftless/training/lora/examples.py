@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from shiftless.backbones.base import Backbone
+from shiftless.conditions.caption_folder import CaptionFolder
 from shiftless.conditions.prompt import token_windows
 from shiftless.errors import BadInput
 from shiftless.image import Photo, open_photo, plan, to_pixels
@@ -89,21 +88,20 @@ def chosen(photos: Sequence[Photo], settings: Settings) -> Parts:
     return Parts(drawn[held : held + settings.photos], drawn[:half], drawn[half:held])
 
 
-def written_captions(folder: str | os.PathLike[str], photos: Sequence[Photo], say: Callable[[str], None]) -> list[str]:
-    """Read FILE.txt beside or in place of a captioner, by the photo's name without its ending; "" where there is none.
+def written_captions(folder: CaptionFolder, photos: Sequence[Photo], say: Callable[[str], None]) -> list[str]:
+    """Read each photo's caption from a folder, where it lies as the photo does in its own; "" where there is none.
 
-    Raises BadInput if the folder holds captions of none of the photos.
+    Raises BadInput if the folder holds captions of none of the photos, and as CaptionFolder does.
     """
-    folder = Path(folder)
-    files = [folder / f"{Path(photo.name).stem}.txt" for photo in photos]
+    files = [folder.file(photo.name) for photo in photos]
     try:
         found = [" ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else "" for file in files]
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{folder}: a caption cannot be read ({error}); save the captions as UTF-8 text") from None
+        raise BadInput(f"{folder.folder}: a caption cannot be read ({error}); save captions as UTF-8 text") from None
     if not any(found):
-        raise BadInput(f"{folder}: no captions of these photos; name them like the photos, such as {files[0].name}")
+        raise BadInput(f"{folder.folder}: no captions of these photos; name them like the photos, such as {files[0]}")
     if without := sum(not text for text in found):
-        say(f"{without} of {len(photos)} photos have no caption in {folder}; they are shown with the empty one only")
+        say(f"{without} of {len(photos)} photos have no caption in {folder.folder}; they are shown with the empty one")
     return found
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from shiftless.atomic import write_atomic
 from shiftless.backbones.base import Backbone
+from shiftless.conditions.caption_folder import CaptionFolder
 from shiftless.errors import BadInput
 from shiftless.image import Photo, to_uint8
 from shiftless.noise import Schedule
@@ -88,7 +89,7 @@ def train(
     out: str | os.PathLike[str],
     settings: Settings | None = None,
     *,
-    captions: str | os.PathLike[str] | Sequence[str] | None = None,
+    captions: str | os.PathLike[str] | CaptionFolder | Sequence[str] | None = None,
     captioner: str | None = "",
     restart: bool = False,
     report: Report | None = None,
@@ -99,7 +100,8 @@ def train(
     are trained in fp32, whatever the model's dtype.
 
     photos     paths, or anything that `open_photo` takes        out  the .safetensors file to write
-    captions   a folder of NAME.txt, or a sentence for each photo; otherwise the captioner writes them
+    captions   a folder with a .txt for each photo, at the photo's place below the folder that holds all photos; or a
+               sentence for each photo; otherwise the captioner writes them
     captioner  its name, "" for the model's own, None for no captions at all
     restart    begin anew although a run of this name has begun; by default it is continued
 
@@ -151,6 +153,8 @@ def _sentences(
 ) -> list[str]:
     """A sentence for each photo to learn from, "" where there is none."""
     if isinstance(captions, (str, os.PathLike)):
+        captions = CaptionFolder(captions, photos=[photo.name for photo in opened])
+    if isinstance(captions, CaptionFolder):
         return written_captions(captions, learn, report.say)
     if captions is not None:
         if len(captions) != len(opened):

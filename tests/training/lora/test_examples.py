@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from shiftless import BadInput
+from shiftless.conditions.caption_folder import CaptionFolder
 from shiftless.image import open_photo
 from shiftless.training.lora.examples import Batches, Example, chosen, written_captions
 from shiftless.training.lora.settings import Settings
@@ -55,7 +56,17 @@ def test_captions_from_a_folder(tmp_path):
     said = []
     (tmp_path / "b.txt").write_text("a brown\n horse ", encoding="utf-8")
     photos = [photo(0, "photos/a.png"), photo(1, "photos/b.jpg")]
-    assert written_captions(tmp_path, photos, said.append) == ["", "a brown horse"]
+    folder = CaptionFolder(tmp_path, photos=[photo.name for photo in photos])
+    assert written_captions(folder, photos, said.append) == ["", "a brown horse"]
     assert said[0].startswith("1 of 2 photos have no caption")
     with pytest.raises(BadInput, match=r"no captions of these photos; .*a\.txt"):
-        written_captions(tmp_path, photos[:1], said.append)
+        written_captions(folder, photos[:1], said.append)
+
+
+def test_captions_lie_where_their_photos_do(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name, text in (("1.txt", "a white horse"), ("sub/1.txt", "a cow")):
+        (tmp_path / name).write_text(text)
+    photos = [photo(0, "ph/sub/1.png"), photo(1, "ph/1.png")]
+    folder = CaptionFolder(tmp_path, photos=[one.name for one in photos])
+    assert written_captions(folder, photos, print) == ["a cow", "a white horse"]
