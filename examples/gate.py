@@ -11,7 +11,7 @@ for one in head.recipes:  # prompts, ControlNet, LoRAs, and an attention reading
     print(f"{one.label:9} prompt {one.prompt[:24]!r} control {one.control} lora {one.lora} seed {one.seed}")
 
 a, b = draw(1, kind="horse", facing="left"), draw(2, kind="horse", facing="right")
-merged = [head.merge(bucket) for bucket in shiftless.extract(model, [a.image, b.image], list(head.recipes))]
+merged = [head.merge_bucket(bucket) for bucket in shiftless.extract(model, [a.image, b.image], list(head.recipes))]
 nose = a.keypoints[0]
 found = shiftless.match(*merged, points=[nose])
 print(f"nose of a at {nose}, found in b at {found[0]}, truly at {b.keypoints[0]}")

@@ -109,9 +109,9 @@ def evaluate(
 def appliers(method: Method, heads: Heads, bucket: Bucket) -> list[Callable[[Bucket], FeatureMaps]]:
     """Return what makes one map of a method's bucket: a head for each seed, a plain mean, or the reading itself."""
     if method.trained:
-        return [head.merge for head in heads[method.name]]
+        return [head.merge_bucket for head in heads[method.name]]
     if len(bucket) > 1:
-        return [CorrespondenceHead(Layout.of(bucket), "mean").merge]
+        return [CorrespondenceHead(Layout.of(bucket), "mean").merge_bucket]
     return [lambda one: one[0]]
 
 

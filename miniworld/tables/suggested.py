@@ -64,7 +64,7 @@ def suggested(
 
 def _joined(bucket: Bucket, chosen: Sequence[int]) -> FeatureMaps:
     some = Bucket(tuple(bucket[k] for k in chosen))
-    found: FeatureMaps = CorrespondenceHead(Layout.of(some), "concat").merge(some)
+    found: FeatureMaps = CorrespondenceHead(Layout.of(some), "concat").merge_bucket(some)
     return found
 
 

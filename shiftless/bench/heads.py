@@ -118,7 +118,7 @@ def evaluate_heads(
     found: dict[str, list[Any]] = {name: [None] * len(pairs) for name in heads}
     for index, pair in visits(model, pairs, recipes, **reading):
         for name, head in heads.items():
-            a, b = head.merge(pair.source), head.merge(pair.target)
+            a, b = head.merge_bucket(pair.source), head.merge_bucket(pair.target)
             found[name][index] = match(a, b, pair.source_points, refine=refine).points
     return {name: score(pairs, predicted, alpha) for name, predicted in found.items()}
 

@@ -88,7 +88,7 @@ class CorrespondenceHead(Saved):
         recipe = self.recipes[0] if self.recipes else Recipe()
         return FeatureMaps({tap.name: dense}, {tap.name: tap}, frame, recipe, name)
 
-    def merge(self, bucket: Bucket) -> FeatureMaps:
+    def merge_bucket(self, bucket: Bucket) -> FeatureMaps:
         """Turn a Bucket into FeatureMaps of one tap, named as the amalgamator, ready for `shiftless.match`.
 
         The bucket's readings stand in the order of `recipes`.
@@ -96,7 +96,7 @@ class CorrespondenceHead(Saved):
         >>> from shiftless.features import Bucket
         >>> up1, frame = Tap("up1", 8, 8, ""), Frame(original=(64, 96), fed=(32, 48))
         >>> maps = FeatureMaps({"up1": torch.rand(1, 8, 4, 6)}, {"up1": up1}, frame)
-        >>> CorrespondenceHead(Layout(2, (("up1", 8),))).merge(Bucket((maps, maps)))
+        >>> CorrespondenceHead(Layout(2, (("up1", 8),))).merge_bucket(Bucket((maps, maps)))
         FeatureMaps(image, 96x64 pixels read as 48x32: gate 8x4x6 stride 8)
         """
         return self.apply_to(*self.layout.tensors(bucket), bucket[0].frame, bucket[0].name)

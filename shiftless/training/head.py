@@ -83,7 +83,7 @@ def fit(
     >>> bucket = Bucket(tuple(FeatureMaps({"up1": torch.rand(1, 8, 4, 4)}, tap, frame) for _ in range(2)))
     >>> kept = PairFeatures.gather([(bucket, bucket, [(4, 4), (20, 12)], [(4, 4), (20, 12)])])
     >>> found = fit(kept, kept, conv=True, steps=2)
-    >>> found.head.merge(bucket), [row["step"] for row in found.history]
+    >>> found.head.merge_bucket(bucket), [row["step"] for row in found.history]
     (FeatureMaps(image, 32x32 pixels read as 32x32: gate 8x4x4 stride 8), [0, 1, 2])
     """
     _check(train, validation, steps, batch, negatives, every, patience)

@@ -6,7 +6,8 @@ import pytest
 
 import shiftless
 from shiftless.backbones import catalogue
-from shiftless.mini import models, weights
+from shiftless.backbones.registry import models
+from shiftless.mini import weights
 
 
 def test_every_known_model_is_listed():

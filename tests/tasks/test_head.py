@@ -48,7 +48,7 @@ def test_a_head_matches_by_the_common_code_and_comes_back_the_same(amalgamator, 
     head = CorrespondenceHead(LAYOUT, amalgamator, conv=True, options=options, recipes=known.recipes)
     clean = known.bucket(0, noise=0.0), known.bucket(0, move=2, noise=0.0)
     head.train()
-    a, b = (head.merge(one) for one in clean)
+    a, b = (head.merge_bucket(one) for one in clean)
     assert head.training  # as it was
     assert list(a) == [amalgamator]
     assert (a.frame, a.name, a.taps[amalgamator].stride) == (clean[0][0].frame, "p0", 8)
@@ -58,7 +58,7 @@ def test_a_head_matches_by_the_common_code_and_comes_back_the_same(amalgamator, 
     back = CorrespondenceHead.from_pretrained(tmp_path)
     assert back.recipes == known.recipes
     assert back.layout == LAYOUT
-    assert torch.equal(back.merge(clean[0])[amalgamator], a[amalgamator])
+    assert torch.equal(back.merge_bucket(clean[0])[amalgamator], a[amalgamator])
 
 
 def test_apply_is_still_that_of_any_module():
