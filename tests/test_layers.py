@@ -26,6 +26,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "shiftless.taps.names",
     "shiftless.image",
     "shiftless.noise",
+    "shiftless.memory_format",
     "shiftless.metrics",
     "shiftless.taps",
     "shiftless.header",

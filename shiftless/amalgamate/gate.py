@@ -9,6 +9,7 @@ from torch import nn
 
 from shiftless.amalgamate.saved import Saved
 from shiftless.errors import BadInput
+from shiftless.memory_format import memory_format
 from shiftless.recipe import Recipe
 
 LEVELS = ("image", "pixel")
@@ -71,7 +72,7 @@ class Gate(Saved):
     def _logits(self, readings: torch.Tensor) -> torch.Tensor:
         k, b, c, h, w = readings.shape
         if self.assigner is not None:
-            maps = readings.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            maps = readings.flatten(0, 1).contiguous(memory_format=memory_format(readings.device))
             return self.assigner(maps).unflatten(0, (k, b))
         assert self.pixel_assigner is not None
         cells = readings.permute(0, 1, 3, 4, 2).reshape(-1, c)

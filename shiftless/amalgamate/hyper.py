@@ -11,6 +11,7 @@ from torch import nn
 from shiftless.amalgamate.gate import check_readings
 from shiftless.amalgamate.saved import Saved
 from shiftless.errors import BadInput
+from shiftless.memory_format import memory_format
 from shiftless.recipe import Recipe
 
 
@@ -68,7 +69,7 @@ class Hyper(Saved):
                 layer = resized.unflatten(0, layer.shape[:2])
             if not torch.is_autocast_enabled(layer.device.type):
                 layer = layer.to(self.mixing.dtype)
-            maps = layer.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            maps = layer.flatten(0, 1).contiguous(memory_format=memory_format(layer.device))
             projected = bottleneck(maps).unflatten(0, layer.shape[:2])
             part = torch.einsum("k,kbchw->bchw", share.to(projected.dtype), projected)
             total = part if total is None else total + part

@@ -22,6 +22,7 @@ from shiftless.conditions.prompt import encode_with_clip
 from shiftless.conditions.silence import silenced
 from shiftless.digest import digest_of, digest_of_files, digest_of_tensors, marks_of, samples_of, state_of
 from shiftless.errors import BadInput
+from shiftless.memory_format import memory_format
 from shiftless.noise import Schedule
 from shiftless.taps.hooks import tapped
 from shiftless.taps.lock import construction, exclusive
@@ -70,9 +71,9 @@ class StableDiffusion:
                 parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
                 for part in ("unet", "vae", "text_encoder")
             )
-        if device.type in ("cpu", "cuda"):
-            self.unet.to(memory_format=torch.channels_last)
-            self.vae.to(memory_format=torch.channels_last)
+        self._format = memory_format(device)
+        self.unet.to(memory_format=self._format)
+        self.vae.to(memory_format=self._format)
         for part in (self.unet, self.vae, self.text_encoder):
             _own_weights(part)
         self.tokenizer = parts["tokenizer"]
@@ -137,7 +138,7 @@ class StableDiffusion:
 
         With latent="sample", `noise` of (B times m) c h w draws m posterior samples an image from one encoding.
         """
-        pixels = pixels.to(self.device, self.dtype, memory_format=torch.channels_last)
+        pixels = pixels.to(self.device, self.dtype, memory_format=self._format)
         posterior = self.vae.encode(pixels).latent_dist
         clean = posterior.mean
         if latent == "sample":
@@ -262,7 +263,7 @@ class StableDiffusion:
         full: bool = False,
     ) -> Reading:
         """Run the UNet at `timestep` and read `taps` on the way, B C H W each; stop after the last one."""
-        latent = latent.to(self.device, self.dtype, memory_format=torch.channels_last)
+        latent = latent.to(self.device, self.dtype, memory_format=self._format)
         stop = bool(taps) and not full
         prediction: torch.Tensor | None = None
         steered = residuals(condition.steers, latent, timestep, condition.embeds)
@@ -281,7 +282,7 @@ class StableDiffusion:
         """Clean latent B c h w -> pixels B 3 H W in [-1, 1], float32."""
         shift = self.vae.config.get("shift_factor") or 0.0
         raw = (latent.float() / self.vae.config.scaling_factor + shift).to(self.device, self.dtype)
-        return self.vae.decode(raw.to(memory_format=torch.channels_last)).sample.float().clamp(-1, 1)
+        return self.vae.decode(raw.to(memory_format=self._format)).sample.float().clamp(-1, 1)
 
 
 def _own_weights(module: torch.nn.Module) -> None:

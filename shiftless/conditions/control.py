@@ -19,6 +19,7 @@ from shiftless.conditions.silence import silenced
 from shiftless.conditions.unet_config import check_controlnet, read_controlnet
 from shiftless.digest import digest_of, digest_of_folder
 from shiftless.errors import BadInput
+from shiftless.memory_format import memory_format
 
 CANNY = (100, 200)
 """The two thresholds of Canny's hysteresis, as published for Stable Diffusion 1.5's ControlNet."""
@@ -104,7 +105,7 @@ def load_control(
     net = where() if callable(where) else _load(_folder(where), dtype)
     check_fit(net, unet, stride, name if callable(where) else str(where))
     with silenced():
-        net = net.to(device=device, dtype=dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
+        net = net.to(device=device, dtype=dtype, memory_format=memory_format(device)).eval().requires_grad_(False)
     return Control(name, net, MAPS[kind])
 
 
@@ -167,7 +168,7 @@ def residuals(
     """
     total: tuple[list[torch.Tensor], torch.Tensor] | None = None
     for steer in steers:
-        image = steer.image.to(latent.device, latent.dtype, memory_format=torch.channels_last)
+        image = steer.image.to(latent.device, latent.dtype, memory_format=memory_format(latent.device))
         down, mid = steer.net(
             latent, timestep, embeds, controlnet_cond=image, conditioning_scale=steer.scale, return_dict=False
         )

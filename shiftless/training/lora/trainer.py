@@ -19,6 +19,7 @@ from shiftless.backbones.base import Backbone
 from shiftless.conditions.caption_folder import CaptionFolder
 from shiftless.errors import BadInput
 from shiftless.image import Photo, to_uint8
+from shiftless.memory_format import memory_format
 from shiftless.noise import Schedule
 from shiftless.training.lora.candidate_error import HeldOut, relative
 from shiftless.training.lora.examples import (
@@ -262,7 +263,7 @@ class _Run:
         timesteps = noise_levels(len(batch), len(schedule), NOISE[self.settings.noise], generator)
         noisy, target = noisy_and_target(schedule, clean, noise, timesteps)
         ids = token_ids(model, [caption for _, caption in batch])
-        noisy = noisy.to(model.device, model.dtype, memory_format=torch.channels_last)
+        noisy = noisy.to(model.device, model.dtype, memory_format=memory_format(model.device))
         predicted = self.denoiser(noisy, timesteps.to(model.device), ids)
         return nn.functional.mse_loss(predicted.float(), target.to(model.device))
 
