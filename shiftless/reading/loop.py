@@ -128,11 +128,12 @@ def _read_window(
     words: dict[tuple[int, int], tuple[str, ...]] = {}
     origins = origins_of(model, recipes)
     for rows, condition, _, _, read in run_passes(model, latents, requested, tap_lists, batch):
+        maps = {name: value.cpu() for name, value in read.maps.items()}  # features leave the device as they are made
         for row, one in enumerate(rows):
             for k in requested[one]:
                 key = (one.photo, k)
                 words[key] = condition.words[row] if condition.words else ()
-                _add(totals.setdefault(key, {}), read.maps, tap_lists[k], row, recipes[k].ensemble)
+                _add(totals.setdefault(key, {}), maps, tap_lists[k], row, recipes[k].ensemble)
     check_unchanged(model, recipes, origins)
     return [
         Bucket(

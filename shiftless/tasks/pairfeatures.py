@@ -79,7 +79,7 @@ class PairFeatures(Sequence[KeptPair]):
         side: int | None = None,
         dtype: torch.dtype = torch.bfloat16,
     ) -> PairFeatures:
-        """Keep pairs as they come from a reader; a bucket that several pairs share is kept once.
+        """Keep pairs on the CPU as they come from a reader; a bucket that several pairs share is kept once.
 
         pairs      of (source Bucket, target Bucket, source points, target points[, box]), as in AnnotatedBuckets
         layout     as another PairFeatures has it; else that of the first bucket, by the next three
@@ -99,7 +99,7 @@ class PairFeatures(Sequence[KeptPair]):
             if bucket not in sides:
                 readings, joined = layout.tensors(bucket)
                 first = bucket[0]
-                sides[bucket] = Side(readings.to(dtype), joined.to(dtype), first.frame, first.name)
+                sides[bucket] = Side(readings.to("cpu", dtype), joined.to("cpu", dtype), first.frame, first.name)
             return sides[bucket]
 
         for row in pairs:
