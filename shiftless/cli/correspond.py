@@ -96,7 +96,7 @@ def fit(
     for seed in range(seeds):
         fitted = train(
             kept, checks, amalgamator=amalgamator, conv=conv, recipes=[*merged, *joined], seed=seed, steps=steps,
-            batch=batch_pairs, negatives=negatives, device=backbone.device.type, progress=True,
+            batch=batch_pairs, negatives=negatives, device=backbone.device, progress=True,
         )  # fmt: skip
         place = out if seeds == 1 else out / f"seed-{seed}"
         fitted.head.save_pretrained(place)

@@ -54,5 +54,5 @@ def cells(dense: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
     """Return which cell of a map D H W, counted row by row, holds each of N points: N."""
     h, w = dense.shape[-2:]
     size = torch.tensor([w, h], dtype=units.dtype, device=units.device)
-    x, y = (units * size).floor().long().clamp(min=torch.zeros(2).long(), max=(size - 1).long()).unbind(1)
+    x, y = (units * size).floor().long().clamp(min=torch.zeros_like(size).long(), max=(size - 1).long()).unbind(1)
     return (y * w + x).to(dense.device)

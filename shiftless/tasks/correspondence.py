@@ -178,11 +178,11 @@ def _nearest(
     for chunk in cosine_maps(queries, dense, grid):
         best, index = chunk.flatten(1).max(1)
         row, column = index // grid[1], index % grid[1]
-        cells = torch.stack([column, row], 1).double() + 0.5
+        cells = torch.stack([column, row], 1).cpu().double() + 0.5
         if refine == "soft":
             cells = soft_argmax(chunk, row, column, temperature, window) + 0.5
-        points.append(cells.cpu().numpy())
-        scores.append(best.double().cpu().numpy())
+        points.append(cells.numpy())
+        scores.append(best.cpu().double().numpy())
     return maps.frame.from_grid(np.concatenate(points), grid), np.concatenate(scores)
 
 

@@ -75,6 +75,8 @@ def soft_argmax(
 ) -> torch.Tensor:
     """Mean (x, y) of the cells around each map's best one, weighed by softmax(cosine / temperature): N 2, in cells.
 
+    Returns float64 on the CPU.
+
     maps         N H W
     row, column  N, the best cell
     window       cells to each side; at the border it is cut evenly, so that it pulls to no side
@@ -93,5 +95,5 @@ def soft_argmax(
     ys, xs = row[:, None] + dy, column[:, None] + dx
     legal &= (ys >= 0) & (ys < h) & (xs >= 0) & (xs < w)
     values = maps.flatten(1).gather(1, ys.clamp(0, h - 1) * w + xs.clamp(0, w - 1)) / temperature
-    weight = values.masked_fill(~legal, -torch.inf).softmax(1).double()
-    return torch.stack([(weight * xs).sum(1), (weight * ys).sum(1)], 1)
+    weight = values.masked_fill(~legal, -torch.inf).softmax(1).cpu().double()  # Apple's devices have no float64
+    return torch.stack([(weight * xs.cpu()).sum(1), (weight * ys.cpu()).sum(1)], 1)

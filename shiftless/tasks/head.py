@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ class CorrespondenceHead(Saved):
 
     def apply_to(self, readings: torch.Tensor, attention: torch.Tensor, frame: Frame, name: str) -> FeatureMaps:
         """Return the features of one image whose tensors are at hand: K C H W and A H W."""
-        training, place = self.training, next(self.parameters(), torch.empty(0)).device
+        training, place = self.training, next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
         self.eval()
         try:
             with torch.no_grad():

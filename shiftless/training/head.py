@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from shiftless.amalgamate.gate import Gate, sparsity, strength
+from shiftless.backbones.device import choose_dtype
 from shiftless.errors import BadInput
 from shiftless.metrics.pck import hits
 from shiftless.noise import seeded
@@ -56,7 +57,7 @@ def fit(
     ramp: float = 0.0,
     every: int | None = None,
     patience: int | None = 3,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     progress: bool = False,
 ) -> Fitted:
     """Train a head on pairs for at most `steps` steps of `batch` pairs; the same seed gives the same head.
@@ -88,7 +89,8 @@ def fit(
     """
     _check(train, validation, steps, batch, negatives, every, patience)
     began = time.perf_counter()
-    with seeded(seed, torch.device(device)):
+    device = torch.device(device)
+    with seeded(seed, device):
         head = CorrespondenceHead(train.layout, amalgamator, conv, options, recipes)
         if amalgamator == "concat":
             _fit_axes(head, train)
@@ -162,7 +164,7 @@ class _Best:
 
 
 def _loss(
-    head: CorrespondenceHead, part: Sequence[KeptPair], negatives: str, factor: float, device: str
+    head: CorrespondenceHead, part: Sequence[KeptPair], negatives: str, factor: float, device: torch.device
 ) -> torch.Tensor:
     """Mean loss of some pairs; photos of equal grids go through the head together."""
     sides = [side for pair in part for side in (pair.source, pair.target)]
@@ -174,7 +176,7 @@ def _loss(
     for group in groups.values():
         readings = torch.stack([side.readings for side in group], 1).to(device)
         attention = torch.stack([side.attention for side in group]).to(device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=_fast(device)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=_fast(device)):
             if isinstance(head.merge, Gate) and factor:
                 merged, weights = head.merge.amalgamate(readings)
                 penalties.append(factor * sparsity(weights))
@@ -186,9 +188,11 @@ def _loss(
     return torch.stack(losses).mean() + (torch.stack(penalties).mean() if penalties else 0.0)
 
 
-def _fast(device: str) -> bool:
-    """Whether bfloat16 is fast here: on GPUs, and on processors with AMX."""
-    return device.startswith("cuda") or (device == "cpu" and torch.cpu._is_amx_tile_supported())
+def _fast(device: torch.device) -> bool:
+    """Whether bfloat16 is fast there: on GPUs that compute in it, and on processors with AMX."""
+    if device.type == "cuda":
+        return choose_dtype("auto", device) == torch.bfloat16
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
 def _batches(train: PairFeatures, batch: int, steps: int, seed: int) -> Iterator[list[KeptPair]]:

@@ -71,7 +71,7 @@ def principal_axes(vectors: torch.Tensor, count: int = 3) -> tuple[torch.Tensor,
     >>> axes.T.round().tolist()
     [[0.0, 1.0]]
     """
-    vectors = vectors.double()
+    vectors = vectors.cpu().double()
     mean = vectors.mean(0)
     _, found = torch.linalg.eigh((vectors - mean).T @ (vectors - mean))
     axes = found.flip(1)[:, :count]
@@ -93,7 +93,7 @@ def _flatten(maps: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], list[tup
             raise BadInput(f"map {i} has {len(value)} channels, the first {flat[0].shape[1]}; read all at one tap")
         if not torch.isfinite(value).all():
             raise BadInput(f"map {i} holds values that are not finite; read it with dtype float32")
-        flat.append(value.detach().double().cpu().flatten(1).T)
+        flat.append(value.detach().cpu().double().flatten(1).T)
         grids.append((int(value.shape[1]), int(value.shape[2])))
     return flat, grids
 

@@ -28,7 +28,7 @@ class HeldOut:
         found = {}
         for t in self.timesteps:
             each = [(self.clean(i, t) - e.latent).square().mean() for i, e in enumerate(self.examples)]
-            found[t] = float(torch.stack(each).double().mean())
+            found[t] = float(torch.stack(each).cpu().double().mean())
         return found
 
     @torch.no_grad()

@@ -1,0 +1,273 @@
+"""The library on a GPU, without one: a stand-in device that refuses float64 and operands that lie elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_flatten, tree_map
+
+import shiftless
+from shiftless import Bucket, FeatureMaps, Recipe
+from shiftless.image import Frame
+from shiftless.taps.names import Tap
+from shiftless.tasks.correspondence import heat
+from shiftless.tasks.pairfeatures import PairFeatures
+from shiftless.training.head import fit
+from shiftless.view.pca import pca_rgb
+
+ATEN = torch.ops.aten
+
+
+class OnDevice(torch.Tensor):
+    """A tensor that says it is on another device, and holds its values on the CPU."""
+
+    held: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, held: torch.Tensor, device: torch.device) -> OnDevice:
+        if held.dtype in (torch.float64, torch.complex128):
+            raise TypeError(f"float64 on {device}")
+        options = {"strides": held.stride(), "storage_offset": held.storage_offset(), "dtype": held.dtype}
+        self = torch.Tensor._make_wrapper_subclass(cls, held.shape, device=device, **options)
+        self.held = held
+        return self
+
+    def __init__(self, held: torch.Tensor, device: torch.device) -> None:
+        super().__init__()
+
+    def __repr__(self) -> str:
+        return f"OnDevice({self.device}, {self.held!r})"
+
+    def __tensor_flatten__(self):
+        return ["held"], self.device
+
+    @staticmethod
+    def __tensor_unflatten__(inner, device, size, stride):
+        return OnDevice(inner["held"], device)
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        return run(function, args, kwargs or {})
+
+
+def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Run an operation on what its operands hold; what comes out is where they are."""
+    flat, _ = tree_flatten((args, kwargs))
+    tensors = [one for one in flat if isinstance(one, torch.Tensor)]
+    there = {one.device for one in tensors if isinstance(one, OnDevice)}
+    target = kwargs.get("device")
+    target = None if target is None else torch.device(target)
+    if function in (ATEN._to_copy.default, ATEN.copy_.default) or not tensors:
+        place = target or (tensors[0].device if tensors else torch.device("cpu"))
+    else:
+        if function in (ATEN.index.Tensor, ATEN.index_put_.default):  # indices may lie on the CPU
+            tensors = tensors[:1] if isinstance(tensors[0], OnDevice) else tensors
+        strangers = [one for one in tensors if not isinstance(one, OnDevice) and one.ndim > 0]
+        if (there and strangers) or len(there) > 1:
+            raise RuntimeError(
+                f"{function}: operands on {there} and {[tuple(one.shape) for one in strangers]} on the CPU"
+            )
+        place = target or next(iter(there))
+    inner_args, inner_kwargs = tree_map(lambda one: one.held if isinstance(one, OnDevice) else one, (args, kwargs))
+    if target is not None:
+        inner_kwargs = inner_kwargs | {"device": torch.device("cpu")}
+    found = function(*inner_args, **inner_kwargs)
+    if place.type == "cpu":
+        return found
+    wrapped = tree_map(lambda one: OnDevice(one, place) if isinstance(one, torch.Tensor) else one, found)
+    return return_and_correct_aliasing(function, args, kwargs, wrapped)
+
+
+class Dispatch(TorchDispatchMode):
+    """Operations without operands there that make some there: torch.zeros(device=...), .to(device)."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        there = any(issubclass(kind, OnDevice) for kind in types)
+        return run(function, args, kwargs) if there or kwargs.get("device") is not None else function(*args, **kwargs)
+
+
+class Names(TorchFunctionMode):
+    """Calls a kind of device by another name: what torch knows as lazy:1 is cuda:1 to the caller.
+
+    A torch for CPUs alone knows no CUDA or Apple device well enough to index or differentiate a tensor there, but
+    guards its lazy ones.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function == torch.Tensor.device.__get__:
+            return self.outside(function(*args))
+        if function is torch.device:
+            return function(*args, **kwargs or {})
+        args, kwargs = tree_map(self.inside, (args, dict(kwargs or {})))
+        if function in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
+            return function(*args, **{**kwargs, "device": "cpu"}).to(kwargs["device"])  # made below any dispatch
+        if function in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):  # lists would be made below any dispatch
+            several = args[1] if isinstance(args[1], tuple) else (args[1],)
+            index = tuple(torch.tensor(one) if isinstance(one, list) else one for one in several)
+            args = (args[0], index, *args[2:])
+        return function(*args, **kwargs)
+
+    def inside(self, one: Any) -> Any:
+        device = torch.device(one) if isinstance(one, str) and one.partition(":")[0] == self.kind else one
+        return torch.device("lazy", device.index or 0) if is_of(device, self.kind) else one
+
+    def outside(self, one: torch.device) -> torch.device:
+        return torch.device(self.kind, one.index) if is_of(one, "lazy") else one
+
+
+def is_of(device: Any, kind: str) -> bool:
+    return isinstance(device, torch.device) and device.type == kind
+
+
+@pytest.fixture(params=["mps:0", "cuda:1"])
+def fake(request, monkeypatch) -> Iterator[torch.device]:
+    """An Apple device, and the second of two GPUs."""
+    device = torch.device(request.param)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: device.type == "mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device.type == "cuda")
+    answers = {
+        "device_count": 2, "get_device_capability": (7, 5), "is_bf16_supported": True, "manual_seed": None,
+        "get_rng_state": None, "set_rng_state": None, "device": nullcontext(),
+    }  # fmt: skip
+    for module in (torch.cuda, torch.mps):
+        for name, answer in answers.items():
+            monkeypatch.setattr(module, name, lambda *_, _answer=answer: _answer, raising=False)
+    with Names(device.type), Dispatch():
+        yield device
+
+
+def test_the_stand_in_itself(fake):
+    one = torch.ones(2, 3, device=fake)
+    assert isinstance(one, OnDevice)
+    assert one.device == fake
+    assert torch.tensor([1.0], device=fake).device == fake
+    assert (one + 1).sum().item() == 12
+    assert (one * torch.tensor(2.0)).cpu().tolist() == [[2.0] * 3] * 2
+    with pytest.raises(TypeError, match="float64"):
+        one.double()
+    with pytest.raises(TypeError, match="float64"):
+        torch.zeros(2, device=fake, dtype=torch.float64)
+    with pytest.raises(RuntimeError, match="operands"):
+        one + torch.ones(2, 3)
+    with pytest.raises((TypeError, RuntimeError)):
+        one.numpy()
+
+
+def test_the_stand_in_takes_gradients(fake):
+    layer = torch.nn.Linear(3, 2).to(fake)
+    one = torch.ones(2, 3, device=fake)
+    assert {layer.weight.device, layer(one).device} == {fake}
+    layer(one).sum().backward()
+    assert layer.weight.grad.device == fake
+
+
+PICTURES = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), dtype=np.uint8) for i in range(2)]
+POINTS = [(5, 5), (20, 30)]
+
+
+@pytest.fixture(scope="module")
+def cpu():
+    return shiftless.load("twin:sd15", device="cpu", dtype="fp32", size=64)
+
+
+@pytest.fixture
+def model(fake):
+    return shiftless.load("twin:sd15", device=fake, dtype="fp32", size=64)
+
+
+@pytest.fixture(scope="module")
+def lora(goldens):
+    return str(goldens / "tiny-lora" / "pytorch_lora_weights.safetensors")
+
+
+def moved(maps: FeatureMaps, device: torch.device) -> FeatureMaps:
+    return replace(maps, maps={tap: value.to(device) for tap, value in maps.items()})
+
+
+def on_the_cpu(value: torch.Tensor) -> bool:
+    return value.device.type == "cpu" and type(value) is torch.Tensor
+
+
+def test_features_are_those_of_the_cpu_and_leave_the_device(model, cpu, lora):
+    recipes = [
+        Recipe(taps=("up1", "up.cross.map.s16:horse"), prompt="a horse", ensemble=2),
+        Recipe(taps=("up0",), latent="sample", prompt="a horse", lora=(lora,)),
+        Recipe(taps=("up1", "up1.attn0.block0.self.map.heads"), control=("canny",), start=60, steps=1),
+        Recipe(taps=("up1",), start=51, timestep=50, scheduler="pndm-reference"),
+        Recipe(taps=("up1",), timestep=40, steps=1, noise="invert"),
+    ]
+    there, here = (shiftless.extract(one, PICTURES[0], recipes) for one in (model, cpu))
+    for one, other in zip(there, here, strict=True):
+        for tap in other:
+            assert on_the_cpu(one[tap])
+            torch.testing.assert_close(one[tap], other[tap])
+
+
+@pytest.mark.parametrize("refine", ["upsample", "cell", "soft"])
+def test_maps_on_a_device_match_as_on_the_cpu(fake, cpu, refine):
+    a, b = shiftless.extract(cpu, PICTURES, Recipe(taps=("up1",)))
+    here = shiftless.match(a, b, POINTS, refine=refine, mutual=True)
+    for one, other in ((moved(a, fake), moved(b, fake)), (moved(a, fake), b), (a, moved(b, fake))):
+        there = shiftless.match(one, other, POINTS, refine=refine, mutual=True)
+        np.testing.assert_allclose(there.points, here.points, atol=1e-4)
+        np.testing.assert_array_equal(there.mutual, here.mutual)
+        np.testing.assert_allclose(heat(one, other, POINTS[0]), heat(a, b, POINTS[0]), atol=1e-5)
+
+
+def test_maps_on_a_device_are_shown_and_saved_as_on_the_cpu(fake, cpu, tmp_path):
+    maps = shiftless.extract(cpu, PICTURES[0], Recipe(taps=("up1",)))
+    there = moved(maps, fake)
+    np.testing.assert_array_equal(pca_rgb([there["up1"]])[0], pca_rgb([maps["up1"]])[0])
+    assert torch.equal(FeatureMaps.open(there.save(tmp_path / "a.safetensors"))["up1"], maps["up1"])
+    torch.testing.assert_close(there.at(POINTS).cpu(), maps.at(POINTS))
+
+
+def test_an_audit_is_that_of_the_cpu(model, cpu):
+    recipes = [Recipe(timestep=300), Recipe(timestep=300, control=("canny",), start=340, steps=2)]
+    options = {"draws": 2, "finish": 2}
+    there, here = (shiftless.audit(one, PICTURES, recipes, **options) for one in (model, cpu))
+    for measure in here.measures:
+        np.testing.assert_allclose(there.scores[measure], here.scores[measure], rtol=2e-2)  # edges may flip
+
+
+def kept(device: torch.device, readings: int = 2) -> PairFeatures:
+    """Pairs whose maps lie on a device."""
+    tap, frame = {"up1": Tap("up1", 8, 8, "")}, Frame((32, 32), (32, 32))
+    torch.manual_seed(0)
+
+    def bucket() -> Bucket:
+        return Bucket(
+            tuple(FeatureMaps({"up1": torch.rand(1, 8, 4, 4).to(device)}, tap, frame) for _ in range(readings))
+        )
+
+    return PairFeatures.gather([(bucket(), bucket(), POINTS, POINTS) for _ in range(2)])
+
+
+@pytest.mark.parametrize("negatives", ["grid", "points"])
+@pytest.mark.parametrize(
+    ("amalgamator", "options"),
+    [("gate", {}), ("gate-pixel", {}), ("hyper", {}), ("concat", {"components": 3}), ("mean", {})],
+)
+def test_a_head_is_fitted_on_the_device_from_pairs_kept_on_the_cpu(fake, amalgamator, options, negatives):
+    pairs = kept(fake)
+    assert all(on_the_cpu(value) for side in pairs.sides() for value in (side.readings, side.attention))
+    found = fit(pairs, pairs, amalgamator=amalgamator, options=options, conv=amalgamator != "mean", steps=2,
+                negatives=negatives, device=fake)  # fmt: skip
+    assert all(on_the_cpu(value) for value in found.head.state_dict().values())
+    side = pairs[0].source
+    here = found.head.apply_to(side.readings, side.attention, side.frame, side.name)
+    there = found.head.to(fake).apply_to(side.readings, side.attention, side.frame, side.name)
+    torch.testing.assert_close(there[amalgamator].cpu(), here[amalgamator])
