@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -162,6 +163,11 @@ def test_a_file_imports_only_what_stands_above_it(path):
 def test_the_check_itself_sees_what_it_should(source, module, message):
     found = complaints(source, module)
     assert (message is None and not found) or (message is not None and any(message in line for line in found))
+
+
+def test_the_design_page_lists_the_rooms_in_this_order():
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([\w.]+)` \|", page, re.MULTILINE) == list(ORDER)
 
 
 def test_files_stay_small():
