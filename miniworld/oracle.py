@@ -70,8 +70,8 @@ def truth_points(picture: Picture) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
-    """What an oracle says of B pictures; `told[i]` is the same of one of them, without B.
+class OracleReport:
+    """What an oracle says of B pictures; `report[i]` is the same of one of them, without B.
 
     labels      B H W uint8, indices of `LABELS`
     points      B P 2 float32, where each of `POINTS` is if it is there, in pixels with centres at +0.5
@@ -82,8 +82,8 @@ class Told:
     points: np.ndarray
     confidence: np.ndarray
 
-    def __getitem__(self, index: int) -> Told:
-        return Told(self.labels[index], self.points[index], self.confidence[index])
+    def __getitem__(self, index: int) -> OracleReport:
+        return OracleReport(self.labels[index], self.points[index], self.confidence[index])
 
 
 class Oracle:
@@ -93,23 +93,25 @@ class Oracle:
         self.network = network.eval()
 
     @torch.no_grad()
-    def look(self, pictures: np.ndarray) -> Told:
+    def look(self, pictures: np.ndarray) -> OracleReport:
         """Tell what pictures B H W 3 uint8 show; other sizes than `SIZE` are resized to be looked at.
 
         Raises `BadInput` for anything else.
 
         >>> from miniworld.world.picture import draw
         >>> picture = draw(3, kind="cow")
-        >>> told = load_oracle().look(picture.image[None])
-        >>> told.labels.shape, bool((told.labels[0] == truth_labels(picture)).mean() > 0.8)
+        >>> report = load_oracle().look(picture.image[None])
+        >>> report.labels.shape, bool((report.labels[0] == truth_labels(picture)).mean() > 0.8)
         ((1, 128, 128), True)
         """
         if pictures.ndim != 4 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8 or not pictures.size:
             raise BadInput(f"pictures {pictures.dtype} of shape {pictures.shape}: the oracle looks at B H W 3 uint8")
         parts = [self._look(pictures[i : i + _BATCH]) for i in range(0, len(pictures), _BATCH)]
-        return Told(*(np.concatenate([getattr(part, name) for part in parts]) for name in Told.__annotations__))
+        return OracleReport(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in OracleReport.__annotations__)
+        )
 
-    def _look(self, pictures: np.ndarray) -> Told:
+    def _look(self, pictures: np.ndarray) -> OracleReport:
         h, w = pictures.shape[1:3]
         pixels = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
         if (h, w) != (SIZE, SIZE):
@@ -118,7 +120,7 @@ class Oracle:
         labels = F.interpolate(scores, size=(h, w), mode="bilinear").argmax(1)
         places, confidence = peaks(maps.flatten(2).softmax(-1).reshape(maps.shape))
         scale = torch.tensor([w / maps.shape[-1], h / maps.shape[-2]])
-        return Told(labels.numpy().astype(np.uint8), (places * scale).numpy(), confidence.numpy())
+        return OracleReport(labels.numpy().astype(np.uint8), (places * scale).numpy(), confidence.numpy())
 
 
 def split(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,10 +164,10 @@ def find_oracle(folder: str | os.PathLike[str] | None = None) -> Path:
     'oracle'
     """
     root = weights() if folder is None else Path(folder)
-    found = next((path for path in (root / NAME, root) if (path / "model.safetensors").is_file()), None)
-    if found is None:
+    folder_of_oracle = next((path for path in (root / NAME, root) if (path / "model.safetensors").is_file()), None)
+    if folder_of_oracle is None:
         raise BadInput(f"{root}: no oracle here; give its folder, or train one with `shiftless mini train`")
-    return found
+    return folder_of_oracle
 
 
 def load_oracle(folder: str | os.PathLike[str] | None = None) -> Oracle:
@@ -213,11 +215,11 @@ class Invented:
     points: float
 
 
-def invented(told_kept: Told, told_predicted: Told, picture: Picture) -> Invented:
-    """Measure by the world's truth what a model invented in one drawn picture; all 0 for a prediction like `told_kept`.
+def invented(report_kept: OracleReport, report_predicted: OracleReport, picture: Picture) -> Invented:
+    """Measure by the world's truth what a model invented in one picture; all 0 for a prediction like `report_kept`.
 
-    told_kept      what an oracle says of the autoencoder's own reconstruction of the picture
-    told_predicted  what it says of the model's prediction; both without B, as `Told.__getitem__` gives them
+    report_kept       what an oracle says of the autoencoder's own reconstruction of the picture
+    report_predicted  what it says of the model's prediction; both without B, as `OracleReport.__getitem__` gives them
     picture        the truth
 
     What lies within `REACH` pixels of where the truth or the reconstruction has it neither appeared nor vanished.
@@ -225,12 +227,12 @@ def invented(told_kept: Told, told_predicted: Told, picture: Picture) -> Invente
 
     >>> from miniworld.world.picture import draw
     >>> picture = draw(3, kind="cow")
-    >>> told = Told(truth_labels(picture), truth_points(picture), np.ones(len(POINTS), np.float32))
-    >>> empty = Told(np.full_like(told.labels, LABELS.index("sky")), told.points, told.confidence)
-    >>> invented(told, told, picture).vanished, invented(told, empty, picture).vanished
+    >>> report = OracleReport(truth_labels(picture), truth_points(picture), np.ones(len(POINTS), np.float32))
+    >>> empty = OracleReport(np.full_like(report.labels, LABELS.index("sky")), report.points, report.confidence)
+    >>> invented(report, report, picture).vanished, invented(report, empty, picture).vanished
     (0.0, 1.0)
     """
-    truth, kept, predicted = truth_labels(picture), told_kept.labels, told_predicted.labels
+    truth, kept, predicted = truth_labels(picture), report_kept.labels, report_predicted.labels
     if not truth.shape == kept.shape == predicted.shape:
         raise BadInput(f"labels {kept.shape} and {predicted.shape} of a picture {truth.shape}: give one picture's, H W")
     new = np.zeros(truth.shape, bool)
@@ -242,7 +244,7 @@ def invented(told_kept: Told, told_predicted: Told, picture: Picture) -> Invente
         parts=_mean_iou(kept, truth) - _mean_iou(predicted, truth),
         appeared=float(new.mean()),
         vanished=float(lost.sum() / max(had.sum(), 1)),
-        points=_mean_distance(told_predicted, picture) - _mean_distance(told_kept, picture),
+        points=_mean_distance(report_predicted, picture) - _mean_distance(report_kept, picture),
     )
 
 
@@ -257,10 +259,10 @@ def _mean_iou(labels: np.ndarray, truth: np.ndarray) -> float:
     return float(ious(confusion(truth, labels, len(LABELS)))[shown].mean())
 
 
-def _mean_distance(told: Told, picture: Picture) -> float:
+def _mean_distance(report: OracleReport, picture: Picture) -> float:
     """The mean distance of the visible points from the truth, in longer sides of the box; 0 without any."""
     true = truth_points(picture)
     seen = np.isfinite(true).all(1)
     if not seen.any():
         return 0.0
-    return float(np.hypot(*(told.points - true)[seen].T).mean() / longer_side(picture.box))
+    return float(np.hypot(*(report.points - true)[seen].T).mean() / longer_side(picture.box))

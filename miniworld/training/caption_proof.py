@@ -30,14 +30,14 @@ def facts(caption: str) -> dict[str, str]:
     ('horse', 'brown', 'black', 'snow', 'dusk', '')
     """
     head = _HEAD.match(caption)
-    found = {"kind": head["kind"], "colour": head["colour"]} if head else {"kind": "", "colour": ""}
-    found["facing"] = _after(r"facing (left|right)\b", caption)
-    found["scene"] = _which(PLACES, caption)
-    found["time"] = _which(TIMES, caption)
-    found["gait"] = _which(GAITS, caption)
-    found["occluder"] = _which(OCCLUDERS, caption)
-    found["rider"] = _after(r"(ridden) by", caption)
-    return found | {gear: _after(rf"(\w+) {gear}\b", caption) for gear in ("mane", "saddle", "bandages")}
+    answers = {"kind": head["kind"], "colour": head["colour"]} if head else {"kind": "", "colour": ""}
+    answers["facing"] = _after(r"facing (left|right)\b", caption)
+    answers["scene"] = _which(PLACES, caption)
+    answers["time"] = _which(TIMES, caption)
+    answers["gait"] = _which(GAITS, caption)
+    answers["occluder"] = _which(OCCLUDERS, caption)
+    answers["rider"] = _after(r"(ridden) by", caption)
+    return answers | {gear: _after(rf"(\w+) {gear}\b", caption) for gear in ("mane", "saddle", "bandages")}
 
 
 def agreement(said: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
@@ -46,8 +46,8 @@ def agreement(said: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
     A fact that only some captions have is counted over the pictures where either caption has it.
 
     >>> truth = ["a photo of a red bus, facing left, in a town at noon"]
-    >>> found = agreement(["a photo of a red bus, facing right, in a town at noon"], truth)
-    >>> found["exact"], found["colour"], found["facing"], "rider" in found
+    >>> shares = agreement(["a photo of a red bus, facing right, in a town at noon"], truth)
+    >>> shares["exact"], shares["colour"], shares["facing"], "rider" in shares
     (0.0, 1.0, 0.0, False)
     """
     pairs = [(facts(a), facts(b)) for a, b in zip(said, truth, strict=True)]
@@ -89,8 +89,8 @@ def _which(phrases: dict[str, str], caption: str) -> str:
 
 
 def _after(pattern: str, caption: str) -> str:
-    found = re.search(pattern, caption)
-    return found[1] if found else ""
+    match = re.search(pattern, caption)
+    return match[1] if match else ""
 
 
 def _share(right: Sequence[bool]) -> float:

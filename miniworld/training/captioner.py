@@ -126,12 +126,12 @@ class CaptionLoss(nn.Module):
         What follows a caption's end is padding and does not count.
         """
         pixels = (images.permute(0, 3, 1, 2).float() / 127.5 - 1).to(next(self.model.parameters()).dtype)
-        shown, wanted = tokens[:, :-1], tokens[:, 1:]
-        wanted = torch.where(shown == self.end, -100, wanted)
+        shown, targets = tokens[:, :-1], tokens[:, 1:]
+        targets = torch.where(shown == self.end, -100, targets)
         scores = self.model(pixel_values=pixels, decoder_input_ids=shown, use_cache=False).logits.float()
-        loss = F.cross_entropy(scores.flatten(0, 1), wanted.flatten(), ignore_index=-100)
-        counted = (wanted != -100).sum()
-        return loss, ((scores.argmax(-1) == wanted).sum() / counted).detach()
+        loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=-100)
+        counted = (targets != -100).sum()
+        return loss, ((scores.argmax(-1) == targets).sum() / counted).detach()
 
 
 def train_captioner(

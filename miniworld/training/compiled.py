@@ -57,9 +57,9 @@ def differing(plain: dict[str, Tensor], fast: dict[str, Tensor], *, least: float
 def _gradients(network: nn.Module, loss_of: Loss, example: tuple[Any, ...]) -> dict[str, Tensor]:
     network.zero_grad(set_to_none=True)
     loss_of(*example)[0].backward()
-    found = {
+    disagreements = {
         name: torch.zeros_like(p, dtype=torch.float32) if p.grad is None else p.grad.float()
         for name, p in network.named_parameters()
     }
     network.zero_grad(set_to_none=True)
-    return found
+    return disagreements

@@ -27,8 +27,8 @@ def draw_edges(
         if (root / f"{name}.npy").exists():
             continue
         shard = io.BytesIO()
-        found = [canny(to_tensor(images[i : i + 50]))[:, 0].numpy() > 0 for i in range(0, len(images), 50)]
-        np.save(shard, np.packbits(np.concatenate(found), axis=-1))
+        edges = [canny(to_tensor(images[i : i + 50]))[:, 0].numpy() > 0 for i in range(0, len(images), 50)]
+        np.save(shard, np.packbits(np.concatenate(edges), axis=-1))
         write_atomic(root / f"{name}.npy", shard.getvalue())
         if report is not None:
             report(done, len(pictures))

@@ -47,14 +47,14 @@ def _sizes(*sizes: int) -> list[Any]:
 def _norm(
     x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, silu: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    found = kernel()
-    assert found is not None
+    compiled = kernel()
+    assert compiled is not None
     x = x.contiguous(memory_format=torch.channels_last)
     n, c, h, w = x.shape
     y = torch.empty_like(x, memory_format=torch.channels_last)
     mean, rstd = (x.new_empty((n, groups), dtype=torch.float32) for _ in range(2))
     weight, bias = weight.float().contiguous(), bias.float().contiguous()
-    found.norm_forward(
+    compiled.norm_forward(
         *_pointers(x, weight, bias, y, mean, rstd),
         *_sizes(n, h * w, c, groups),
         ctypes.c_float(eps),
@@ -74,14 +74,14 @@ def _(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, silu: bo
 def _norm_backward(
     dy: Tensor, x: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor, bias: Tensor, silu: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    found = kernel()
-    assert found is not None
+    compiled = kernel()
+    assert compiled is not None
     x, dy = (t.contiguous(memory_format=torch.channels_last) for t in (x, dy))
     n, c, h, w = x.shape
     dx = torch.empty_like(x, memory_format=torch.channels_last)
     sums = x.new_empty((n, 2, c), dtype=torch.float32)
     wide = weight.float().contiguous(), bias.float().contiguous()
-    found.norm_backward(
+    compiled.norm_backward(
         *_pointers(dy, x, mean, rstd, *wide, dx, sums),
         *_sizes(n, h * w, c, mean.shape[1]),
         ctypes.c_int(silu),

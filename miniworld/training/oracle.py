@@ -71,10 +71,12 @@ class OracleLoss(nn.Module):
         pixels = (images.permute(0, 3, 1, 2).float() / 127.5 - 1).to(next(self.model.parameters()).dtype)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         logits = self.model(pixel_values=pixels).logits.float()
-        told = logits[:, : -points.shape[1]].unflatten(1, (-1, SUB * SUB))  # `split` moves more memory
-        wanted = F.pixel_unshuffle(labels[:, None], SUB)
-        loss = F.cross_entropy(told, wanted) + POINT_WEIGHT * point_loss(logits[:, -points.shape[1] :], points)
-        return loss, (told[:, :, 0].argmax(1) == wanted[:, 0]).float().mean().detach()
+        label_logits = logits[:, : -points.shape[1]].unflatten(1, (-1, SUB * SUB))  # `split` moves more memory
+        label_targets = F.pixel_unshuffle(labels[:, None], SUB)
+        loss = F.cross_entropy(label_logits, label_targets) + POINT_WEIGHT * point_loss(
+            logits[:, -points.shape[1] :], points
+        )
+        return loss, (label_logits[:, :, 0].argmax(1) == label_targets[:, 0]).float().mean().detach()
 
 
 def point_loss(maps: Tensor, points: Tensor) -> Tensor:

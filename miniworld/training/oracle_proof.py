@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from miniworld.datasets import HELD_OUT, photos
-from miniworld.oracle import LABELS, Oracle, Told, truth_labels, truth_points
+from miniworld.oracle import LABELS, Oracle, OracleReport, truth_labels, truth_points
 from miniworld.training.labelled import reconstructed
 from miniworld.world.picture import Picture
 from shiftless.backbones.registry import load
@@ -23,8 +23,8 @@ def prove_oracle(oracle: Oracle, n: int = 200, look: str = "photo") -> dict[str,
     ("kept"): the scores of `rightness` for each.
 
     >>> from miniworld.oracle import load_oracle
-    >>> found = prove_oracle(load_oracle(), n=2)
-    >>> list(found), list(found["kept"])
+    >>> proof = prove_oracle(load_oracle(), n=2)
+    >>> list(proof), list(proof["kept"])
     (['drawn', 'kept'], ['miou', 'accuracy', 'common', 'pck'])
     """
     pictures = list(photos(FIRST, n, look))
@@ -33,8 +33,8 @@ def prove_oracle(oracle: Oracle, n: int = 200, look: str = "photo") -> dict[str,
     return {name: rightness(oracle.look(images), pictures) for name, images in shown.items()}
 
 
-def rightness(told: Told, pictures: Sequence[Picture]) -> dict[str, float]:
-    """Score what an oracle told of B pictures by their truth.
+def rightness(report: OracleReport, pictures: Sequence[Picture]) -> dict[str, float]:
+    """Score what an oracle says of B pictures by their truth.
 
     miou      mean IoU over the labels that the pictures show, pixels of all pictures pooled (Everingham et al. 2010)
     accuracy  share of right pixels
@@ -42,18 +42,18 @@ def rightness(told: Told, pictures: Sequence[Picture]) -> dict[str, float]:
     pck       share of the visible points within a tenth of the box's longer side (Yang and Ramanan 2013)
     """
     counts = np.zeros((len(LABELS), len(LABELS)), np.int64)
-    found, total = 0, 0
+    right, total = 0, 0
     for i, picture in enumerate(pictures):
-        counts += confusion(truth_labels(picture), told.labels[i], len(LABELS))
+        counts += confusion(truth_labels(picture), report.labels[i], len(LABELS))
         true = truth_points(picture)
         seen = np.isfinite(true).all(1)
         if seen.any():
-            found += int(hits(told.points[i][seen], true[seen], picture.box).sum())
+            right += int(hits(report.points[i][seen], true[seen], picture.box).sum())
             total += int(seen.sum())
     shown = counts.sum(1)
     return {
         "miou": float(ious(counts)[shown > 0].mean()),
         "accuracy": float(counts.diagonal().sum() / counts.sum()),
         "common": float(shown.max() / counts.sum()),
-        "pck": pooled(found, total),
+        "pck": pooled(right, total),
     }

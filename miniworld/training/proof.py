@@ -157,9 +157,9 @@ def paired_test(smaller: np.ndarray, larger: np.ndarray) -> dict[str, float]:
     """
     gap = smaller - larger
     t = float(gap.mean() / (gap.std(ddof=1) / math.sqrt(len(gap)) + 1e-12))
-    found = difference(smaller, larger)
+    change = difference(smaller, larger)
     p = 0.5 * math.erfc(-t / math.sqrt(2))  # one-sided: small when the difference is well below 0
-    return {"difference": found.value, "low": found.low, "high": found.high, "t": t, "p": p}
+    return {"difference": change.value, "low": change.low, "high": change.high, "t": t, "p": p}
 
 
 def prompt_embeds(pipe: Any, texts: list[str]) -> Tensor:
@@ -210,14 +210,14 @@ def sample_sheet(pipe: Any, n: int, steps: int, guidance: float) -> Any:
     images: list[np.ndarray] = []
     for i in range(0, n, 8):
         generator = [torch.Generator().manual_seed(j) for j in range(i, min(i + 8, n))]
-        found = pipe(
+        samples = pipe(
             captions[i : i + 8],
             num_inference_steps=steps,
             guidance_scale=guidance,
             generator=generator,
             output_type="np",
         ).images
-        images.extend((found * 255).round().astype(np.uint8))
+        images.extend((samples * 255).round().astype(np.uint8))
     rows = [list(zip(images[i : i + 8], captions[i : i + 8])) for i in range(0, n, 8)]
     note = f"{steps} steps, guidance {guidance:g}"
     return contact_sheet(rows, title="Samples of the embedded model for fine captions", note=note, height=192)

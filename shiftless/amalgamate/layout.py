@@ -69,14 +69,14 @@ class Layout:
         if side is not None and side < 1:
             raise BadInput(f"side={side}: give how many cells the longer side has, at least 1")
         k = len(bucket) - attention
-        found = [_channels(maps) for maps in bucket]
-        for i, taps in enumerate(found[:k]):
-            if taps != found[0]:
+        channels = [_channels(maps) for maps in bucket]
+        for i, taps in enumerate(channels[:k]):
+            if taps != channels[0]:
                 raise BadInput(
-                    f"reading {i} holds {_said(taps)} and reading 0 {_said(found[0])}; "
+                    f"reading {i} holds {_said(taps)} and reading 0 {_said(channels[0])}; "
                     "readings that are merged need the same taps"
                 )
-        return cls(k, found[0], tuple(found[k:]), normalise, side)
+        return cls(k, channels[0], tuple(channels[k:]), normalise, side)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Layout:
@@ -94,14 +94,14 @@ class Layout:
 
         Raises BadInput for a bucket of other readings, taps or channels.
         """
-        wanted = [self.taps] * self.readings + list(self.attention)
-        if len(bucket) != len(wanted):
-            raise BadInput(f"{bucket[0].name}: a bucket of {len(bucket)} readings; this head takes {len(wanted)}")
-        for i, (maps, taps) in enumerate(zip(bucket, wanted)):
+        expected = [self.taps] * self.readings + list(self.attention)
+        if len(bucket) != len(expected):
+            raise BadInput(f"{bucket[0].name}: a bucket of {len(bucket)} readings; this head takes {len(expected)}")
+        for i, (maps, taps) in enumerate(zip(bucket, expected)):
             if _channels(maps) != taps:
                 raise BadInput(f"{maps.name}: reading {i} holds {_said(_channels(maps))}; needed is {_said(taps)}")
         grid = self._grid(bucket[0])
-        dense = [maps.dense([n for n, _ in t], grid, self.normalise) for maps, t in zip(bucket, wanted)]
+        dense = [maps.dense([n for n, _ in t], grid, self.normalise) for maps, t in zip(bucket, expected)]
         merged, joined = dense[: self.readings], dense[self.readings :]
         empty = merged[0].new_zeros(0, *grid)
         return torch.cat(merged), torch.cat([one[0] for one in joined]) if joined else empty

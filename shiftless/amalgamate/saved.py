@@ -109,8 +109,8 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], list[Recipe], dict[str
                 return *_parsed(header), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # broken headers make the parsers raise nearly anything
         raise BadInput(f"{path}: not a whole file of a saved {kind!r} ({_line(error)}); save it again") from None
-    found = header.get("shiftless", "something else")
-    raise BadInput(f"{path}: holds {found}, not a saved {kind!r}; give the folder that it was saved in")
+    content = header.get("shiftless", "something else")
+    raise BadInput(f"{path}: holds {content}, not a saved {kind!r}; give the folder that it was saved in")
 
 
 def _parsed(header: dict[str, str]) -> tuple[dict[str, Any], list[Recipe]]:

@@ -78,8 +78,8 @@ def scales(a: np.ndarray, b: np.ndarray) -> Shift:
     if np.array_equal(first, second):
         return _shift(0.0, finest.where)
     # in float32 it is ten times as fast, and off by less than 2e-4 where a picture is flat
-    found = multiscale(_single(first), _single(second), data_range=1.0, betas=weights)
-    return _shift(1 - float(found), finest.where)
+    similarity = multiscale(_single(first), _single(second), data_range=1.0, betas=weights)
+    return _shift(1 - float(similarity), finest.where)
 
 
 def edges(a: np.ndarray, b: np.ndarray) -> Shift:

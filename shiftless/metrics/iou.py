@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 
-def confusion(truth: np.ndarray, found: np.ndarray, labels: int) -> np.ndarray:
+def confusion(truth: np.ndarray, predicted: np.ndarray, labels: int) -> np.ndarray:
     """Count pixels by what they are and what they were taken for: label maps of one shape -> L L int64.
 
     >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
     """
-    pair = truth.astype(np.int64).ravel() * labels + found.ravel()
+    pair = truth.astype(np.int64).ravel() * labels + predicted.ravel()
     return np.bincount(pair, minlength=labels**2).reshape(labels, labels)
 
 

@@ -48,8 +48,8 @@ def spearman_interval(
 
     clusters  N, numbers that belong together and are drawn together (each its own): the same thing measured twice
 
-    >>> found = spearman_interval(range(30), [i + i % 3 for i in range(30)])
-    >>> found.low > 0.9, found.high <= 1
+    >>> correlation = spearman_interval(range(30), [i + i % 3 for i in range(30)])
+    >>> correlation.low > 0.9, correlation.high <= 1
     (True, True)
     """
     value = spearman(x, y, groups)
@@ -58,8 +58,8 @@ def spearman_interval(
     own = _numbered(range(len(a)) if clusters is None else clusters)
     rng, count = np.random.default_rng(seed), int(own.max()) + 1
     drawn = np.stack([np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(draws)])
-    found = _of_weights(a, b, labels, drawn[:, own].astype(np.float64))
-    low, high = np.percentile(found, [50 * (1 - level), 50 * (1 + level)])
+    correlation = _of_weights(a, b, labels, drawn[:, own].astype(np.float64))
+    low, high = np.percentile(correlation, [50 * (1 - level), 50 * (1 + level)])
     return Difference(value, float(low), float(high))
 
 

@@ -65,7 +65,7 @@ def word_columns(words: Sequence[str], word: str) -> list[int]:
     >>> word_columns(["", "a ", "gir", "affe ", "and ", "a ", "horse ", ""], "giraffe")
     [2, 3]
     """
-    found: list[int] = []
+    columns: list[int] = []
     start, spelled = 0, ""
     for column, piece in enumerate(words):
         if not spelled:
@@ -73,9 +73,9 @@ def word_columns(words: Sequence[str], word: str) -> list[int]:
         spelled += piece
         if not piece or piece.endswith(" "):
             if spelled.strip().lower() == word.lower():
-                found += range(start, column + 1)
+                columns += range(start, column + 1)
             spelled = ""
-    if not found:
+    if not columns:
         prompt = "".join(words).strip()
         raise BadInput(f"the prompt {prompt!r} does not hold the word {word!r}; use one of its words after ':'")
-    return found
+    return columns

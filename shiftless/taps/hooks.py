@@ -33,10 +33,10 @@ class Captured:
 
     def maps(self) -> dict[str, torch.Tensor]:
         """Return tap name -> B C H W in the order asked for; raises RuntimeError if one was never reached."""
-        found = {tap.name: self._read(tap) for tap in self.taps}
-        if missing := [name for name, value in found.items() if value is None]:
+        maps = {tap.name: self._read(tap) for tap in self.taps}
+        if missing := [name for name, value in maps.items() if value is None]:
             raise RuntimeError(f"the model never reached {', '.join(missing)}")
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: value for name, value in maps.items() if value is not None}
 
     def _read(self, tap: Tap) -> torch.Tensor | None:
         if tap.kind == "group":
@@ -74,8 +74,8 @@ def tapped(
     (torch.Size([1, 4, 5, 7]), True)
     """
     captured = Captured(taps, words)
-    wanted = _expand(taps, by_name or {})
-    waiting = set(wanted)
+    requested = _expand(taps, by_name or {})
+    waiting = set(requested)
 
     def keep(name: str, value: torch.Tensor) -> None:
         captured._raw[name] = value
@@ -89,9 +89,9 @@ def tapped(
         def hook(handle: RemovableHandle) -> None:
             hooks.callback(handle.remove)
 
-        for path in {tap.grid for tap in wanted.values() if tap.grid}:
+        for path in {tap.grid for tap in requested.values() if tap.grid}:
             hook(module.get_submodule(path).register_forward_pre_hook(_note_grid(captured, path), with_kwargs=True))
-        for tap in wanted.values():
+        for tap in requested.values():
             target = module.get_submodule(tap.module)
             if tap.kind == "out":
                 hook(target.register_forward_hook(_keep_output(captured, tap, keep)))
@@ -104,11 +104,11 @@ def tapped(
 
 def _expand(taps: Sequence[Tap], by_name: dict[str, Tap]) -> dict[str, Tap]:
     """Replace groups by their members and words by their whole map: what must really be hooked."""
-    wanted: dict[str, Tap] = {}
+    expanded: dict[str, Tap] = {}
     for tap in taps:
         for name in tap.members or (tap.name.partition(":")[0],):
-            wanted[name] = by_name.get(name, tap)
-    return wanted
+            expanded[name] = by_name.get(name, tap)
+    return expanded
 
 
 def _note_grid(captured: Captured, path: str) -> Callable[..., None]:

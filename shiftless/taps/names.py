@@ -73,10 +73,10 @@ def from_alias(name: str) -> str:
     >>> from_alias("up_ft_index=1"), from_alias("up_cross"), from_alias("mid-vit-out")
     ('up1', 'up.cross.map.s[13][26]', 'mid.attn0')
     """
-    if found := re.fullmatch(r"up_ft(?:_index=)?(\d+)", name):
-        return f"up{found[1]}"
-    if found := re.fullmatch(r"(up|mid|down)_(self|cross)", name):
-        return f"{found[1]}.{found[2]}.map.s[13][26]"  # strides 16 and 32, as GDF limits them
+    if alias := re.fullmatch(r"up_ft(?:_index=)?(\d+)", name):
+        return f"up{alias[1]}"
+    if alias := re.fullmatch(r"(up|mid|down)_(self|cross)", name):
+        return f"{alias[1]}.{alias[2]}.map.s[13][26]"  # strides 16 and 32, as GDF limits them
     if not re.match(r"(up|down)-level\d|mid-(vit|repeat)", name):
         return name
     for pattern, ours in _REFERENCE:
@@ -84,7 +84,7 @@ def from_alias(name: str) -> str:
     return name + ".heads" if name.endswith(".map") else name
 
 
-def select(wanted: Sequence[str], taps: Sequence[Tap], model: str = "this model") -> tuple[Tap, ...]:
+def select(requests: Sequence[str], taps: Sequence[Tap], model: str = "this model") -> tuple[Tap, ...]:
     """Return the taps that names, aliases and globs ask for: in the order asked for, each once.
 
     Raises BadInput with the nearest right names for one that matches nothing.
@@ -101,23 +101,23 @@ def select(wanted: Sequence[str], taps: Sequence[Tap], model: str = "this model"
     """
     by_name = {tap.name: tap for tap in taps}
     chosen: dict[str, Tap] = {}
-    for asked in wanted:
-        plain, _, word = from_alias(asked.strip()).partition(":")
+    for request in requests:
+        plain, _, word = from_alias(request.strip()).partition(":")
         if plain in by_name:
-            found = [by_name[plain]]
+            matching = [by_name[plain]]
         else:
             # A plain star means outputs and groups; maps for each head must be named, they are large.
-            found = [t for t in taps if fnmatchcase(t.name, plain) and (t.kind != "heads" or "heads" in plain)]
-        if not found:
+            matching = [t for t in taps if fnmatchcase(t.name, plain) and (t.kind != "heads" or "heads" in plain)]
+        if not matching:
             near = difflib.get_close_matches(plain, by_name, n=4, cutoff=0.3)
             near = [n for n in near if not n.endswith(".heads")][:3] or list(by_name)[:3]
             raise BadInput(
-                f"{model} has no tap {asked!r}; nearest: {', '.join(near)}; `shiftless taps {model}` lists them all"
+                f"{model} has no tap {request!r}; nearest: {', '.join(near)}; `shiftless taps {model}` lists them all"
             )
-        for tap in found:
+        for tap in matching:
             if word:
                 if tap.kind not in ("map", "group") or ".cross." not in tap.name:
-                    raise BadInput(f"tap {asked!r}: ':{word}' picks a prompt word, so it needs a cross-attention map")
+                    raise BadInput(f"tap {request!r}: ':{word}' picks a prompt word, so it needs a cross-attention map")
                 tap = replace(tap, name=f"{tap.name}:{word}", channels=1, word=word)
             chosen.setdefault(tap.name, tap)
     return tuple(chosen.values())

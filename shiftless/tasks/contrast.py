@@ -46,8 +46,8 @@ def pair_loss(
 def read(dense: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
     """Read a map D H W at N points in [0, 1] x [0, 1], bilinear, as unit vectors: N D."""
     where = units.to(dense.device).view(1, -1, 1, 2) * 2 - 1
-    found = F.grid_sample(dense[None].float(), where, mode="bilinear", padding_mode="border", align_corners=False)
-    return F.normalize(found[0, :, :, 0].T, dim=1)
+    vectors = F.grid_sample(dense[None].float(), where, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.normalize(vectors[0, :, :, 0].T, dim=1)
 
 
 def cells(dense: torch.Tensor, units: torch.Tensor) -> torch.Tensor:

@@ -27,8 +27,8 @@ class Matches:
     mutual  N bool, whether the way back from b ends where it began; None unless asked for
     source  N 2, the points of a that were asked about
 
-    >>> found = Matches(np.array([[3.0, 4.0]]), np.array([0.9]), None, np.array([[1.0, 2.0]]))
-    >>> [(float(x), float(y)) for x, y in found], len(found), np.asarray(found).shape
+    >>> matches = Matches(np.array([[3.0, 4.0]]), np.array([0.9]), None, np.array([[1.0, 2.0]]))
+    >>> [(float(x), float(y)) for x, y in matches], len(matches), np.asarray(matches).shape
     ([(3.0, 4.0)], 1, (1, 2))
     """
 
@@ -103,13 +103,13 @@ def match(
     map_a, map_b = a.dense(chosen, normalise=normalise), b.dense(chosen, normalise=normalise)
     map_b = map_b.to(map_a.device)
     options = (refine, temperature, window)
-    found, scores = _nearest(sample(map_a, a, source), map_b, b, options)
+    points_of_b, scores = _nearest(sample(map_a, a, source), map_b, b, options)
     returned = None
     if mutual:
-        back, _ = _nearest(sample(map_b, b, found), map_a, a, options)
+        back, _ = _nearest(sample(map_b, b, points_of_b), map_a, a, options)
         allowed = _cell(map_a, a) if tolerance is None else tolerance
         returned = np.hypot(*(back - source).T) <= allowed + 1e-6
-    return Matches(found, scores, returned, source)
+    return Matches(points_of_b, scores, returned, source)
 
 
 def heat(

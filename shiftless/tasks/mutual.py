@@ -28,15 +28,15 @@ def mutual_matches(
     h, w = a.frame.original
     steps = (np.arange(side) + 0.5) / side
     points = np.stack(np.meshgrid(steps * w, steps * h), axis=-1).reshape(-1, 2)
-    found = match(a, b, points, refine=refine, mutual=True)
-    assert found.mutual is not None
+    matches = match(a, b, points, refine=refine, mutual=True)
+    assert matches.mutual is not None
     kept: list[int] = []
     apart = 2 / side
-    for i in np.argsort(-found.scores, kind="stable"):
-        if found.mutual[i] and all(np.abs((points[i] - points[k]) / (w, h)).max() >= apart * 0.99 for k in kept):
+    for i in np.argsort(-matches.scores, kind="stable"):
+        if matches.mutual[i] and all(np.abs((points[i] - points[k]) / (w, h)).max() >= apart * 0.99 for k in kept):
             kept.append(int(i))
         if len(kept) == count:
             break
     if not kept:
         raise BadInput(f"{a.name}: no point finds its way back from {b.name}; point at one with --at X,Y")
-    return Matches(found.points[kept], found.scores[kept], found.mutual[kept], found.source[kept])
+    return Matches(matches.points[kept], matches.scores[kept], matches.mutual[kept], matches.source[kept])

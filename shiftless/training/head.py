@@ -83,8 +83,8 @@ def fit(
     >>> tap, frame = {"up1": Tap("up1", 8, 8, "")}, Frame((32, 32), (32, 32))
     >>> bucket = Bucket(tuple(FeatureMaps({"up1": torch.rand(1, 8, 4, 4)}, tap, frame) for _ in range(2)))
     >>> kept = PairFeatures.gather([(bucket, bucket, [(4, 4), (20, 12)], [(4, 4), (20, 12)])])
-    >>> found = fit(kept, kept, conv=True, steps=2)
-    >>> found.head.merge_bucket(bucket), [row["step"] for row in found.history]
+    >>> fitted = fit(kept, kept, conv=True, steps=2)
+    >>> fitted.head.merge_bucket(bucket), [row["step"] for row in fitted.history]
     (FeatureMaps(image, 32x32 pixels read as 32x32: gate 8x4x4 stride 8), [0, 1, 2])
     """
     _check(train, validation, steps, batch, negatives, every, patience)
@@ -115,12 +115,12 @@ def fit(
             losses.append(float(loss.detach()))
             if step % every and step != steps:
                 continue
-            found = None if validation is None else pck(head, validation)
-            history.append({"step": step, "loss": sum(losses) / len(losses), "pck": found})
+            score = None if validation is None else pck(head, validation)
+            history.append({"step": step, "loss": sum(losses) / len(losses), "pck": score})
             losses = []
-            if found is None:
+            if score is None:
                 continue
-            if best.better(step, found):
+            if best.better(step, score):
                 kept = copy.deepcopy(head.state_dict())
             elif patience is not None and best.waited >= patience:
                 break
@@ -143,9 +143,9 @@ def pck(head: CorrespondenceHead, pairs: PairFeatures, alpha: float = 0.1) -> fl
     for pair in pairs.pairs:
         sides = (pair.source, pair.target)
         a, b = (head.apply_to(side.readings, side.attention, side.frame, side.name) for side in sides)
-        found = match(a, b, pair.source_points).points
-        right += int(hits(found, pair.target_points, pair.box or pair.target.frame.original, alpha).sum())
-        total += len(found)
+        predicted = match(a, b, pair.source_points).points
+        right += int(hits(predicted, pair.target_points, pair.box or pair.target.frame.original, alpha).sum())
+        total += len(predicted)
     return right / total
 
 

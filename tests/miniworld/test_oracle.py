@@ -16,7 +16,7 @@ from miniworld.oracle import (
     LABELS,
     POINTS,
     Oracle,
-    Told,
+    OracleReport,
     find_oracle,
     invented,
     load_oracle,
@@ -55,10 +55,10 @@ def oracle():
     return load_oracle()
 
 
-def told_truth(picture) -> Told:
+def true_report(picture) -> OracleReport:
     """What a faultless oracle says of the picture itself."""
     points = np.nan_to_num(truth_points(picture), nan=0.0)
-    return Told(truth_labels(picture), points, np.ones(len(POINTS), np.float32))
+    return OracleReport(truth_labels(picture), points, np.ones(len(POINTS), np.float32))
 
 
 def weights(folder):
@@ -223,37 +223,37 @@ def test_points_that_cannot_be_seen_cost_nothing():
 
 def test_an_untouched_belief_invents_nothing():
     picture = draw(21, kind="horse")
-    told = told_truth(picture)
-    found = invented(told, told, picture)
+    report = true_report(picture)
+    found = invented(report, report, picture)
     assert (found.parts, found.appeared, found.vanished, found.points) == (0, 0, 0, 0)
 
 
 def test_a_block_that_appears_and_one_that_vanishes_are_counted():
     picture = draw(21, kind="elephant")
-    told, truth = told_truth(picture), truth_labels(picture)
+    report, truth = true_report(picture), truth_labels(picture)
     body = np.isin([LABELS[i] for i in range(len(LABELS))], list(set(PARTS) - {"background"}))[truth]
 
     labels = truth.copy()
     labels[:10, :20] = LABELS.index("fence")
     assert "fence" not in {LABELS[i] for i in np.unique(truth[:14, :24])}
-    found = invented(told, Told(labels, told.points, told.confidence), picture)
+    found = invented(report, OracleReport(labels, report.points, report.confidence), picture)
     assert found.appeared == 200 / 128**2
     assert found.vanished == body[:10, :20].sum() / body.sum()
     assert found.parts > 0
     assert found.points == 0
 
     labels = np.where(body, LABELS.index("grass"), truth).astype(np.uint8)
-    found = invented(told, Told(labels, told.points, told.confidence), picture)
+    found = invented(report, OracleReport(labels, report.points, report.confidence), picture)
     assert found.vanished == 1
     assert found.parts > 0.3
 
 
 def test_an_outline_that_wavers_is_not_an_invention_but_a_leg_that_moves_is():
     picture = draw(21, kind="elephant")
-    told, truth = told_truth(picture), truth_labels(picture)
-    shifted = Told(np.roll(truth, 1, axis=1), told.points, told.confidence)
-    moved = Told(np.roll(truth, 12, axis=1), told.points, told.confidence)
-    little, much = invented(told, shifted, picture), invented(told, moved, picture)
+    report, truth = true_report(picture), truth_labels(picture)
+    shifted = OracleReport(np.roll(truth, 1, axis=1), report.points, report.confidence)
+    moved = OracleReport(np.roll(truth, 12, axis=1), report.points, report.confidence)
+    little, much = invented(report, shifted, picture), invented(report, moved, picture)
     assert little.vanished < 0.01
     assert little.appeared < 0.02  # what comes in at the other side
     assert much.vanished > 5 * little.vanished + 0.05
@@ -263,10 +263,10 @@ def test_an_outline_that_wavers_is_not_an_invention_but_a_leg_that_moves_is():
 
 def test_the_autoencoder_s_faults_are_not_the_belief_s():
     picture = draw(21, kind="cow")
-    truth = told_truth(picture)
+    truth = true_report(picture)
     labels = truth.labels.copy()
     labels[40:60, 40:60] = LABELS.index("road")
-    kept = Told(labels, truth.points + 3, truth.confidence)
+    kept = OracleReport(labels, truth.points + 3, truth.confidence)
     found = invented(kept, kept, picture)
     assert (found.parts, found.appeared, found.vanished, found.points) == (0, 0, 0, 0)
     better = invented(kept, truth, picture)
@@ -276,23 +276,25 @@ def test_the_autoencoder_s_faults_are_not_the_belief_s():
 
 def test_points_are_measured_in_sides_of_the_box():
     picture = draw(21, kind="cow")
-    told = told_truth(picture)
+    report = true_report(picture)
     x0, y0, x1, y1 = picture.box
-    moved = Told(told.labels, told.points + np.array([3, 4], np.float32), told.confidence)
-    assert invented(told, moved, picture).points == pytest.approx(5 / max(x1 - x0, y1 - y0), rel=1e-5)
+    moved = OracleReport(report.labels, report.points + np.array([3, 4], np.float32), report.confidence)
+    assert invented(report, moved, picture).points == pytest.approx(5 / max(x1 - x0, y1 - y0), rel=1e-5)
 
 
 def test_labels_of_another_size_are_refused():
     picture = draw(21)
-    told = told_truth(picture)
+    report = true_report(picture)
     with pytest.raises(BadInput, match="give one picture's, H W"):
-        invented(told, Told(told.labels[None], told.points[None], told.confidence[None]), picture)
+        invented(report, OracleReport(report.labels[None], report.points[None], report.confidence[None]), picture)
 
 
 def test_rightness_on_a_hand_worked_case():
     picture = draw(21, kind="cow")
-    told = told_truth(picture)
-    both = Told(told.labels[None].repeat(2, 0), told.points[None].repeat(2, 0), told.confidence[None].repeat(2, 0))
+    report = true_report(picture)
+    both = OracleReport(
+        report.labels[None].repeat(2, 0), report.points[None].repeat(2, 0), report.confidence[None].repeat(2, 0)
+    )
     assert rightness(both, [picture, picture]) | {"common": 0} == {"miou": 1, "accuracy": 1, "common": 0, "pck": 1}
     both.labels[1] = LABELS.index("vehicle")
     both.points[1] += 100
@@ -315,25 +317,25 @@ def test_the_shipped_oracle_sees_what_was_painted_over(oracle):
         x0, y0, x1, y1 = (round(v) for v in picture.box)
         gone, soft = picture.image.copy(), cv2.GaussianBlur(picture.image, (0, 0), 0.8)
         gone[y0:y1, x0 : (x0 + x1) // 2] = np.median(picture.image[-4:], axis=(0, 1))
-        told = oracle.look(np.stack([picture.image, gone, soft]))
-        assert invented(told[0], told[1], picture).vanished > 0.25
-        assert invented(told[0], told[2], picture).vanished < 0.05
+        report = oracle.look(np.stack([picture.image, gone, soft]))
+        assert invented(report[0], report[1], picture).vanished > 0.25
+        assert invented(report[0], report[2], picture).vanished < 0.05
 
 
 def test_more_noise_makes_the_model_invent_more(oracle):
     model, pictures = load("mini", device="cpu", dtype="fp32"), list(photos(HELD_OUT + 41_000, 6))
     images = np.stack([picture.image for picture in pictures])
-    told = {0: oracle.look(reconstructed(model, images))}
+    report = {0: oracle.look(reconstructed(model, images))}
     with torch.no_grad():
         clean = model.encode_image(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
         for t in (50, 500):
             noisy = model.schedule.add(clean, noise, t)
             prediction = model.denoise(noisy, t, model.encode_prompt([""] * len(images))).prediction
-            told[t] = oracle.look(to_uint8(model.decode(model.predict_clean(noisy, prediction, t))))
+            report[t] = oracle.look(to_uint8(model.decode(model.predict_clean(noisy, prediction, t))))
     for name in ("parts", "appeared", "vanished", "points"):
         means = [
-            np.mean([getattr(invented(told[0][i], told[t][i], one), name) for i, one in enumerate(pictures)])
+            np.mean([getattr(invented(report[0][i], report[t][i], one), name) for i, one in enumerate(pictures)])
             for t in told
         ]
         assert means[0] == 0, name

@@ -25,11 +25,11 @@ class HeldOut:
     @torch.no_grad()
     def errors(self) -> dict[int, float]:
         """Timestep -> mean squared error of the clean latent predicted in one step from there, without a prompt."""
-        found = {}
+        errors = {}
         for t in self.timesteps:
             each = [(self.clean(i, t) - e.latent).square().mean() for i, e in enumerate(self.examples)]
-            found[t] = float(torch.stack(each).cpu().double().mean())
-        return found
+            errors[t] = float(torch.stack(each).cpu().double().mean())
+        return errors
 
     @torch.no_grad()
     def clean(self, i: int, t: int) -> torch.Tensor:

@@ -95,14 +95,14 @@ def written_captions(folder: CaptionFolder, photos: Sequence[Photo], say: Callab
     """
     files = [folder.file(photo.name) for photo in photos]
     try:
-        found = [" ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else "" for file in files]
+        captions = [" ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else "" for file in files]
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{folder.folder}: a caption cannot be read ({error}); save captions as UTF-8 text") from None
-    if not any(found):
+    if not any(captions):
         raise BadInput(f"{folder.folder}: no captions of these photos; name them like the photos, such as {files[0]}")
-    if without := sum(not text for text in found):
+    if without := sum(not text for text in captions):
         say(f"{without} of {len(photos)} photos have no caption in {folder.folder}; they are shown with the empty one")
-    return found
+    return captions
 
 
 def examples_of(model: Backbone, photos: Sequence[Photo], sentences: Sequence[str]) -> list[Example]:

@@ -270,8 +270,8 @@ class _Run:
     def _check(self) -> None:
         errors = self.judged.errors()
         reported = relative(self.reporting.errors(), self._base_reported)
-        told = {str(t): e for t, e in errors.items()}
-        self.curve.append(Check(self.step, relative(errors, self.base), told, reported))
+        errors_by_timestep = {str(t): e for t, e in errors.items()}
+        self.curve.append(Check(self.step, relative(errors, self.base), errors_by_timestep, reported))
         self.folder.save_candidate(self.step, self.layers.saved())
         self.folder.save_state(
             {
