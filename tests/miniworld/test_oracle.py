@@ -336,7 +336,7 @@ def test_more_noise_makes_the_model_invent_more(oracle):
     for name in ("parts", "appeared", "vanished", "points"):
         means = [
             np.mean([getattr(invented(report[0][i], report[t][i], one), name) for i, one in enumerate(pictures)])
-            for t in told
+            for t in report
         ]
         assert means[0] == 0, name
         assert means[1] < 0.05, name
