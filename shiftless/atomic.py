@@ -16,9 +16,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_writable(*paths: Path | None) -> None:
-    """Make the folders of paths that will be written, and raise BadInput for one that cannot be; None is passed over.
+    """Raise BadInput for a path that cannot be written; None is passed over. Nothing is left of the try.
 
-    A device or a pipe is not opened for it.
+    Called before minutes of work, so that its result has a place. A device or a pipe is not opened for it.
 
     >>> check_writable(None)
     """
@@ -32,9 +32,15 @@ def check_writable(*paths: Path | None) -> None:
             target = _target(path)
             if target.is_dir():
                 raise BadInput(f"{path}: is a folder; give the path of a file")
-            descriptor, part = _new_part(target)
-            os.close(descriptor)
-            part.unlink()
+            made = [folder for folder in target.parents if not folder.exists()]
+            try:
+                descriptor, part = _new_part(target)
+                os.close(descriptor)
+                part.unlink()
+            finally:
+                for folder in made:
+                    with suppress(OSError):
+                        folder.rmdir()
         except (OSError, ValueError) as error:
             raise _refused(path, error) from None
 

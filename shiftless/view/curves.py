@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from shiftless.atomic import write_atomic
+from shiftless.atomic import check_writable, write_atomic
 from shiftless.errors import BadInput
 from shiftless.view.sheet import Colour, theme_named
 
@@ -29,10 +29,20 @@ def draw_curves(path: str | os.PathLike[str], curves: Mapping[str, Curve], **opt
 
     Raises BadInput without matplotlib, and for a path that cannot be written or is of another kind.
     """
-    kind = Path(path).suffix[1:].lower()
-    if kind not in _KINDS:
-        raise BadInput(f"{path}: draw to a .{', .'.join(_KINDS)} file")
-    return write_atomic(path, _drawn(kind, curves, **options))
+    return write_atomic(path, _drawn(_kind(path), curves, **options))
+
+
+def check_drawing(path: str | os.PathLike[str]) -> None:
+    """Raise BadInput for what `draw_curves` would end in: no matplotlib, another kind of file, a place not writable.
+
+    >>> check_drawing("curves.jpg")
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: curves.jpg: draw to a .png, .pdf, .svg file
+    """
+    _kind(path)
+    figure_class()
+    check_writable(Path(path))
 
 
 def curves_picture(curves: Mapping[str, Curve], **options: Any) -> Image.Image:
@@ -63,14 +73,9 @@ def _drawn(
     best: tuple[int, str] | None = None,
     theme: str = "light",
 ) -> bytes:
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise BadInput("drawing needs matplotlib; run: pip install shiftless[view]") from None
-
     look = theme_named(theme)
     paper, ink, muted = (_hex(colour) for colour in (look.paper, look.ink, look.muted))
-    figure = Figure(figsize=(8.4, 4.6), dpi=_DPI, layout="constrained", facecolor=paper)
+    figure = figure_class()(figsize=(8.4, 4.6), dpi=_DPI, layout="constrained", facecolor=paper)
     axes = figure.subplots()
     axes.set_facecolor(paper)
     for place, (name, curve) in enumerate(curves.items()):
@@ -109,6 +114,26 @@ def _drawn(
     content = BytesIO()
     figure.savefig(content, format=kind)
     return content.getvalue()
+
+
+def _kind(path: str | os.PathLike[str]) -> str:
+    kind = Path(path).suffix[1:].lower()
+    if kind not in _KINDS:
+        raise BadInput(f"{path}: draw to a .{', .'.join(_KINDS)} file")
+    return kind
+
+
+def figure_class() -> Any:
+    """Return matplotlib's Figure, which needs no display; raises BadInput without matplotlib.
+
+    >>> figure_class().__name__
+    'Figure'
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        raise BadInput("drawing needs matplotlib; run: pip install shiftless[view]") from None
+    return Figure
 
 
 def _plain(text: str) -> str:
