@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from shiftless.backbones.registry import load
     from shiftless.features import Bucket, FeatureMaps
     from shiftless.reading import extract, stream
+    from shiftless.store.dataset import FeatureDataset
     from shiftless.tasks.correspondence import match
 
 __version__ = "0.1.0"
 __all__ = [
-    "Audit", "BadInput", "Bucket", "FeatureMaps", "Recipe", "amalgamate", "audit", "extract", "list_models",
-    "list_taps", "load", "match", "preset", "stream", "tasks", "training",
+    "Audit", "BadInput", "Bucket", "FeatureDataset", "FeatureMaps", "Recipe", "amalgamate", "audit", "extract",
+    "list_models", "list_taps", "load", "match", "preset", "stream", "tasks", "training",
 ]  # fmt: skip
 
 _LAZY = {  # a public name -> the module that has it; one that is a module itself -> ""
@@ -50,6 +51,7 @@ _LAZY = {  # a public name -> the module that has it; one that is a module itsel
     "stream": "shiftless.reading",
     "Bucket": "shiftless.features",
     "FeatureMaps": "shiftless.features",
+    "FeatureDataset": "shiftless.store.dataset",
     "match": "shiftless.tasks.correspondence",
     "amalgamate": "",
     "tasks": "",

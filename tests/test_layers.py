@@ -35,6 +35,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "shiftless.conditions",
     "shiftless.backbones",
     "shiftless.reading",
+    "shiftless.store",
     "shiftless.auditing",
     "shiftless.amalgamate",
     "shiftless.tasks",
@@ -59,7 +60,9 @@ STANDARD_LIBRARY_ONLY = {
     "shiftless.taps.names",
 }  # fmt: skip
 HEADS = {"shiftless.amalgamate", "shiftless.tasks"}  # trained from saved features on a laptop: they know no model
-HEADS_NEVER = {"shiftless.conditions", "shiftless.backbones", "shiftless.reading", "shiftless.auditing"}
+HEADS_NEVER = {
+    "shiftless.conditions", "shiftless.backbones", "shiftless.reading", "shiftless.store", "shiftless.auditing",
+}  # fmt: skip
 TRAINING = {"shiftless.training", "miniworld.training"}  # what takes gradients is not imported by what reads
 READING = {"shiftless.conditions", "shiftless.backbones", "shiftless.reading", "shiftless.auditing", "shiftless.tasks"}
 MODEL_LIBRARIES = {"diffusers", "transformers", "peft"}

@@ -121,7 +121,7 @@ def stream(
     >>> [maps["up1"].shape for maps in stream("twin:sd15", pictures, batch=2)]
     [torch.Size([1, 64, 8, 8]), torch.Size([1, 64, 8, 8]), torch.Size([1, 64, 8, 8])]
     """
-    out = _dtype(dtype)
+    out = choose_output(dtype)
     loaded = _loaded(model)
     chosen = _chosen(loaded, recipes)
     check(loaded, chosen, batch)
@@ -150,7 +150,12 @@ def _chosen(model: Backbone, recipes: Recipe | Sequence[Recipe] | None) -> list[
     return chosen
 
 
-def _dtype(dtype: Dtype) -> torch.dtype | None:
+def choose_output(dtype: Dtype) -> torch.dtype | None:
+    """Return the dtype that maps come out in, None for what the model computes in; raises BadInput for others.
+
+    >>> choose_output("fp16"), choose_output(None)
+    (torch.float16, None)
+    """
     if dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         return dtype
     if not isinstance(dtype, str) or dtype not in DTYPES:
