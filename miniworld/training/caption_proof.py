@@ -11,7 +11,7 @@ from miniworld.training.pictures import UNSEEN_SEED, unseen
 from miniworld.world.captions import GAITS, OCCLUDERS, PLACES, TIMES
 from miniworld.world.kinds import KINDS
 from miniworld.world.vehicles import VEHICLES
-from shiftless.conditions.caption import Captioner
+from shiftless.conditions.captioner import Captioner
 from shiftless.errors import BadInput
 from shiftless.image import Photo, open_photo
 

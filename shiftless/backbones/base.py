@@ -16,7 +16,7 @@ from shiftless.noise import Schedule
 from shiftless.taps.names import Tap
 
 if TYPE_CHECKING:
-    from shiftless.conditions.caption import Captioner
+    from shiftless.conditions.captioner import Captioner
 
 
 @dataclass(frozen=True)

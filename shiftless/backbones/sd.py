@@ -29,7 +29,7 @@ from shiftless.taps.lock import construction, exclusive
 from shiftless.taps.names import Tap
 
 if TYPE_CHECKING:
-    from shiftless.conditions.caption import Captioner
+    from shiftless.conditions.captioner import Captioner
 
 _PROMPTS_KEPT = 256
 TECHNIQUES = ("prompt", "control", "lora", "start")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -13,10 +11,9 @@ from shiftless.conditions.caption_memory import fingerprint_of, remembered
 from shiftless.conditions.caption_model import ImageToText, load_image_to_text
 from shiftless.conditions.hub import fetched, is_hub_id
 from shiftless.errors import BadInput
-from shiftless.image import Photo
 from shiftless.mini import weights
 
-__all__ = ["CAPTIONERS", "Captioner", "find_captioner", "load_captioner", "remembered"]
+__all__ = ["CAPTIONERS", "find_captioner", "load_captioner", "remembered"]
 
 CAPTIONERS = {
     "mini": str(weights() / "captioner"),
@@ -30,24 +27,6 @@ CAPTIONERS = {
 """Short names: the embedded model's own captioner (it knows the drawn world only), and hub ids."""
 
 _DOWNLOAD = ("*.json", "*.txt", "*.model", "*.safetensors")
-
-
-class Captioner(Protocol):
-    """Whatever can say what is in photos.
-
-    name         for messages and tables
-    fingerprint  changes whenever its captions may; "" if they are not to be kept on disk
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    def caption(self, photos: Sequence[Photo]) -> list[str]:
-        """Return one line for each photo; raises BadInput for a photo that it has nothing to say about."""
-        ...
 
 
 def load_captioner(

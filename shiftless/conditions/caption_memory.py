@@ -15,7 +15,7 @@ from shiftless.errors import BadInput
 from shiftless.image import Photo
 
 if TYPE_CHECKING:
-    from shiftless.conditions.caption import Captioner
+    from shiftless.conditions.captioner import Captioner
 
 RULES = 1
 """Raised when prompts or clean-up change, so that captions made by older rules are not taken for today's."""
