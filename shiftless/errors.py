@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+MOST = 1000  # characters of a message; what it quotes may come from a hostile file
+
 
 class BadInput(ValueError):
     """Something the caller gave cannot be used; the message says what, why and what to do, in one line.
 
-    The command line prints it as it is and leaves with exit code 2.
+    The command line prints it as it is and leaves with exit code 2. A message of more than 1,000 characters loses its
+    middle, and characters that do not print (line ends, control codes of terminals) are written as escapes.
 
     >>> raise BadInput("cat.jpg: the file is empty; give a picture file")
     Traceback (most recent call last):
     ...
     shiftless.errors.BadInput: cat.jpg: the file is empty; give a picture file
+    >>> str(BadInput("a\\x1b[31m.jpg: " + "x" * 5000 + "; give a name"))[-30:]
+    'xxxxxxxxxxxxxxxxx; give a name'
     """
+
+    def __init__(self, message: object = "") -> None:
+        text = " ".join(str(message).splitlines())
+        text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+        super().__init__(text if len(text) <= MOST else f"{text[: MOST - 305]} ... {text[-300:]}")

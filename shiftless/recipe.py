@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from shiftless.errors import BadInput
 
 _TUPLES = ("taps", "control", "control_scale", "lora", "lora_scale")
+_LARGEST_SCALE = 1e6  # of a LoRA or a ControlNet; their published range is about -2 to 2
 _EXAMPLE = {"control": "canny", "lora": "horses.safetensors"}
 LATENTS = ("mean", "sample")
 FITS = ("aspect", "squash")
@@ -290,9 +290,21 @@ def _toml_table(text: str) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(text)
+        _check_whole_numbers(values)
+        return values
+    except RecursionError:
+        raise BadInput("the recipe is not valid TOML: nested too deeply") from None
+    except ValueError as error:  # also a number of thousands of digits
         raise BadInput(f"the recipe is not valid TOML: {error}") from None
+
+
+def _check_whole_numbers(value: Any) -> None:
+    """Refuse whole numbers beyond the 64 bits that TOML has: Python would keep them and fail to print them."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a whole number beyond 64 bits")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_whole_numbers(inner)
 
 
 def _whole(name: str, value: object, low: int, high: int, meaning: str) -> None:
@@ -309,7 +321,7 @@ def _steering(name: str, chosen: tuple[Any, ...], scale: tuple[Any, ...]) -> Non
     if not all(isinstance(one, str) and one for one in chosen):
         raise BadInput(f"{name}={chosen!r}: give names or files, such as {name}=({_EXAMPLE[name]!r},)")
     numbers = [one for one in scale if isinstance(one, (int, float)) and not isinstance(one, bool)]
-    if len(numbers) != len(scale) or not all(math.isfinite(one) for one in numbers):
+    if len(numbers) != len(scale) or not all(abs(one) <= _LARGEST_SCALE for one in numbers):  # false for NaN, too
         raise BadInput(f"{name}_scale={scale!r}: give numbers; 1.0 is full strength")
     if len(scale) not in {1, len(chosen)}:
         raise BadInput(f"{name}_scale={scale!r}: give one number for all, or {len(chosen)}, one each")

@@ -233,3 +233,21 @@ def test_a_bucket_that_is_none_is_refused_by_name(tmp_path, text):
     with pytest.raises(BadInput, match=r"bad\.toml: ") as error:
         read_recipes(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("taps = " + "[" * 3000 + "]" * 3000, "not valid TOML: nested too deeply"),
+        ("seed = " + "9" * 6000, "not valid TOML: .*digits"),
+        ("seed = 0x" + "f" * 6000, "not valid TOML: a whole number beyond 64 bits"),
+        ("lora_scale = 0x" + "f" * 400, "not valid TOML: a whole number beyond 64 bits"),
+        ('lora = "a"\nlora_scale = 1e300', "lora_scale=.*give numbers"),
+        ('prompt = "' + "x" * 5000, "not valid TOML"),
+    ],
+)
+def test_recipe_files_that_break_parsers_are_refused(text, says, tmp_path):
+    (tmp_path / "a.toml").write_text(text)
+    with pytest.raises(BadInput, match=says) as caught:
+        read_recipes(tmp_path / "a.toml")
+    assert str(caught.value).startswith(f"{tmp_path / 'a.toml'}: ")

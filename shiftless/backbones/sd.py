@@ -14,7 +14,7 @@ from shiftless.backbones.base import Reading, Spec
 from shiftless.backbones.sd_config import check_model, check_tokenizer
 from shiftless.backbones.unet_taps import unet_taps
 from shiftless.conditions.condition import Condition
-from shiftless.conditions.config import check_complete
+from shiftless.conditions.config import check_complete, check_values
 from shiftless.conditions.control import Control, digest_of_control, load_control, own_controls, residuals
 from shiftless.conditions.lora import adapted
 from shiftless.conditions.lora_file import digest_of_lora
@@ -312,7 +312,7 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
     Raises BadInput naming the part that is missing or broken.
     """
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     classes = dict(zip(PARTS, (UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, DDIMScheduler)))
     for part in PARTS:
@@ -320,7 +320,7 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
             raise BadInput(f"{folder}: the model folder has no {part}/; a complete one has {', '.join(PARTS)}")
         if part in NETWORKS and not any((folder / part).glob("*.safetensors")):
             raise BadInput(f"{folder / part}: no .safetensors weights here; save the model again as safetensors")
-    check_model(folder)
+    text = check_model(folder)
     parts: dict[str, Any] = {}
     for part, cls in classes.items():
         weights: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True} if part in NETWORKS else {}
@@ -328,6 +328,8 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
             weights["torch_dtype"] = dtype
         if weights and (variants := _variant(folder / part)):
             weights["variant"] = variants
+        if part == "text_encoder":
+            weights["config"] = CLIPTextConfig(**text)
         try:
             with construction(), silenced():
                 found = cls.from_pretrained(folder / part, local_files_only=True, **weights)
@@ -336,6 +338,8 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
             raise BadInput(f"{folder / part}: cannot be loaded ({reason}); fetch or save the model again") from error
         parts[part], info = found if weights else (found, {})
         check_complete(info, folder / part)
+        if part in NETWORKS:
+            check_values(parts[part], folder / part)
     check_tokenizer(parts["tokenizer"], parts["text_encoder"], folder / "tokenizer")
     return parts
 

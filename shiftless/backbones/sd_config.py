@@ -46,7 +46,7 @@ TEXT_ENCODER = {
     "initializer_factor": Field(float, 0, 1000),
     "initializer_range": Field(float, 0, 1000),
     "bos_token_id": _TOKEN,
-    "eos_token_id": _TOKEN,
+    "eos_token_id": Field(int, 0, 10**8),
     "pad_token_id": _TOKEN,
 }
 SCHEDULER = {
@@ -78,10 +78,12 @@ def read_vae(folder: Path, missing: str = "") -> dict[str, Any]:
     return config
 
 
-def check_model(folder: Path) -> None:
+def check_model(folder: Path) -> dict[str, Any]:
     """Check every config of a Stable Diffusion folder, against the weights' headers and against each other.
 
-    Nothing is built and no weight is read. Raises BadInput naming the file and the field that is wrong.
+    Returns the text encoder's checked fields, from which it is to be built: transformers lets any field of a config
+    change how a model behaves. Nothing is built here and no weight is read. Raises BadInput naming the file and the
+    field that is wrong.
     """
     unet, vae = read_unet(folder / "unet"), read_vae(folder / "vae")
     text_path = folder / "text_encoder" / "config.json"
@@ -105,6 +107,7 @@ def check_model(folder: Path) -> None:
     check_unet(unet, folder / "unet")
     check_weights(_vae_claims(vae), folder / "vae", folder / "vae" / "config.json")
     check_weights(_text_claims(text), folder / "text_encoder", text_path)
+    return {name: value for name, value in text.items() if name in TEXT_ENCODER}
 
 
 def _vae_claims(config: Mapping[str, Any]) -> Iterator[Claim]:

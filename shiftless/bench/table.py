@@ -145,7 +145,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         return Table(found["bench"], found["model"], rows, found["machine"])
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError):
         raise BadInput(f"{path}: not a table that `shiftless bench --json` wrote") from None
 
 

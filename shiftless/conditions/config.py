@@ -219,6 +219,20 @@ def check_complete(info: Mapping[str, Any], place: Path) -> None:
         raise BadInput(f"{place}: the weights lack {missing[0]}{more}, which config.json asks for; {AGAIN}")
 
 
+def check_values(network: Any, place: Path) -> None:
+    """Raise BadInput where a loaded network holds a weight that is not finite: every feature would be NaN.
+
+    >>> import torch
+    >>> check_values(torch.nn.Linear(2, 3), Path("unet"))
+    """
+    import torch
+
+    for name, weight in network.named_parameters():
+        if weight.numel() and not all(torch.isfinite(end) for end in torch.aminmax(weight.detach())):
+            kind = str(weight.dtype).removeprefix("torch.")
+            raise BadInput(f"{place}: {name} holds values that are not finite in {kind}; {AGAIN}")
+
+
 def short(value: Any) -> str:
     """Return a JSON value for a message, at most 40 characters.
 

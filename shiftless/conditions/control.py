@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from shiftless.conditions.condition import Steer
-from shiftless.conditions.config import check_complete
+from shiftless.conditions.config import check_complete, check_values
 from shiftless.conditions.hub import fetched
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.unet_config import check_controlnet, read_controlnet
@@ -139,6 +139,7 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadInput(f"{folder}: not a ControlNet that can be loaded ({reason}); fetch or save it again") from error
     check_complete(info, folder)
+    check_values(net, folder)
     return net
 
 

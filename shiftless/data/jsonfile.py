@@ -23,7 +23,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: cannot be read ({error})") from None
-    except json.JSONDecodeError as error:
+    except RecursionError:
+        raise BadInput(f"{path}: not valid JSON (nested too deeply)") from None
+    except ValueError as error:  # also a number of thousands of digits
         raise BadInput(f"{path}: not valid JSON ({error})") from None
     if not isinstance(found, dict):
         raise BadInput(f"{path}: must hold one JSON object {{...}}, not a {type(found).__name__}")

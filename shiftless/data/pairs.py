@@ -65,7 +65,7 @@ class _Image:
         where = f"{path}: image {name!r}"
         self.where, self.name = where, name
         self.file = folder / str(field(record, "file", where))
-        if not self.file.is_file():
+        if not os.path.isfile(self.file):  # False for a name that no file can have, too
             raise BadInput(f"{where}: there is no picture {self.file}")
         self.size = (_side(record, "height", where), _side(record, "width", where))
         self.category = str(record.get("cls", "all"))

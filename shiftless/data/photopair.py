@@ -75,7 +75,7 @@ def check_points(points: ArrayLike, size: tuple[int, int], where: str) -> np.nda
     """
     try:
         array = np.asarray(points, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.empty(0)
     if array.ndim != 2 or array.shape[1] != 2 or not len(array):
         raise BadInput(f"{where}: points must be a list of [x, y] numbers, at least one")
@@ -100,7 +100,7 @@ def check_box(box: Sequence[float], where: str) -> Box:
     """
     try:
         x0, y0, x1, y1 = (float(v) for v in box)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadInput(f"{where}: the box must be four numbers [x0, y0, x1, y1], not {box!r}") from None
     if not (np.isfinite([x0, y0, x1, y1]).all() and x1 > x0 and y1 > y0):
         raise BadInput(

@@ -72,14 +72,14 @@ def read_spair(
 
 def _pair(folder: Path, split: str, line: str) -> PhotoPair:
     path = folder / "PairAnnotation" / split / f"{line}.json"
-    if not path.is_file():  # systems that allow no colon in a name unpack it as an underscore
-        path = next((p for p in (path.with_name(path.name.replace(":", "_")),) if p.is_file()), path)
+    if not os.path.isfile(path):  # systems that allow no colon in a name unpack it as an underscore
+        path = next((p for p in (path.with_name(path.name.replace(":", "_")),) if os.path.isfile(p)), path)
     notes = read_json(path)
     category = str(field(notes, "category", str(path)))
     photos, sizes, points = [], [], []
     for side in ("src", "trg"):
         photo = folder / "JPEGImages" / category / str(field(notes, f"{side}_imname", str(path)))
-        if not photo.is_file():
+        if not os.path.isfile(photo):  # False for a name that no file can have, too
             raise BadInput(f"{path}: there is no picture {photo}")
         photos.append(photo)
         sizes.append(_size(notes, side, path))
@@ -95,7 +95,7 @@ def _size(notes: dict[str, Any], side: str, path: Path) -> tuple[int, int]:
     value = field(notes, f"{side}_imsize", str(path))
     try:
         width, height = int(value[0]), int(value[1])
-    except (TypeError, ValueError, IndexError, KeyError):
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
         raise BadInput(f"{path}: {side}_imsize is {value!r}; it must be [width, height, 3]") from None
     return height, width
 

@@ -276,3 +276,21 @@ def test_captioners_that_lie(tmp_path):
         with pytest.raises(BadInput, match=str(folder)) as caught:
             load_captioner(folder)
         assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_that_are_not_finite_are_refused(part, folder):
+    (file,) = (folder / part).glob("*.safetensors")
+    weights = load_file(file)
+    name = next(name for name, value in weights.items() if value.ndim == 4 or "token_embedding" in name)
+    weights[name].view(-1)[7] = NAN
+    save_file(weights, file, metadata={"format": "pt"})
+    assert "holds values that are not finite in float32; fetch or save the model again" in refused(folder)
+
+
+def test_fields_that_transformers_would_obey_are_left_out(folder):
+    before = shiftless.load(folder, device="cpu", dtype="fp32").encode_prompt(["a cat"]).embeds
+    change(folder, "text_encoder", return_dict=False, output_hidden_states=True, id2label=7, tie_word_embeddings="a")
+    assert torch.equal(shiftless.load(folder, device="cpu", dtype="fp32").encode_prompt(["a cat"]).embeds, before)
+    change(folder, "text_encoder", eos_token_id=None)
+    assert "'eos_token_id' is null; it must be a whole number" in refused(folder)
