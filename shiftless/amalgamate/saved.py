@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from torch import nn
 
+from shiftless.amalgamate.card import card
 from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
@@ -61,6 +62,12 @@ class Saved(nn.Module, PyTorchModelHubMixin, library_name="shiftless"):
         recipes = [recipe.to_dict() for recipe in self.recipes]
         config = {"shiftless": self.kind, **self.settings, "recipes": recipes}  # for people; it is not read back
         write_atomic(save_directory / CONFIG, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """Return the README that `save_pretrained` and `push_to_hub` write beside the weights."""
+        name, module = type(self).__name__, type(self).__module__
+        usage = f"from {module} import {name}\n\nmodule = {name}.from_pretrained(FOLDER)"
+        return card(self.kind or name.lower(), self.settings, self.recipes, usage)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # house rule: nothing is fetched unless asked for

@@ -143,3 +143,15 @@ def test_weights_keep_their_kind_whatever_they_were_saved_as(tmp_path):
     assert {value.dtype for value in state.values()} == {torch.float32, torch.int64}
     assert not any(value.is_meta for value in state.values())
     assert all(parameter.requires_grad for parameter in Gate.from_pretrained(path).parameters())
+
+
+def test_the_model_card_says_what_it_is_and_gives_its_readings_back(tmp_path):
+    from shiftless.recipe import read_recipes
+
+    Mean(6, recipes=RECIPES).save_pretrained(tmp_path / "mean")
+    text = (tmp_path / "mean" / "README.md").read_text(encoding="utf-8")
+    assert "More Information Needed" not in text
+    assert "library_name: shiftless" in text
+    assert "Mean.from_pretrained(FOLDER)" in text
+    (tmp_path / "back.toml").write_text(text.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    assert tuple(read_recipes(tmp_path / "back.toml")) == RECIPES
