@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -15,12 +16,17 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_flatten, tree_map
 
 import shiftless
+from miniworld.tables.part_probe import PartProbe
 from shiftless import Bucket, FeatureMaps, Recipe
-from shiftless.image import Frame
+from shiftless.backbones.perceptual import load_perceptual_model
+from shiftless.backbones.walk import finish, invert, reference_walk, walk
+from shiftless.conditions.caption import load_captioner
+from shiftless.image import Frame, open_photo
 from shiftless.taps.names import Tap
 from shiftless.tasks.correspondence import heat
 from shiftless.tasks.pairfeatures import PairFeatures
 from shiftless.training.head import fit
+from shiftless.training.lora import Settings, train
 from shiftless.view.pca import pca_rgb
 
 ATEN = torch.ops.aten
@@ -109,6 +115,8 @@ class Names(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function == torch.Tensor.device.__get__:
             return self.outside(function(*args))
+        if function == torch.Tensor.tolist:
+            return function(args[0].cpu())
         if function is torch.device:
             return function(*args, **kwargs or {})
         args, kwargs = tree_map(self.inside, (args, dict(kwargs or {})))
@@ -145,6 +153,7 @@ def fake(request, monkeypatch) -> Iterator[torch.device]:
     for module in (torch.cuda, torch.mps):
         for name, answer in answers.items():
             monkeypatch.setattr(module, name, lambda *_, _answer=answer: _answer, raising=False)
+    monkeypatch.setattr(torch, "Event", MagicMock())
     with Names(device.type), Dispatch():
         yield device
 
@@ -271,3 +280,52 @@ def test_a_head_is_fitted_on_the_device_from_pairs_kept_on_the_cpu(fake, amalgam
     here = found.head.apply_to(side.readings, side.attention, side.frame, side.name)
     there = found.head.to(fake).apply_to(side.readings, side.attention, side.frame, side.name)
     torch.testing.assert_close(there[amalgamator].cpu(), here[amalgamator])
+
+
+def test_latents_may_come_from_the_cpu(model, cpu):
+    """`walk` and its like take a latent wherever it lies, as the demo gives it."""
+    latent = torch.randn(1, 4, 8, 8, generator=torch.manual_seed(0))
+    for move in (
+        lambda one: walk(one, latent, 60, 50, 2, one.encode_prompt([""])),
+        lambda one: invert(one, latent, 0, 50, 2, one.encode_prompt([""])),
+        lambda one: reference_walk(one, latent, 51, 50, one.encode_prompt([""])),
+        lambda one: finish(one, latent, 60, 2, one.encode_prompt([""])),
+        lambda one: one.predict_clean(latent, one.denoise(latent, 60, one.encode_prompt([""])).prediction, 60),
+    ):
+        torch.testing.assert_close(move(model).cpu(), move(cpu), atol=1e-4, rtol=1e-4)
+
+
+def test_a_probe_of_parts_learns_from_maps_on_a_device(fake):
+    parts = np.zeros((16, 16), np.uint8)
+    parts[:, 8:] = 1
+    probe, maps = PartProbe(2), torch.linspace(-1, 1, 8).expand(1, 1, 8, 8).to(fake)
+    probe.learn(maps, parts)
+    probe.score(maps, parts)
+    assert probe.miou() == 1
+
+
+def test_captions_and_patch_tokens_are_those_of_the_cpu(fake, tmp_path):
+    from transformers import ViTConfig, ViTModel
+
+    vit = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8)
+    ViTModel(vit).save_pretrained(tmp_path)
+    photo = open_photo(PICTURES[0])
+    there, here = (load_captioner("mini", device=place) for place in (fake, "cpu"))
+    assert there.caption([photo]) == here.caption([photo])
+    picture = PICTURES[0] / 255.0
+    judge = load_perceptual_model(tmp_path, device=fake)
+    assert judge.device == fake
+    found = judge.look(picture)
+    assert on_the_cpu(found)
+    torch.testing.assert_close(found, load_perceptual_model(tmp_path, device="cpu").look(picture), atol=1e-5, rtol=1e-4)
+
+
+def test_a_lora_is_trained_there(model, cpu, tmp_path):
+    settings = Settings(rank=2, alpha=4, batch=2, read_at=(100,), epochs=None, steps=2, checks=1, repeats=1)
+    before = model.unet.conv_in.weight.cpu()
+    done = train(model, [255 - PICTURES[0], *PICTURES, PICTURES[0][::-1]], tmp_path / "a.safetensors", settings,
+                 captions=["a horse"] * 4)  # fmt: skip
+    assert done.path.is_file()
+    assert torch.equal(model.unet.conv_in.weight.cpu(), before)
+    there, here = (shiftless.extract(one, PICTURES[0], Recipe(lora=(str(done.path),))) for one in (model, cpu))
+    torch.testing.assert_close(there["up1"], here["up1"])

@@ -59,7 +59,7 @@ class PartProbe:
 
 
 def _rows(features: FeatureMaps | torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
-    """Cells as rows of unit vectors with a constant, float64, and their grid."""
+    """Cells as rows of unit vectors with a constant, float64 on the CPU, and their grid."""
     dense = features.float() if isinstance(features, torch.Tensor) else features.dense()
-    rows = dense[0].flatten(1).T.double()
+    rows = dense[0].cpu().flatten(1).T.double()
     return torch.cat([rows, torch.ones(len(rows), 1, dtype=torch.float64)], 1), (dense.shape[-2], dense.shape[-1])

@@ -275,7 +275,7 @@ class StableDiffusion:
 
     def predict_clean(self, latent: torch.Tensor, prediction: torch.Tensor, timestep: int) -> torch.Tensor:
         """The clean latent that a prediction at `timestep` stands for, float32 B c h w."""
-        return self.schedule.clean(latent.float(), prediction.float(), timestep)
+        return self.schedule.clean(latent.to(prediction.device).float(), prediction.float(), timestep)
 
     @torch.no_grad()
     def decode(self, latent: torch.Tensor) -> torch.Tensor:

@@ -112,12 +112,12 @@ def finish(model: Backbone, latent: torch.Tensor, timestep: int, steps: int, con
     latent = _along(model, latent, path, condition)
     prediction = model.denoise(latent, path[-1], condition).prediction
     assert prediction is not None
-    return model.schedule.clean(latent.to(prediction.device), prediction.float(), path[-1])
+    return model.schedule.clean(latent, prediction.float(), path[-1])
 
 
 def _along(model: Backbone, latent: torch.Tensor, path: Sequence[int], condition: Condition) -> torch.Tensor:
     """Take a latent from timestep to timestep of a path, either way."""
-    latent = latent.float()
+    latent = latent.to(model.device).float()
     for now, then in pairwise(path):
         prediction = model.denoise(latent, now, condition).prediction
         assert prediction is not None
@@ -137,7 +137,7 @@ def reference_walk(
     what is read at `timestep` still holds the noise of timestep + 1. The noise of start + 1 must have been added.
     """
     scheduler = _pndm(model.schedule)
-    latent = latent.float()
+    latent = latent.to(model.device).float()
     for t in range(reference_timestep(start), timestep, -1):
         prediction = model.denoise(latent, t, condition).prediction
         assert prediction is not None
