@@ -6,19 +6,20 @@ from PIL import Image
 
 from miniworld.demo.chapters import Plan
 from shiftless.auditing import Observation, audit
-from shiftless.auditing.candidates import candidates
-from shiftless.auditing.measures import measure_named
-from shiftless.view.audit import Album, photo_sheet
+from shiftless.auditing.candidates import candidates, fewer
+from shiftless.auditing.measures import measure_named, worded
+from shiftless.view.audit import Album, columns, photo_sheet, roles
 from shiftless.view.audit_answer import answer, doubts
 from shiftless.view.page import Bars, Chapter, draw_figure
 
+_MOST = 6  # recipes, as `shiftless audit` tries
 _TIMESTEP = 300  # as the table of methods: enough noise that there is something to make up
 
 
 def audited(plan: Plan) -> Chapter:
     """Tell how far each technique's reading of the demo's pictures has shifted, and show one of them."""
     subjects = plan.subjects[: 2 if plan.quick else None]
-    recipes = candidates(plan.model, plan.recipe.but(timestep=_TIMESTEP))
+    recipes = fewer(candidates(plan.model, plan.recipe.but(timestep=_TIMESTEP)), _MOST)
     album = Album(1)
     found = audit(
         plan.model,
@@ -34,17 +35,18 @@ def audited(plan: Plan) -> Chapter:
         "back. shiftless audit does so for photos of yours.",
     ]
     chapter = Chapter("The audit: who keeps the content", text, "the bars: a longer one has drifted further")
-    labels, ranked = [recipe.label for recipe in found.recipes], found.ranked()
+    shown = columns(found)
+    labels = roles(found, shown)
     for seen in album.sheets:
 
         def sheet(theme: str, seen: Observation = seen) -> Image.Image:
-            return photo_sheet(seen, labels, ranked, headline=found.headline, theme=theme)
+            return photo_sheet(seen, labels, shown, headline=found.headline, theme=theme)
 
         caption = f"The picture that shifted most, {seen.name}, at t = {_TIMESTEP}: bright is where content shifted."
         chapter.figures.append(draw_figure(plan.out, "audit.png", caption, sheet))
-    digits = measure_named(found.headline).digits
-    rows = [(labels[k], *found.value(k), k == ranked[0]) for k in ranked]
-    title = f"Content shift of {len(found.names)} pictures by {found.headline}; 0 is none"
+    ranked, digits = found.ranked(), measure_named(found.headline).digits
+    rows = [(found.recipes[k].label, *found.value(k), k == ranked[0]) for k in ranked]
+    title = f"{worded(found.headline).capitalize()} of {len(found.names)} pictures; 0 is none"
     chapter.bars.append(Bars(title, rows, max(row[3] for row in rows) * 1.02 or 1.0, f"{{:.{digits}f}}"))
     chapter.after += [answer(found), *doubts(found)]
     return chapter

@@ -14,7 +14,7 @@ import torch
 
 from shiftless.atomic import write_atomic
 from shiftless.auditing.compared import compared
-from shiftless.auditing.measures import FINISHED, HEADLINE, MEASURES, measure_named, shown
+from shiftless.auditing.measures import FINISHED, HEADLINE, MEASURES, measure_named, shown, worded
 from shiftless.auditing.observation import CLEANEST, DRAWS, FINISH, Observation, observe
 from shiftless.auditing.windows import Windows
 from shiftless.backbones.base import Backbone
@@ -69,6 +69,15 @@ class Audit:
     def ranked(self, measure: str | None = None) -> list[int]:
         """Return the recipes' indices, least shift first."""
         return [int(k) for k in np.argsort(self._of(measure).mean(0), kind="stable")]
+
+    def groups(self, measure: str | None = None) -> list[list[int]]:
+        """Return the recipes that have one bare reading to be compared with, least shift first; least noise first.
+
+        Recipes of different groups are read at different noise or places, and their shift cannot be compared.
+        """
+        ranked = self.ranked(measure)
+        baselines = sorted(set(self.baselines), key=lambda b: (self.recipes[b].timestep, ranked.index(b)))
+        return [[k for k in ranked if self.baselines[k] == b] for b in baselines]
 
     def value(self, k: int, measure: str | None = None) -> Difference:
         """Return a recipe's mean shift over photos with its 95% bootstrap interval."""
@@ -130,7 +139,8 @@ class Audit:
         return shown(measure, self._of(measure)[:, k])
 
     def __str__(self) -> str:
-        lines = [f"content shift of {self.model} on {_photos(len(self.names))}, least first, by {self.headline}"]
+        what = worded(self.headline)
+        lines = [f"content shift of {self.model} on {_photos(len(self.names))}, least first, by {what}"]
         wide, d = max(len(recipe.label) for recipe in self.recipes), measure_named(self.headline).digits
         for k in self.ranked():
             value, saved = self.value(k), self.saved(k)
@@ -153,7 +163,7 @@ class Audit:
 
         table = RichTable(box=box.SIMPLE_HEAD, title=f"Content shift of {self.model} on {_photos(len(self.names))}")
         table.add_column("recipe, least shift first", overflow="fold")
-        table.add_column(self.headline, justify="right", style="bold", header_style="bold cyan")
+        table.add_column(worded(self.headline), justify="right", style="bold", header_style="bold cyan")
         table.add_column("saves, of the bare reading's", justify="right")
         others = [m for m in self.measures if m != self.headline and FINISHED not in m]
         d = measure_named(self.headline).digits

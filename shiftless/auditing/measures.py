@@ -73,6 +73,16 @@ def shown(name: str, values: np.ndarray) -> str:
     return f"{float(values.mean()):.{measure_named(name).digits}f}"
 
 
+def worded(name: str) -> str:
+    """Say which content shift a measure gives, in the one way that pages, tables, answers and advice say it.
+
+    >>> worded("latent"), worded("colour, finished")
+    ('latent shift', 'colour shift, finished')
+    """
+    end = FINISHED if name.endswith(FINISHED) else ""
+    return f"{name.removesuffix(FINISHED)} shift{end}"
+
+
 def measure_named(name: str) -> Measure:
     """Return a measure by its name, with or without what says that it is of the finished picture.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from shiftless.auditing.compared import named
 from shiftless.auditing.cost import cost
+from shiftless.auditing.measures import worded
 from shiftless.auditing.observation import CLEANEST
 from shiftless.auditing.similarities import Similarities
 from shiftless.backbones.base import Backbone
@@ -16,6 +17,8 @@ from shiftless.metrics.bootstrap import Difference, interval, saving
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe, recipes_to_toml
 
+MEASURE = "features"
+"""The measure that advice is told in: the one that readings which are joined in a bucket have."""
 _LEAST = 0.01  # of the usual reading's shift: what adding a reading must save, or it is not worth its cost
 
 
@@ -26,7 +29,7 @@ class Suggestion:
     recipes  the bucket: one recipe or several, each with a label
     usual    the bare reading that it is compared with
     limit    the most that a photo could cost, in plain denoiser calls
-    shift, usual_shift  the bucket's and the usual reading's shift of features, with 95% intervals over photos
+    shift, usual_shift  the bucket's and the usual reading's features shift, with 95% intervals over photos
     saved    the share of the usual reading's shift that the bucket saves, paired
     better   the share of photos on which it shifts less
     path     the shift on the choosing photos after each reading that was added
@@ -58,9 +61,9 @@ class Suggestion:
         told = [f"{'one reading' if n == 1 else f'a bucket of {n} readings'}: {names}"]
         told.append(f"cost: {self.cost:g} plain denoiser calls a photo, of {self.limit:g} allowed")
         told.append(
-            f"expected: shift {s[0]:.3f} [{s[1]:.3f}, {s[2]:.3f}] where the usual reading, {self.usual.label}, has "
-            f"{u[0]:.3f}; it saves {100 * t[0]:.0f}% [{100 * t[1]:.0f}, {100 * t[2]:.0f}], and shifts less on "
-            f"{100 * self.better:.0f}% of photos"
+            f"expected: {worded(MEASURE)} {s[0]:.3f} [{s[1]:.3f}, {s[2]:.3f}] where the usual reading, "
+            f"{self.usual.label}, has {u[0]:.3f}; it saves {100 * t[0]:.0f}% [{100 * t[1]:.0f}, {100 * t[2]:.0f}], "
+            f"and has less on {100 * self.better:.0f}% of photos"
         )
         if self.chosen_on:
             photos = "1 photo" if self.told_on == 1 else f"{self.told_on} photos"
@@ -68,7 +71,8 @@ class Suggestion:
         told.append(self._surety())
         if self.too_noisy:
             steps = ", ".join(f"t={t}" for t in self.too_noisy)
-            told.append(f"too noisy: at {steps} nothing within the cost came down to the usual reading's shift")
+            what = worded(MEASURE)
+            told.append(f"too noisy: at {steps} nothing within the cost came down to the usual reading's {what}")
         return told
 
     def to_toml(self) -> str:
@@ -82,7 +86,7 @@ class Suggestion:
         if self.saved.low > 0:
             return "how sure: the 95% interval of what it saves lies above zero"
         if self.saved.high < 0:
-            return "how sure: it shifts more than the usual reading, which is better kept"
+            return f"how sure: it has more {worded(MEASURE)} than the usual reading, which is better kept"
         return "how sure: not sure, the 95% interval of what it saves holds zero; give more photos or a higher cost"
 
 

@@ -159,7 +159,7 @@ def audit(
     from shiftless.reading.loop import check
     from shiftless.taps.names import select
     from shiftless.view.audit import Album
-    from shiftless.view.audit_answer import answer, doubts
+    from shiftless.view.audit_answer import advised, answer, doubts
     from shiftless.view.audit_page import write_report
 
     if recipe and (prompt or control or lora):
@@ -219,19 +219,17 @@ def audit(
     if json is not None:
         found.write(json)
         typer.echo(f"written: {json}")
-    advice: list[str] = []
     commands: list[tuple[str, str]] = []
     if suggest is not None and taken is not None:
         write_atomic(suggest, taken.to_toml().encode())
-        advice = taken.lines()
-        typer.echo("\n".join([f"written: {suggest}", *(f"  {line}" for line in advice)]))
+        typer.echo("\n".join([f"written: {suggest}", *(f"  {line}" for line in taken.lines()), advised(found, taken)]))
         name, file = shlex.quote(model), shlex.quote(str(suggest))
         command = f"shiftless extract PHOTOS --model {name} --recipe {file}"
         commands.append((command, f"Features by the readings suggested, at {taken.cost:g} denoiser calls a photo."))
         if len(taken.recipes) > 1:
             command = f"shiftless correspond fit -m {name} -r {file} --data PAIRS --out head"
             commands.append((command, "Merge them by weights trained on annotated pairs of yours, as GATE does."))
-    typer.echo(f"look at: {write_report(out, found, album.sheets, commands=commands, advice=advice)}")
+    typer.echo(f"look at: {write_report(out, found, album.sheets, commands=commands, advice=taken)}")
     for message in found.skipped:
         say_error(message)
     if found.skipped:

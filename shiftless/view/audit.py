@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from shiftless.errors import BadInput
 from shiftless.view.sheet import contact_sheet, font, theme_named, wrap
 
 if TYPE_CHECKING:
+    from shiftless.auditing.audit import Audit
     from shiftless.auditing.observation import Observation
 
 COLUMNS = 7
@@ -30,28 +31,27 @@ _GLANCE = 132
 def photo_sheet(
     seen: Observation,
     labels: Sequence[str],
-    ranked: Sequence[int],
+    shown: Sequence[int],
     *,
     headline: str = HEADLINE,
-    also: Iterable[int] = (),
-    most: int = COLUMNS,
     top: float | None = None,
     theme: str = "light",
 ) -> Image.Image:
-    """Draw what recipes make the model predict of one photo: a column each, least shift first.
+    """Draw the clean pictures that recipes make the model predict of one photo: a column each.
 
-    labels    K, the recipes' names          ranked  K indices, least shift first: the order of the columns
-    headline  the measure under each prediction  also    indices that are shown however they rank (the bare readings)
-    most      how many recipes are shown; a line says how many were left out
+    labels    K, what stands over the recipes' columns
+    shown     the indices of those that are drawn, in the order of the columns; a line says how many were left out
+    headline  the measure under each picture
     top       the end of the heat's scale in CIEDE2000, one for all columns; `heat_scale` of this photo by default
 
-    The rows are the prediction after one step, where it shifted, laid over the autoencoder's own copy of the photo, and
-    what is left after denoising to the end, if that was asked for. Raises BadInput unless `ranked` holds each of the
-    labels' indices once.
+    The rows are the picture predicted in one step, where it shifted, laid over the autoencoder's own copy of the
+    photo, and what is left after denoising to the end, if that was asked for. Raises BadInput for another number of
+    labels than of readings, and for indices that are none of theirs, or repeated.
     """
-    if sorted(ranked) != list(range(len(labels))) or len(seen.once) != len(labels) or not labels:
-        raise BadInput(f"{len(labels)} labels and {len(ranked)} ranks for {len(seen.once)} readings: give one of each")
-    shown = chosen(ranked, also, most)
+    if len(seen.once) != len(labels) or not shown or not set(shown) <= set(range(len(labels))):
+        raise BadInput(f"{len(labels)} labels for {len(seen.once)} readings, of which {list(shown)}: give one of each")
+    if len(set(shown)) < len(shown):
+        raise BadInput(f"{list(shown)}: a reading is to be shown twice; give one of each")
     top = heat_scale([seen], shown) if top is None else top
     rows: list[list[Any]] = [[(seen.given, "as the model is fed it")], [(seen.kept, "the autoencoder's copy")]]
     rows[0] += [(seen.once[k], _score(seen, headline, k)) for k in shown]
@@ -118,15 +118,32 @@ def heat_scale(sheets: Sequence[Observation], shown: Sequence[int]) -> float:
     return float(next((scale for scale in _SCALES if scale >= end), _SCALES[-1]))
 
 
-def chosen(ranked: Sequence[int], also: Iterable[int] = (), most: int = COLUMNS) -> list[int]:
-    """Return the indices that are shown, in ranked order: the first ones, but those of `also` in any case.
+def columns(audit: Audit, most: int = COLUMNS) -> list[int]:
+    """Return the recipes that sheets show, least shift first: those of the timestep where they differ most.
 
-    >>> chosen([3, 1, 0, 2], also=[2], most=2)
-    [3, 2]
+    The best, the worst and the bare reading are always among them, then the others as they rank. Where recipes differ
+    nowhere, as at timesteps with one recipe each, it is the timestep that shifts most.
     """
-    must = [k for k in ranked if k in set(also)][: most - 1]  # the best recipe is always there
-    rest = [k for k in ranked if k not in must][: max(most - len(must), 0)]
-    return [k for k in ranked if k in {*must, *rest}]
+    means = audit.scores[audit.headline].mean(0)
+    here: dict[int, list[int]] = {}
+    for k in audit.ranked():
+        here.setdefault(audit.recipes[k].timestep, []).append(k)
+    some = max(here.values(), key=lambda ks: (means[ks[-1]] - means[ks[0]], means[ks[-1]]))
+    first = (some[0], some[-1], audit.baselines[some[0]])
+    kept = set(list(dict.fromkeys([*first, *(audit.baselines[k] for k in some), *some]))[:most])
+    return [k for k in some if k in kept]
+
+
+def roles(audit: Audit, shown: Sequence[int]) -> list[str]:
+    """Return every recipe's label, with what it is among those shown: the least shift, the most, the bare reading."""
+    named = [recipe.label for recipe in audit.recipes]
+    if len(shown) > 1:
+        marks = {shown[0]: ["least shift"], shown[-1]: ["most shift"]}
+        for k in dict.fromkeys(audit.baselines[k] for k in shown):
+            marks.setdefault(k, []).insert(0, "bare")
+        for k, words in marks.items():
+            named[k] = f"{named[k]}\n({', '.join(words)})"
+    return named
 
 
 class Album:

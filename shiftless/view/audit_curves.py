@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shiftless.auditing.compared import is_bare, named
+from shiftless.auditing.measures import worded
 from shiftless.view.audit_answer import less
 from shiftless.view.curves import Curve
 
@@ -71,13 +72,13 @@ def curves_of(audit: Audit) -> dict[str, Curve]:
 
 def moves(audit: Audit) -> list[str]:
     """Say of each technique with several timesteps whether it moves the curve: a sentence each."""
-    said = []
+    said, what = [], worded(audit.headline)
     for line in lines_of(audit):
         if len(line.recipes) == 1 or _is_bare(audit, line):
             continue
         saved = {t: audit.saved(k) for t, k in line.recipes.items()}
         lower, clear = ([t for t in saved if test(saved[t])] for test in (lambda d: d.value > 0, lambda d: d.low > 0))
-        text = f"{line.name}: less shift than the bare reading at {len(lower)} of {len(saved)} timesteps"
+        text = f"{line.name}: less {what} than the bare reading at {len(lower)} of {len(saved)} timesteps"
         if len(audit.names) > 1 and lower:
             text += f", clearly at {len(clear)}"
         least, largest = (pick(saved, key=lambda t: saved[t].value) for pick in (min, max))
@@ -95,7 +96,7 @@ def _worth(audit: Audit, line: Line) -> str:
         goal = audit.value(k).value
         if len(steps) > 1 and values == sorted(values) and values[0] < goal < values[-1]:
             same = float(np.interp(goal, values, steps))
-            return f" At t={t} it shifts as much as a bare reading would at about t={same:.0f}."
+            return f" At t={t} it has as much {worded(audit.headline)} as a bare reading would at about t={same:.0f}."
     return ""
 
 

@@ -8,12 +8,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shiftless.auditing.measures import FINISHED, measure_named, shown
+from shiftless.auditing.measures import FINISHED, measure_named, shown, worded
+from shiftless.auditing.suggest import MEASURE
 from shiftless.errors import BadInput
 from shiftless.presets import default_recipe
 from shiftless.recipe import Recipe
-from shiftless.view.audit import chosen, glance_sheet, heat_scale, photo_sheet
-from shiftless.view.audit_answer import answer, doubts, photos, techniques
+from shiftless.view.audit import columns, glance_sheet, heat_scale, photo_sheet, roles
+from shiftless.view.audit_answer import advised, answer, doubts, photos, techniques, told_groups
 from shiftless.view.audit_curves import curves_of, moves
 from shiftless.view.curves import curves_picture
 from shiftless.view.page import Bars, Chapter, Grid, draw_figure, write_page
@@ -21,6 +22,7 @@ from shiftless.view.page import Bars, Chapter, Grid, draw_figure, write_page
 if TYPE_CHECKING:
     from shiftless.auditing.audit import Audit
     from shiftless.auditing.observation import Observation
+    from shiftless.auditing.suggest import Suggestion
 
 
 def write_report(
@@ -31,18 +33,18 @@ def write_report(
     title: str = "",
     foot: str = "",
     commands: Sequence[tuple[str, str]] = (),
-    advice: Sequence[str] = (),
+    advice: Suggestion | None = None,
 ) -> Path:
     """Write an audit as index.html with its pictures, in light and dark, into a folder; return the page's path.
 
     sheets    what was seen of the photos to draw, such as an `Album`'s; they may be fewer than were audited
     title     of the page        foot  the line under it
     commands  what to do next, before the report's own: (command, why)
-    advice    lines that say which readings to take, in a chapter of their own
+    advice    which readings to take, told in a chapter of its own
 
     The pictures are written first and the page last. Raises BadInput if the folder cannot be written.
     """
-    taken = Chapter("What to take", [], "", items=list(advice)) if advice else None
+    taken = Chapter("What to take", [advised(audit, advice)], "", items=advice.lines()) if advice else None
     chapters = [
         _answered(audit),
         taken,
@@ -51,7 +53,7 @@ def write_report(
         _photos(out, audit, sheets),
         _failed(audit),
     ]
-    chapters += [_glossary(audit), _next(audit, commands)]
+    chapters += [_glossary(audit), _next(audit, commands, advice)]
     title = title or f"Content shift of {audit.model} on {photos(len(audit.names))}"
     return write_page(out, title, answer(audit), [chapter for chapter in chapters if chapter], foot)
 
@@ -66,10 +68,15 @@ def _answered(audit: Audit) -> Chapter:
     ]
     chapter = Chapter("Which recipe keeps the content", text, "")
     ends = ", with 95% bootstrap intervals over photos" if len(audit.names) > 1 else ""
-    rows = [(audit.recipes[k].label, *audit.value(k), k == ranked[0]) for k in ranked]
-    top = max(row[3] for row in rows) * 1.02 or 1.0
-    name = f"Shift by {audit.headline}, 0 is none; least first{ends}"
-    chapter.bars.append(Bars(name, rows, top, f"{{:.{digits}f}}"))
+    values = {k: audit.value(k) for k in ranked}
+    top = max(value.high for value in values.values()) * 1.02 or 1.0
+    steps = sorted({recipe.timestep for recipe in audit.recipes})
+    for t in steps:
+        here = [k for k in ranked if audit.recipes[k].timestep == t]
+        rows = [(audit.recipes[k].label, *values[k], k == here[0]) for k in here]
+        at = f" at t = {t}" if len(steps) > 1 else ""
+        name = f"{worded(audit.headline).capitalize()}{at}, 0 is none; least first{ends}"
+        chapter.bars.append(Bars(name, rows, top, f"{{:.{digits}f}}"))
     steered = sorted(techniques(audit), key=lambda k: -audit.saved(k).value)
     if steered:
         saved = []
@@ -78,7 +85,8 @@ def _answered(audit: Audit) -> Chapter:
             saved.append((audit.recipes[k].label, value, low, high, low > 0 and len(audit.names) > 1))
         low, high = min(0.0, *(row[2] for row in saved)), max(0.0, *(row[3] for row in saved))
         room = 0.02 * (high - low) or 1.0
-        name = "What each technique saves of the bare reading's shift at the same noise, in pairs of the same photo"
+        name = f"What each technique saves of the bare reading's {worded(audit.headline)} at the same noise, "
+        name += "in pairs of the same photo"
         name += "; in colour where that is clear" if any(row[4] for row in saved) else ""
         bottom = low - room if low < 0 else 0.0
         chapter.bars.append(Bars(name, saved, high + room, "{:.0f}%", bottom))
@@ -98,10 +106,10 @@ def _curve(out: Path, audit: Audit) -> Chapter | None:
     chapter = Chapter("Noise against shift", text, "", after=moves(audit))
 
     def drawn(theme: str) -> Any:
-        metric = f"shift by {audit.headline}, 0 is none"
+        metric = f"{worded(audit.headline)}, 0 is none"
         return curves_picture(curves, title=f"{audit.model}, {photos(len(audit.names))}", metric=metric, theme=theme)
 
-    caption = "Shift over the noise that is added before reading."
+    caption = f"{worded(audit.headline).capitalize()} over the noise that is added before reading."
     if len(audit.names) > 1:
         caption += " Bands are 95% bootstrap intervals over photos; they overlap more than paired comparisons do."
     try:
@@ -121,22 +129,26 @@ def _measures(audit: Audit) -> Chapter:
         "with that copy, so that this is not counted against them.",
     ]
     chapter = Chapter("By every measure", text, "")
+    bold = "bold is least" + (" at its timestep" if len({recipe.timestep for recipe in audit.recipes}) > 1 else "")
     once = [measure for measure in audit.measures if not measure.endswith(FINISHED)]
     done = [measure for measure in audit.measures if measure.endswith(FINISHED)]
-    chapter.grids.append(_grid(audit, once, "After one step, where features are read; bold is least"))
+    chapter.grids.append(_grid(audit, once, f"After one step, where features are read; {bold}"))
     if done:
-        chapter.grids.append(_grid(audit, done, "After denoising to the end; bold is least"))
+        chapter.grids.append(_grid(audit, done, f"After denoising to the end; {bold}"))
     return chapter
 
 
 def _grid(audit: Audit, measures: Sequence[str], title: str) -> Grid:
-    ranked = audit.ranked()
+    ranked = sorted(audit.ranked(), key=lambda k: audit.recipes[k].timestep)
     rows = [(audit.recipes[k].label, [audit.told(k, m) for m in measures]) for k in ranked]
     bold = set()
-    for j, measure in enumerate(measures):
-        means = audit.scores[measure].mean(0)
-        if means.min() < means.max():
-            bold |= {(i, j) for i, k in enumerate(ranked) if means[k] == means.min()}
+    for t in {recipe.timestep for recipe in audit.recipes}:
+        here = [(i, k) for i, k in enumerate(ranked) if audit.recipes[k].timestep == t]
+        for j, measure in enumerate(measures):
+            means = audit.scores[measure].mean(0)
+            least = min(means[k] for _, k in here)
+            if least < max(means[k] for _, k in here):
+                bold |= {(i, j) for i, k in here if means[k] == least}
     floor = {measure: audit.floor.get(measure.removesuffix(FINISHED)) for measure in measures}
     if any(values is not None for values in floor.values()):
         cells = ["" if (values := floor[measure]) is None else shown(measure, values) for measure in measures]
@@ -148,13 +160,16 @@ def _photos(out: Path, audit: Audit, sheets: Sequence[Observation]) -> Chapter |
     """A sheet for each photo, most shift first."""
     if not sheets:
         return None
-    best = audit.ranked()[0]
-    also, labels = {audit.baselines[best]}, [recipe.label for recipe in audit.recipes]
-    top = heat_scale(sheets, chosen(audit.ranked(), also))
+    shown, what = columns(audit), worded(audit.headline)
+    labels, top = roles(audit, shown), heat_scale(sheets, shown)
     text = [
-        "What each recipe makes the model predict of a photo, the least shift on the left. Below, where that departs "
-        "from the autoencoder's own copy: bright is far, grey is not at all. All photos here have one scale.",
+        f"The clean picture that each recipe makes the model predict of a photo, the least {what} on the left. Below, "
+        "where that departs from the autoencoder's own copy: bright is far, grey is not at all. All photos here have "
+        "one scale.",
     ]
+    if len({recipe.timestep for recipe in audit.recipes}) > 1:
+        t = audit.recipes[shown[0]].timestep
+        text.append(f"The recipes shown are those of t = {t}, the timestep at which they differ most by {what}.")
     chapter = Chapter("Photo by photo", text, "")
     if len(sheets) < len(audit.names):
         chapter.text.append(f"Shown are {len(sheets)} of {photos(len(audit.names))}.")
@@ -163,18 +178,17 @@ def _photos(out: Path, audit: Audit, sheets: Sequence[Observation]) -> Chapter |
     if len(ordered) > 1:
 
         def glance(theme: str) -> Any:
-            return glance_sheet(ordered, labels, chosen(audit.ranked(), also), top, theme=theme)
+            return glance_sheet(ordered, labels, shown, top, theme=theme)
 
         caption = "Where content shifted, at a glance: a row is a photo, the most shifted first."
         chapter.figures.append(draw_figure(out, "sheet.png", caption, glance))
     for number, seen in enumerate(ordered, 1):
-        scores = seen.scores[audit.headline]
+        scores = seen.scores[audit.headline][shown]
 
         def sheet(theme: str, seen: Observation = seen) -> Any:
-            ranked, headline = audit.ranked(), audit.headline
-            return photo_sheet(seen, labels, ranked, headline=headline, also=also, top=top, theme=theme)
+            return photo_sheet(seen, labels, shown, headline=audit.headline, top=top, theme=theme)
 
-        caption = f"{seen.name}: {audit.headline} {scores.min():.{digits}f}"
+        caption = f"{seen.name}: {what} {scores.min():.{digits}f}"
         caption += f" to {scores.max():.{digits}f}" if len(scores) > 1 else ""
         chapter.figures.append(draw_figure(out, f"photo-{number:02}.png", caption, sheet))
     return chapter
@@ -195,22 +209,25 @@ def _glossary(audit: Audit) -> Chapter:
         terms.append(("finished", "of the picture that is left when the model takes all noise away, step by step."))
     terms += [
         ("bare", "a reading that nothing steers: no caption, no ControlNet, no LoRA."),
-        ("saves", "how much less a recipe shifts than the bare reading at its noise, as a share of that one's shift."),
+        ("saves", "how much less a recipe has of a measure than the bare reading at its noise, as a share of that."),
     ]
     if len(audit.names) > 1:
         terms.append(("95% interval", "where the number would likely lie on another draw of as many photos."))
-    text = [f"0 is no shift, for every measure. The ranking here is by {audit.headline}."]
+    text = [
+        "Content shift is what the model's prediction adds to a photo or takes from it. Each measure says it in its "
+        f"own way, and 0 is none: {worded('colour')} is content shift by colour, and so on. The ranking here is by "
+        f"{worded(audit.headline)}; advice, where it was asked for, is told in {worded(MEASURE)}.",
+    ]
     return Chapter("What is measured", text, "", terms=terms)
 
 
-def _next(audit: Audit, commands: Sequence[tuple[str, str]]) -> Chapter:
-    best = audit.best()
-    own = [
-        (
-            f"shiftless extract PHOTOS --model {shlex.quote(audit.model)} {flags(best, audit.model)}",
-            f"Features by the recipe that shifts least here: {best.label}.",
-        )
-    ]
+def _next(audit: Audit, commands: Sequence[tuple[str, str]], advice: Suggestion | None) -> Chapter:
+    best, own = audit.best(), []
+    if advice is None:
+        for k in [group[0] for group in told_groups(audit)] or audit.ranked()[:1]:
+            one = audit.recipes[k]
+            command = f"shiftless extract PHOTOS --model {shlex.quote(audit.model)} {flags(one, audit.model)}"
+            own.append((command, f"Features by the recipe that keeps the content best at its noise: {one.label}."))
     if len({recipe.timestep for recipe in audit.recipes}) == 1:
         t, more = best.timestep, best.timestep < 400
         why = "more noise, where there is more to make up" if more else "less noise, where there is less to make up"

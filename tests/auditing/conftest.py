@@ -26,6 +26,7 @@ class Dreaming:
             torch.full((1000,), 1 - 2.0**-22), "sample"
         )  # next to no noise: the picture shows through
         self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.fingerprint = "dreaming"
         self.calls = 0
 
     def encode_image(self, pixels, *, latent="mean", noise=None):

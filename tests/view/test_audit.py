@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from shiftless.errors import BadInput
-from shiftless.view.audit import Album, chosen, heat_scale, photo_sheet, shift_overlay, small
+from shiftless.recipe import Recipe
+from shiftless.view.audit import Album, columns, heat_scale, photo_sheet, roles, shift_overlay, small
 
 
 def test_the_heat_of_a_moved_blob_is_where_it_was_and_where_it_is_now_and_nowhere_else():
@@ -49,12 +50,30 @@ def test_columns_are_in_ranked_order(seen_of):
     assert (ahead[heat, first] != back[heat, first]).any()
 
 
-def test_what_does_not_fit_is_left_out_but_never_the_best_or_what_it_is_compared_with(seen_of):
-    assert chosen([2, 0, 1, 3], also=[3], most=3) == [2, 0, 3]
-    assert chosen([2, 0, 1, 3], also=[0, 1, 3], most=1) == [2]
-    assert chosen([1, 0], most=7) == [1, 0]
-    many = photo_sheet(seen_of(20), [f"recipe {i}" for i in range(20)], range(20))
-    assert many.width == photo_sheet(seen_of(7), ["r"] * 7, range(7)).width
+def test_sheets_show_the_best_the_worst_and_the_bare_reading_at_the_timestep_where_recipes_differ_most(audit_of):
+    loras = {Recipe(timestep=300, lora=f"l{i}"): 0.3 + i / 100 for i in range(9)}
+    calm = {Recipe(timestep=100, lora=f"l{i}"): 0.1 + i / 1000 for i in range(9)}
+    audit = audit_of({Recipe(timestep=100): 0.105, **calm, Recipe(timestep=300): 0.345, **loras})
+    shown = columns(audit)
+    assert [audit.recipes[k].timestep for k in shown] == [300] * 7
+    assert [audit.recipes[k].lora for k in shown] == [*((f"l{i}",) for i in range(5)), (), ("l8",)]
+    labels = roles(audit, shown)
+    assert labels[shown[0]] == "t=300 LoRA l0\n(least shift)"
+    assert labels[shown[-2]] == "t=300\n(bare)"
+    assert labels[shown[-1]] == "t=300 LoRA l8\n(most shift)"
+    assert columns(audit, most=1) == shown[:1]
+    assert set(columns(audit, most=3)) == {shown[0], shown[-2], shown[-1]}
+
+
+def test_where_nothing_differs_the_noisiest_timestep_is_shown(audit_of):
+    audit = audit_of({Recipe(timestep=t): t / 1000 for t in (100, 600, 300)})
+    assert [audit.recipes[k].timestep for k in columns(audit)] == [600]
+    assert roles(audit, columns(audit)) == [recipe.label for recipe in audit.recipes]
+
+
+def test_the_bare_reading_that_is_best_is_called_both(audit_of):
+    audit = audit_of({Recipe(timestep=300): 0.1, Recipe(timestep=300, lora="a"): 0.2})
+    assert roles(audit, columns(audit)) == ["t=300\n(bare, least shift)", "t=300 LoRA a\n(most shift)"]
 
 
 def test_long_labels_and_narrow_photos_stay_inside_their_columns(seen_of):
@@ -73,7 +92,7 @@ def test_one_scale_holds_nearly_all_of_what_is_shown(seen_of):
 
 
 def test_ranks_that_are_not_the_labels_are_refused(seen_of):
-    for labels, ranked in ((["a"], [0, 1]), (["a", "b"], [0, 0]), ([], [])):
+    for labels, ranked in ((["a"], [0]), (["a", "b"], [0, 2]), (["a", "b"], [0, 0]), (["a", "b"], []), ([], [])):
         with pytest.raises(BadInput, match="one of each"):
             photo_sheet(seen_of(2), labels, ranked)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from shiftless.auditing.suggest import Suggestion
+from shiftless.metrics.bootstrap import Difference
 from shiftless.recipe import Recipe
-from shiftless.view.audit_answer import answer, doubts, techniques
+from shiftless.view.audit_answer import advised, answer, doubts, techniques
 
 BARE, CAPTION = Recipe(timestep=300, label="bare"), Recipe(timestep=300, prompt="auto", label="caption")
 EDGES = Recipe(timestep=300, control="canny", label="edges")
@@ -14,8 +17,8 @@ EDGES = Recipe(timestep=300, control="canny", label="edges")
 def test_a_technique_that_helps_is_named_with_what_it_saves_and_against_what(audit_of):
     said = answer(audit_of({BARE: 0.4, CAPTION: 0.3, EDGES: 0.1}))
     assert said == (
-        "“edges” keeps the content best: 75% less shift (95% interval: 75% to 75%) than “bare”, bare at the same "
-        "noise, on 12 photos."
+        "“edges” keeps the content best: 75% less latent shift (95% interval: 75% to 75%) than “bare”, bare at the "
+        "same noise, on 12 photos."
     )
 
 
@@ -30,24 +33,60 @@ def test_a_gain_that_may_be_chance_is_called_so(audit_of):
 
 def test_when_nothing_helps_the_bare_reading_wins(audit_of):
     audit = audit_of({BARE: 0.4, CAPTION: 0.5})
-    assert answer(audit).startswith("The bare reading “bare” shifts least: 0.400")
-    assert "No technique at that noise keeps more of the content." in answer(audit)
+    assert answer(audit).startswith("The bare reading “bare” keeps the content best: latent shift 0.400")
+    assert "No technique at that noise has less." in answer(audit)
     assert "Clearly more: “caption”." in doubts(audit)
 
 
 def test_less_noise_is_not_taken_for_a_technique(audit_of):
     calm = Recipe(timestep=20, label="calm")
     audit = audit_of({calm: 0.1, BARE: 0.4, CAPTION: 0.2})
-    said = answer(audit)
-    assert said.startswith("The bare reading “calm” shifts least")
-    assert "No technique" not in said
-    assert "“caption” saves most: 50% less shift" in said
-    assert any("same noise" in line and "lose their meaning" in line for line in doubts(audit))
+    assert answer(audit) == (
+        "“caption” keeps the content best: 50% less latent shift (95% interval: 50% to 50%) than “bare”, bare at the "
+        "same noise, on 12 photos."
+    )
+    assert any("compared at the same noise" in line and "tested on the task" in line for line in doubts(audit))
+
+
+def test_each_noise_has_a_winner_of_its_own(audit_of):
+    calm = Recipe(timestep=20, label="calm"), Recipe(timestep=20, control="canny", label="calm edges")
+    audit = audit_of({calm[0]: 0.1, calm[1]: 0.2, BARE: 0.4, CAPTION: 0.2, EDGES: 0.3})
+    first, second = answer(audit).split(" No technique at that noise has less. ")
+    assert first.startswith("The bare reading “calm” keeps the content best")
+    assert second.startswith("“caption” keeps the content best: 50% less latent shift")
+    many = {Recipe(timestep=t): t / 1000 for t in range(100, 600, 100)}
+    many |= {Recipe(timestep=t, prompt="auto"): t / 2000 for t in range(100, 600, 100)}
+    said = answer(audit_of(many))
+    assert [f"“t={t} captions” keeps" in said for t in range(100, 600, 100)] == [False, False, True, True, True]
+    assert said.endswith("The tables tell of 2 timesteps more, where recipes differ less.")
+
+
+def test_many_comparisons_are_said_to_be_many(audit_of):
+    audit = audit_of({BARE: 0.4, CAPTION: 0.3, EDGES: 0.1})
+    line = next(line for line in doubts(audit) if "by chance" in line)
+    assert line.startswith("Techniques against their bare readings, 2 gains: 2 of their 95% intervals leave zero out")
+    assert "(0.1 would by chance" in line
+    assert "after Holm's correction for all 2" in line
+    assert not any("Holm" in line for line in doubts(audit_of({BARE: 0.4, CAPTION: 0.3})))
+
+
+@pytest.mark.parametrize(("taken", "agree"), [(EDGES.but(seed=1, label="x"), True), (CAPTION, False)])
+def test_ranking_and_advice_are_said_to_answer_different_questions(audit_of, taken, agree):
+    audit = audit_of({BARE: 0.4, CAPTION: 0.3, EDGES: 0.1})
+    some = Difference(0.1, 0.05, 0.2)
+    advice = Suggestion((taken,), BARE, 4.0, some, some, some, 1.0, (0.1,), 6, 6)
+    said = advised(audit, advice)
+    assert "by latent shift" in said
+    assert "by features shift" in said
+    assert "4 denoiser calls" in said
+    assert ("Here they name the same." in said) == agree
+    assert ("different readings, which is no contradiction" in said) != agree
+    assert "features shift 0.100 [0.050, 0.200]" in " ".join(advice.lines())
 
 
 def test_one_photo_and_one_recipe_are_not_made_more_of(audit_of):
     one = audit_of({BARE: 0.4, CAPTION: 0.3}, n=1)
-    assert "25% less shift than" in answer(one)
+    assert "25% less latent shift than" in answer(one)
     assert "interval" not in answer(one)
     assert doubts(one) == [
         "One photo tells nothing of others: the intervals here have no width, and no difference is sure."

@@ -50,9 +50,10 @@ def test_a_technique_that_moves_the_curve_is_worth_so_much_noise(audit_of):
     means |= {Recipe(timestep=t, prompt="auto"): t / 2000 for t in STEPS}
     means |= {Recipe(timestep=t, lora="x"): t / 1000 * (1.5 if t > 100 else 0.9) for t in STEPS}
     captions, lora = moves(audit_of(means))
-    assert captions.startswith("captions: less shift than the bare reading at 3 of 3 timesteps, clearly at 3; from 50%")
-    assert captions.endswith("At t=600 it shifts as much as a bare reading would at about t=300.")
-    assert lora.startswith("LoRA x: less shift than the bare reading at 1 of 3 timesteps, clearly at 1; from 50% more")
+    less = "less latent shift than the bare reading at"
+    assert captions.startswith(f"captions: {less} 3 of 3 timesteps, clearly at 3; from 50%")
+    assert captions.endswith("At t=600 it has as much latent shift as a bare reading would at about t=300.")
+    assert lora.startswith(f"LoRA x: {less} 1 of 3 timesteps, clearly at 1; from 50% more")
     assert "would at about" not in lora
 
 
