@@ -111,6 +111,8 @@ class Recipe:
             _whole("size", self.size, 16, 8192, "longer side in pixels")
         if not isinstance(self.prompt, str):
             raise BadInput(f"prompt={self.prompt!r}: give a text, or '' for none")
+        if any("\ud800" <= letter <= "\udfff" for letter in self.prompt):  # what Python makes of such bytes
+            raise BadInput(f"prompt={self.prompt!r}: holds bytes that are not UTF-8 text; write it in UTF-8")
         if not isinstance(self.captioner, str):
             raise BadInput(f"captioner={self.captioner!r}: give a name, or '' for the model's own")
         for name in ("control", "lora"):

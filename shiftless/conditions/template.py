@@ -31,7 +31,8 @@ def fields_of(prompt: str) -> tuple[str, ...]:
 
 
 def fill(prompt: str, values: Mapping[str, str], photo: str = "image") -> str:
-    """Put a photo's values into a prompt's fields; raises BadInput for a field that has no value.
+    """Put a photo's values into a prompt's fields; raises BadInput for a field that has no
+    value, and for text that is not UTF-8.
 
     >>> fill("a photo of a {category}", {"category": "horse"})
     'a photo of a horse'
@@ -42,4 +43,7 @@ def fill(prompt: str, values: Mapping[str, str], photo: str = "image") -> str:
             f"{photo}: the prompt {prompt!r} asks for {{{missing[0]}}}; give it a value (fill={{{missing[0]!r}: ...}}, "
             f"or --fill {missing[0]}=...)"
         )
-    return _FIELD.sub(lambda found: str(values[found[1]]), template(prompt))
+    filled = _FIELD.sub(lambda found: str(values[found[1]]), template(prompt))
+    if any("\ud800" <= letter <= "\udfff" for letter in filled):
+        raise BadInput(f"{photo}: the prompt {filled!r} holds bytes that are not UTF-8 text; write it in UTF-8")
+    return filled

@@ -97,6 +97,8 @@ def test_pictures_that_cannot_be_read(bad, tmp_path, content, says):
         (["--at", "5,5", "--prompt", "auto"], "no captioner of its own"),
         (["--at", "5,5", "--prompt", "auto", "--captioner", "no/such/folder"], "no/such/folder"),
         (["--at", "5,5", "--fill", "thing"], "NAME=VALUE"),
+        (["--at", "5,5", "--prompt", "a caf\udce9"], "not UTF-8"),
+        (["--at", "5,5", "--prompt", "a {thing}", "--fill", "thing=caf\udce9"], "not UTF-8"),
         (["--at", "5,5", "--captions", "nowhere"], "nowhere"),
     ],
 )
