@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import Annotated
 
 import typer
 from typer.models import CommandInfo, TyperInfo
 
-from shiftless import plugins
+from shiftless import plugins, progress
+from shiftless.cli.command import Quiet, Verbose, set_verbosity
 from shiftless.errors import BadInput
 
 app = typer.Typer(
@@ -46,8 +48,37 @@ def _panel(command: CommandInfo | TyperInfo) -> int:
     return PANELS.index(panel) if isinstance(panel, str) and panel in PANELS else len(PANELS)
 
 
+def _version(asked: bool) -> None:
+    """Print the versions that a report of a fault needs, and leave."""
+    if not asked:
+        return
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    parts = [f"Python {platform.python_version()}"]
+    for name in ("torch", "diffusers", "transformers", "peft"):
+        try:
+            parts.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            parts.append(f"no {name}")
+    typer.echo(f"shiftless {import_module('shiftless').__version__} ({', '.join(parts)})")
+    raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
+    ] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    set_verbosity(verbose, quiet)
+
+
 def main() -> None:
     """Run the command line; bad input is one line and exit code 2."""
+    progress.set_verbosity(progress.NORMAL)
     load_commands()
     try:
         app()

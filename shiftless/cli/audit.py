@@ -12,6 +12,7 @@ import typer
 
 from shiftless.atomic import check_writable
 from shiftless.cli import app, say_error
+from shiftless.cli.command import command
 from shiftless.cli.flags import Captions, Device, Dtype, Fill, RecipeModel, filler, model_for, takes_fields
 from shiftless.errors import BadInput
 
@@ -26,7 +27,16 @@ OTHERS = (1, 2, 3)
 """Advice chooses among the model's own timestep, twice and three times it, where nobody says which."""
 
 
-@app.command(rich_help_panel="Read photos")
+@command(
+    app,
+    panel="Read photos",
+    examples=(
+        "shiftless audit photos/ --model sd15",
+        "shiftless audit photos/ -m sd15 --prompt 'a horse' --control canny --timestep 100 --timestep 300",
+        "shiftless audit photos/ --model sd15 --control canny --start 340 --timestep 300 --max-minutes 10",
+        "shiftless audit photos/ --model sd15 --suggest mine.toml --cost 4",
+    ),
+)
 @takes_fields
 def audit(
     photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them; 16 tell most of it.")],
@@ -133,12 +143,6 @@ def audit(
     each timestep the bare reading, all techniques together, captions, each ControlNet, then LoRAs, as far as there is
     room. --start, --steps, --captioner and the scales act on whatever steers. A photo that cannot be read is listed,
     and the exit code is then 2.
-
-    Examples: shiftless audit photos/ --timestep 100 --timestep 300 --suggest mine.toml --cost 4
-
-    shiftless audit photos/ --model sd15 --control canny --start 340 --max-minutes 10
-
-    shiftless audit photos/ --recipe gate-spair --size 512 --json audit.json
     """
     from rich.console import Console
 

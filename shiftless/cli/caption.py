@@ -10,11 +10,20 @@ from typing import Annotated, Any
 import typer
 
 from shiftless.cli import app, say_error
+from shiftless.cli.command import command
 from shiftless.cli.flags import Device
 from shiftless.errors import BadInput
 
 
-@app.command(rich_help_panel="Read photos")
+@command(
+    app,
+    panel="Read photos",
+    examples=(
+        "shiftless caption photos/ --captioner blip --out captions/",
+        "shiftless caption a.jpg b.jpg --captioner florence-2",
+        "shiftless caption photos/ --captioner blip-large --json captions.json --quiet",
+    ),
+)
 def caption(
     photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
     captioner: Annotated[
@@ -38,7 +47,6 @@ def caption(
 
     Captions are kept (in $SHIFTLESS_CACHE, or the user's cache folder), so that a photo is captioned once by the same
     captioner. A photo that cannot be read or captioned is listed at the end, and the exit code is then 2.
-    Example: shiftless caption photos/ --captioner blip --out captions/
     """
     from rich.console import Console
     from rich.progress import track

@@ -9,6 +9,7 @@ import typer
 
 from shiftless.atomic import write_atomic
 from shiftless.cli import app
+from shiftless.cli.command import command
 from shiftless.cli.flags import Device, Dtype, Json, RecipeModel, model_for
 from shiftless.errors import BadInput
 from shiftless.presets import Preset, preset_or_file
@@ -36,7 +37,14 @@ SIDE = "Cells along a map's longer side; by default the finest tap's own. Fewer 
 NEGATIVES = "What a point is told apart from: every cell (grid) or the other points (points: fast)."
 
 
-@correspond.command()
+@command(
+    correspond,
+    examples=(
+        "shiftless correspond fit --recipe gate-spair --data pairs/ --conv --out head",
+        "shiftless correspond fit -m sd15 --data pairs/ -r plain.toml -r prompt.toml -a maps.toml --conv --out head",
+        "shiftless correspond fit --model mini -r plain.toml -r prompt.toml --pairs 60 --steps 200 --amalgamator mean --out head",
+    ),
+)
 def fit(
     recipe: Annotated[list[str], typer.Option("--recipe", "-r", help=RECIPE)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the head; seed-N in it if there are several.")],
@@ -60,9 +68,7 @@ def fit(
 ) -> None:
     """Fit a head: photos are read once, kept, and the head trains from what was read.
 
-    Examples: shiftless correspond fit -r gate-spair --data pairs/ --conv --out head (docs/gate.md has the whole way)
-
-    shiftless correspond fit -r plain.toml -r prompt.toml -a maps.toml --conv --out head
+    docs/gate.md has the whole way of GATE, from captions to a tested head.
     """
     from rich.console import Console
 
@@ -109,7 +115,15 @@ def fit(
         )
 
 
-@correspond.command("test")
+@command(
+    correspond,
+    "test",
+    examples=(
+        "shiftless correspond test head --model sd15 --data pairs/",
+        "shiftless correspond test head --pairs 60",
+        "shiftless correspond test head --model sd15 --data SPair-71k --split val --json heads.json",
+    ),
+)
 def score_heads(
     head: Annotated[list[Path], typer.Argument(help="Folders that `fit` wrote; several are taken as seeds of one.")],
     data: Data = "mini",
@@ -123,10 +137,7 @@ def score_heads(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Test heads: PCK with intervals, beside the plain mean of the same readings and beside no model at all.
-
-    Example: shiftless correspond test head --pairs 60
-    """
+    """Test heads: PCK with intervals, beside the plain mean of the same readings and beside no model at all."""
     from shiftless.backbones.registry import load
     from shiftless.bench.heads import annotated_pairs, run
     from shiftless.cli.bench import show

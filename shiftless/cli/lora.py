@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from shiftless.cli import app
+from shiftless.cli.command import command
 from shiftless.cli.flags import Device, Dtype, Model
 
 lora = typer.Typer(
@@ -30,7 +31,14 @@ def _option(text: str, *names: str, **limits: Any) -> Any:
     return typer.Option(*names, help=text, show_default=False, **limits)
 
 
-@lora.command()
+@command(
+    lora,
+    examples=(
+        "shiftless lora train photos/ --model sd15 --captioner blip --out horses.safetensors",
+        "shiftless lora train photos/ --model sd15 --captioner none --minutes 30 --out horses.safetensors",
+        "shiftless lora train photos/ --rank 8 --steps 200 --out look.safetensors",
+    ),
+)
 def train(
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of them; 30 or more are best.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .safetensors file to write.")],

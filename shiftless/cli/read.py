@@ -8,12 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from shiftless.cli import app, say_error
+from shiftless.cli.command import command
 from shiftless.cli.flags import Captions, Device, Dtype, Fill, Model, filler, takes_recipe
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
 
 
-@app.command(rich_help_panel="Read photos")
+@command(
+    app,
+    panel="Read photos",
+    examples=(
+        "shiftless extract photos/ --model sd15 --out features",
+        "shiftless extract photos/ --recipe gate-spair-prompt --model sd15",
+        "shiftless extract a.jpg --taps up1,up2 --prompt 'a photo of a {category}' --fill category=horse",
+    ),
+)
 @takes_recipe
 def extract(
     photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
@@ -78,7 +87,15 @@ def extract(
         raise typer.Exit(2)
 
 
-@app.command(rich_help_panel="Read photos")
+@command(
+    app,
+    panel="Read photos",
+    examples=(
+        "shiftless match a.jpg b.jpg --model sd15",
+        "shiftless match a.jpg b.jpg --model sd15 --at 120,80 --at 60,40 --mutual",
+        "shiftless match a.jpg b.jpg --model sd15 --control canny --start 240 --timestep 200 --out steered.png",
+    ),
+)
 @takes_recipe
 def match(
     a: Annotated[Path, typer.Argument(help="The photo where you point.")],
@@ -101,7 +118,6 @@ def match(
     What steers the model is a flag: --prompt auto, --control canny --start 240, --lora FILE.
 
     Without --at, a grid of points is tried and the mutual matches are kept.
-    Example: shiftless match a.jpg b.jpg --at 120,80 --at 60,40
     """
     from rich.console import Console
     from rich.table import Table

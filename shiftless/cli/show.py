@@ -7,9 +7,14 @@ from typing import Annotated
 import typer
 
 from shiftless.cli import app
+from shiftless.cli.command import command
 
 
-@app.command(rich_help_panel="Look around")
+@command(
+    app,
+    panel="Look around",
+    examples=("shiftless taps", "shiftless taps sd15", "shiftless taps sd21 'up1.attn0*'"),
+)
 def taps(
     model: Annotated[str, typer.Argument(help="mini, sd15, sd21 ..., a diffusers folder, or twin:NAME.")] = "mini",
     pattern: Annotated[str, typer.Argument(help="A name or glob, such as 'up1*' or 'up*.cross.map.s*'.")] = "",
@@ -38,7 +43,11 @@ def taps(
     Console(width=None if Console().is_terminal else 140).print(table)
 
 
-@app.command(rich_help_panel="Look around")
+@command(
+    app,
+    panel="Look around",
+    examples=("shiftless models", "shiftless models --json models.json", "shiftless models -q"),
+)
 def models() -> None:
     """List the known models, and which of them are on this machine."""
     from rich.console import Console
@@ -62,7 +71,11 @@ def models() -> None:
     Console(width=None if Console().is_terminal else 140).print(table)
 
 
-@app.command(rich_help_panel="Look around")
+@command(
+    app,
+    panel="Look around",
+    examples=("shiftless presets", "shiftless presets dift-spair", "shiftless presets gate-spair --json gate.json"),
+)
 def presets(
     name: Annotated[str, typer.Argument(help="Print this one as TOML, to save and change.")] = "",
 ) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from shiftless.cli import main
 
@@ -26,3 +29,11 @@ def command(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]
         return code, out, err
 
     return run
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    """A photo of 64 x 64 pixels of noise."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
