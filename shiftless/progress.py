@@ -36,6 +36,12 @@ def notice(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def detail(line: str) -> None:
+    """Print a line to stderr if the package is to be verbose."""
+    if _verbosity == VERBOSE:
+        notice(line)
+
+
 def duration(seconds: float) -> str:
     """Write a time as one would say it.
 

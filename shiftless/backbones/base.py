@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from shiftless.conditions.captioner import Captioner
 
 
+PHOTOGRAPHS = "photographs"
+
+
 @dataclass(frozen=True)
 class Spec:
     """The facts about a model that the reading loop needs.
@@ -31,6 +34,7 @@ class Spec:
     takes_text  whether a prompt means anything to it
     takes_noise whether noise is added before reading (a ViT or CleanDIFT takes none)
     techniques  what may steer it: "prompt", "control", "lora", "start"
+    made_for    what pictures it was trained on, such as PHOTOGRAPHS; "" if nobody said
     """
 
     name: str
@@ -41,6 +45,7 @@ class Spec:
     takes_text: bool = True
     takes_noise: bool = True
     techniques: tuple[str, ...] = ()
+    made_for: str = ""
 
 
 @dataclass(frozen=True)

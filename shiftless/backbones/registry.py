@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from shiftless.backbones.base import Backbone
+from shiftless.backbones.base import PHOTOGRAPHS, Backbone
 from shiftless.backbones.device import choose_device, choose_dtype
 from shiftless.backbones.sd_config import read_vae
 from shiftless.conditions.config import read_config, short
-from shiftless.conditions.hub import fetched, is_hub_id
+from shiftless.conditions.hub import fetch_command, fetched, is_hub_id
 from shiftless.conditions.unet_config import read_unet
 from shiftless.digest import digest_of
 from shiftless.errors import BadInput
@@ -23,6 +23,11 @@ from shiftless.noise import seeded
 from shiftless.taps.lock import construction
 from shiftless.taps.names import Tap
 
+MINI_MADE_FOR = "pictures of its drawn world"
+SUPPORTED = (
+    "what loads is Stable Diffusion 1 and 2 (a name, a diffusers folder, or a fetched hub id of a model of this kind); "
+    "SDXL, SD 3, Flux, DiT, DDPM and ViT do not load yet"
+)
 _DOWNLOAD = ("*.json", "*.txt", "unet/*model.safetensors", "vae/*model.safetensors", "text_encoder/model.safetensors")
 
 
@@ -75,6 +80,7 @@ def load(
     _check_family(folder)
     row = models().get(name, {})
     made_of, parts = digest_of_parts(folder), load_parts(folder, kind)
+    made_for = MINI_MADE_FOR if folder.resolve() == weights().resolve() else row.get("made_for", "")
     return StableDiffusion(
         name,
         parts,
@@ -84,6 +90,7 @@ def load(
         home=folder,
         controls=row.get("controls", _controls(folder)),
         made_of=made_of,
+        made_for=made_for,
     )
 
 
@@ -143,13 +150,36 @@ def find(name: str) -> Path:
         return Path(name)
     ids = models()[name]["hub"] if name in models() else [name]
     if name not in models() and not is_hub_id(name):
-        raise BadInput(f"{name!r}: no such model; use {', '.join(['mini', *models()])}, a diffusers folder or a hub id")
+        raise BadInput(f"{name!r}: no such model; use one of {', '.join(['mini', *models()])}; {SUPPORTED}")
     for hub_id in ids:
         folder = fetched(hub_id)
         if folder is not None:
             return folder
-    wanted = " ".join(f"--include '{pattern}'" for pattern in _DOWNLOAD)
-    raise BadInput(f"{name}: not on this machine; fetch it once with: hf download {ids[0]} {wanted}")
+    unsure = "" if name in models() else f"; {SUPPORTED}"
+    raise BadInput(f"{name}: not on this machine; fetch it once with: {how_to_fetch(ids[0])}{unsure}")
+
+
+def how_to_fetch(name: str) -> str:
+    """Return the shell command that fetches the files of a model that are read, by its alias or hub id.
+
+    >>> how_to_fetch("sd15").split()[:3]
+    ['hf', 'download', 'stable-diffusion-v1-5/stable-diffusion-v1-5']
+    """
+    return fetch_command(models()[name]["hub"][0] if name in models() else name, _DOWNLOAD)
+
+
+def not_for_photographs(model: Backbone) -> str:
+    """Return a line that says so if a model was trained on something else than photographs, with the remedy; else "".
+
+    >>> not_for_photographs(load("mini")).partition(":")[0]
+    'mini was trained on pictures of its drawn world and is not for photographs'
+    """
+    if model.spec.made_for in ("", PHOTOGRAPHS):
+        return ""
+    return (
+        f"{model.spec.name} was trained on {model.spec.made_for} and is not for photographs: what it says of them "
+        f"means little; use -m sd15 for them, fetched once with: {how_to_fetch('sd15')}"
+    )
 
 
 def _twin_row(name: str) -> tuple[dict[str, Any] | None, bool]:

@@ -24,6 +24,7 @@ from shiftless.digest import digest_of, digest_of_files, digest_of_tensors, mark
 from shiftless.errors import BadInput
 from shiftless.memory_format import memory_format
 from shiftless.noise import Schedule
+from shiftless.progress import detail
 from shiftless.taps.hooks import tapped
 from shiftless.taps.lock import construction, exclusive
 from shiftless.taps.names import Tap
@@ -60,6 +61,7 @@ class StableDiffusion:
         home: Path | None = None,
         controls: Mapping[str, Any] | None = None,
         made_of: Callable[[], str] | None = None,
+        made_for: str = "",
     ) -> None:
         """Adapt loaded parts; `home` is their folder, `controls` the ControlNets elsewhere: kind -> hub id or maker.
 
@@ -85,7 +87,9 @@ class StableDiffusion:
         multiple = self._stride * 2 ** (len(self.unet.config.block_out_channels) - 1)
         native = size or _native(self.unet.config.sample_size, name) * self._stride
         channels = int(self.vae.config.latent_channels)
-        self.spec = Spec(name, "sd", native, multiple, (channels, self._stride), techniques=TECHNIQUES)
+        latent = (channels, self._stride)
+        self.spec = Spec(name, "sd", native, multiple, latent, techniques=TECHNIQUES, made_for=made_for)
+        detail(f"{name}: {self.spec.family}, loaded on {device} in {str(dtype).removeprefix('torch.')}")
         self.home = home
         self._own_controls = {**(controls or {}), **(own_controls(home) if home is not None else {})}
         self._controls: dict[str, tuple[str, Control]] = {}  # name -> (digest of its contents, the ControlNet)

@@ -12,6 +12,7 @@ import typer
 
 from shiftless.atomic import check_writable
 from shiftless.cli import app, say_error
+from shiftless.cli.answer import note_what_it_is_for
 from shiftless.cli.command import command
 from shiftless.cli.flags import Captions, Device, Dtype, Fill, RecipeModel, filler, model_for, takes_fields
 from shiftless.errors import BadInput
@@ -202,6 +203,7 @@ def audit(
     each = audit_calls(*planned(recipes, draws, finish, cleanest))
     weighed = 0 if suggest is None else calls(readings(options_of(recipes, usual, cost), cleanest))
     check_writable(out / "index.html", json, suggest)  # a place that cannot be written is told before the work
+    note_what_it_is_for(backbone)
     doing = f"auditing {count(len(paths), 'photo')} by {count(len(recipes), 'recipe')}"
     doing += ", then weighing readings for advice" if suggest is not None else ""
     shared: dict[str, Any] = {"fill": values, "cleanest": cleanest, "batch": batch}

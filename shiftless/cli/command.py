@@ -69,9 +69,3 @@ def set_verbosity(verbose: bool, quiet: bool) -> None:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     elif quiet:
         progress.set_verbosity(progress.QUIET)
-
-
-def say(line: str) -> None:
-    """Print a line about the results to stdout, such as where they were written; nothing with -q."""
-    if progress.verbosity() != progress.QUIET:
-        typer.echo(line)

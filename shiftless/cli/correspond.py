@@ -42,7 +42,7 @@ NEGATIVES = "What a point is told apart from: every cell (grid) or the other poi
     examples=(
         "shiftless correspond fit --recipe gate-spair --data pairs/ --conv --out head",
         "shiftless correspond fit -m sd15 --data pairs/ -r plain.toml -r prompt.toml -a maps.toml --conv --out head",
-        "shiftless correspond fit --model mini -r plain.toml -r prompt.toml --pairs 60 --steps 200 --amalgamator mean --out head",
+        "shiftless correspond fit -m mini -r plain.toml -r prompt.toml --pairs 60 --steps 200 --out head",
     ),
 )
 def fit(

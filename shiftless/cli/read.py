@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from shiftless.cli import app, say_error
+from shiftless.cli.answer import note_what_it_is_for, say, show, write_json
 from shiftless.cli.command import command
 from shiftless.cli.flags import Captions, Device, Dtype, Fill, Model, filler, takes_recipe
 from shiftless.errors import BadInput
@@ -34,25 +35,28 @@ def extract(
     device: Device = "auto",
     dtype: Dtype = "auto",
     batch: Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")] = 8,
+    json: Annotated[Path | None, typer.Option("--json", help="Write here which files hold which photo.")] = None,
 ) -> None:
     """Read features of photos into a folder; run again, and it continues where it stopped.
 
     A preset that is a bucket (--recipe gate-spair) gives one file for each of its readings, all from one pass.
     A photo that cannot be read is listed at the end, and the exit code is then 2.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     from shiftless.backbones.registry import load
     from shiftless.conditions.template import CAPTION
     from shiftless.conditions.template import fill as fill_in
     from shiftless.image import list_photos, open_photo
+    from shiftless.progress import Progress, count, notice
     from shiftless.reading import stream
+    from shiftless.reading.counted import Counted, calls
+    from shiftless.reading.loop import check
 
     values = filler(recipes, fill, captions, photos)
     paths = [path for place in photos for path in list_photos(place)]
     backbone = load(model, device=device, dtype=dtype)
-    console, failed, done = Console(stderr=True), [], 0
+    check(backbone, recipes, batch)
+    note_what_it_is_for(backbone)
+    failed, done, each = [], 0, calls(recipes)
     targets: dict[str, list[Path]] = {}
 
     def key(recipe: Recipe, photo: Any) -> str:
@@ -67,20 +71,27 @@ def extract(
                 names = [f"{path.stem}-{photo.digest[:8]}-{key(recipe, photo)}.safetensors" for recipe in recipes]
             except BadInput as error:
                 failed.append(str(error))
+                step.skip(each)
                 continue
             targets[photo.name] = [out / name for name in names]
-            if not all(target.exists() for target in targets[photo.name]):
+            if all(target.exists() for target in targets[photo.name]):
+                step.skip(each)
+            else:
                 yield photo
 
-    reading = stream(backbone, waiting(), list(recipes), fill=values, batch=batch, dtype=None, skipped=failed)
-    for bucket in track(reading, f"reading {len(paths)} photos", len(paths), console=console, transient=True):
-        for maps, target in zip(bucket, targets[bucket[0].name], strict=True):
-            maps.save(target)
-        done += 1
-        if done == 1:
-            console.print("\n".join(maps.describe() for maps in bucket), highlight=False, soft_wrap=True)
+    by = f" by {len(recipes)} recipes" if len(recipes) > 1 else ""
+    with Progress(f"reading {count(len(paths), 'photo')}{by}", each * len(paths), "denoiser call") as step:
+        counted = Counted(backbone, step.advance)
+        options: dict[str, Any] = {"fill": values, "batch": batch, "dtype": None, "skipped": failed}
+        for bucket in stream(counted, waiting(), list(recipes), **options):
+            for maps, target in zip(bucket, targets[bucket[0].name], strict=True):
+                maps.save(target)
+            done += 1
+            if done == 1:
+                notice("\n".join(maps.describe() for maps in bucket))
     already = len(paths) - done - len(failed)
-    console.print(f"{done} read into {out}" + (f", {already} were there already" if already else ""), soft_wrap=True)
+    notice(f"{done} read into {out}" + (f", {already} were there already" if already else ""))
+    write_json(json, {name: [str(target) for target in files] for name, files in targets.items()})
     for message in failed:
         say_error(message)
     if failed:
@@ -112,6 +123,8 @@ def match(
     captions: Captions = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")] = 8,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the matches here as JSON.")] = None,
 ) -> None:
     """Find where points of photo A are in photo B; original pixels in, original pixels out.
 
@@ -119,7 +132,6 @@ def match(
 
     Without --at, a grid of points is tried and the mutual matches are kept.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from shiftless.backbones.registry import load
@@ -133,12 +145,13 @@ def match(
     points = [_point(text) for text in at]
     first, second = open_photo(a), open_photo(b)
     values = filler([recipe], fill, captions, [a, b])
-    maps_a, maps_b = read(load(model, device=device, dtype=dtype), [first, second], recipe, fill=values)
+    backbone = load(model, device=device, dtype=dtype)
+    note_what_it_is_for(backbone)
+    maps_a, maps_b = read(backbone, [first, second], recipe, fill=values, batch=batch)
     if points:
         found = find(maps_a, maps_b, points, refine=refine, mutual=mutual)
     else:
         found = mutual_matches(maps_a, maps_b, refine=refine)
-    console = Console(width=None if Console().is_terminal else 100)
     table = Table(title=f"{a.name} -> {b.name}", caption=f"{model} · {maps_a.describe()}")
     for column in ("x", "y", "-> x", "y", "cosine", *(["finds its way back"] if found.mutual is not None else [])):
         table.add_column(column, justify="right")
@@ -146,10 +159,22 @@ def match(
         back = [] if found.mutual is None else ["yes" if found.mutual[i] else "no"]
         numbers = [f"{value:.1f}" for value in (*here, *there)]
         table.add_row(*numbers, f"{found.scores[i]:.3f}", *back)
-    console.print(table)
+    show(table, 100)
     sheet = match_sheet(first, second, found, heat(maps_a, maps_b, found.source[0]))
     save_picture(sheet, out)
-    console.print(f"picture: {out}   (heat: where in {b.name} looks like the first point)", soft_wrap=True)
+    say(f"picture: {out}   (heat: where in {b.name} looks like the first point)")
+    write_json(json, {"a": str(a), "b": str(b), "model": model, "recipe": recipe.to_dict(), "matches": _rows(found)})
+
+
+def _rows(found: Any) -> list[dict[str, Any]]:
+    """Matches as plain values, in original pixels."""
+    rows = [
+        {"source": list(map(float, here)), "target": list(map(float, there)), "cosine": float(score)}
+        for here, there, score in zip(found.source, found.points, found.scores)
+    ]
+    for row, back in zip(rows, found.mutual if found.mutual is not None else ()):
+        row["mutual"] = bool(back)
+    return rows
 
 
 def _point(text: str) -> tuple[float, float]:

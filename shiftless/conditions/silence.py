@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from shiftless.progress import VERBOSE, verbosity
+
 _lock = threading.Lock()
 _inside = 0
 _restore: Callable[[], None] | None = None
@@ -15,9 +17,13 @@ _restore: Callable[[], None] | None = None
 def silenced() -> Iterator[None]:
     """Hold back what diffusers and transformers print while a model is loaded, and put their settings back.
 
-    Where several threads are inside, the settings return with the last of them.
+    Where several threads are inside, the settings return with the last of them. Nothing is held back if the package
+    is to be verbose.
     """
     global _inside, _restore
+    if verbosity() == VERBOSE:
+        yield
+        return
     with _lock:
         if not _inside:
             _restore = _silenced()

@@ -230,3 +230,63 @@ def test_a_photo_in_a_folder_inside_is_read_with_its_own_caption(command, tmp_pa
     code, _, err = command("extract", "ph/sub", *arguments[2:])
     assert code == 2
     assert "could both be its caption" in err
+
+
+NOT_FOR_PHOTOS = "note: mini was trained on pictures of its drawn world and is not for photographs"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("match", "photos/0.png", "photos/1.png"),
+        ("extract", "photos/0.png"),
+        ("audit", "photos/0.png", "--recipe", "plain.toml", "--finish", 0, "--draws", 1),
+    ],
+)
+def test_a_model_of_drawn_pictures_says_that_it_is_not_for_photographs(command, photos, tmp_path, words):
+    (tmp_path / "plain.toml").write_text("timestep = 100\n")
+    code, _, err = command(*words, "-m", "mini")
+    assert code == 0, err
+    notes = [line for line in err.splitlines() if line.startswith("note:")]
+    assert len(notes) == 1
+    assert notes[0].startswith(NOT_FOR_PHOTOS)
+    assert "-m sd15" in notes[0]
+    assert "hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --include" in notes[0]
+
+
+def test_other_models_say_nothing_of_photographs(command, photos):
+    _, _, err = command("match", photos / "0.png", photos / "1.png", "-m", "twin:sd15", "--at", "5,5")
+    assert err == ""
+
+
+def test_lists_and_matches_are_written_as_json_too(command, photos, tmp_path):
+    def read(*words):
+        code, _, err = command(*words, "--json", tmp_path / "answer.json")
+        assert code == 0, err
+        return json.loads((tmp_path / "answer.json").read_text())
+
+    first = read("taps", "sd15", "up1")[0]
+    assert (first["tap"], first["channels"], first["stride"]) == ("up1", 1280, 16)
+    rows = {row["name"]: row for row in read("models")}
+    assert rows["sd15"]["made_for"] == "photographs"
+    assert rows["mini"]["here"] is True
+    assert read("presets", "dift-spair")["readings"][0]["timestep"] == 261
+    assert "gate-spair" in [row["name"] for row in read("presets")]
+    found = read("match", photos / "0.png", photos / "0.png", "-m", "twin:sd15", "--at", "10,20", "--mutual")
+    assert found["matches"][0]["source"] == [10, 20]
+    assert found["matches"][0]["mutual"] is True
+    assert found["matches"][0]["cosine"] == pytest.approx(1, abs=1e-3)
+    files = read("extract", photos, "-m", "twin:sd15", "-o", tmp_path / "f", "--recipe", "gate-spair-prompt")
+    assert {name.rsplit("/", 1)[-1] for name in files} == {"0.png", "1.png"}
+    assert all(len(two) == 2 and all((tmp_path / one).exists() for one in two) for two in files.values())
+
+
+def test_a_model_that_does_not_load_yet_says_what_does(command):
+    code, _, err = command("taps", "sdxl")
+    assert code == 2
+    assert "'sdxl': no such model; use one of mini, sd15" in err
+    assert "Stable Diffusion 1 and 2" in err
+    assert "SDXL" in err.partition("do not load yet")[0]
+    code, _, err = command("taps", "stabilityai/stable-diffusion-xl-base-1.0")
+    assert "SDXL" in err
+    assert "SDXL" not in command("match", "a", "b", "-m", "sd15")[2]
