@@ -45,6 +45,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "shiftless.view",
     "shiftless",  # shiftless itself, which hands out the public names
     "shiftless.cli",
+    "shiftless.__main__",
     "miniworld",
     "miniworld.world",
     "miniworld.datasets",

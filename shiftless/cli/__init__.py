@@ -55,13 +55,15 @@ def _version(asked: bool) -> None:
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
+    from shiftless import __version__
+
     parts = [f"Python {platform.python_version()}"]
     for name in ("torch", "diffusers", "transformers", "peft"):
         try:
             parts.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             parts.append(f"no {name}")
-    typer.echo(f"shiftless {import_module('shiftless').__version__} ({', '.join(parts)})")
+    typer.echo(f"shiftless {__version__} ({', '.join(parts)})")
     raise typer.Exit
 
 

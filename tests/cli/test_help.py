@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 import subprocess
 import sys
@@ -11,11 +10,10 @@ import pytest
 import typer
 
 from shiftless import __version__, progress
-from shiftless.cli import app
+from shiftless.cli import app, load_commands
 from shiftless.presets import presets
 
-for _room in ("start", "read", "audit", "caption", "show", "bench", "lora", "correspond", "mini"):
-    importlib.import_module(f"shiftless.cli.{_room}")
+load_commands()
 
 
 def leaves(node, words=()):
