@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -196,3 +197,19 @@ def track(items: Iterable[Item], doing: str, total: float | None = None, unit: s
         for item in items:
             yield item
             step.advance()
+
+
+@contextmanager
+def reporting(progress: bool | Progress, doing: str, total: float, unit: str) -> Iterator[Callable[[float], object]]:
+    """Give a function to report finished units with: to a Progress that was begun, to one of its own, or to nobody.
+
+    >>> with reporting(False, "reading 2 photos", 2, "photo") as report:
+    ...     report(1)
+    """
+    if isinstance(progress, Progress):
+        yield progress.advance
+    elif progress:
+        with Progress(doing, total, unit) as step:
+            yield step.advance
+    else:
+        yield lambda units: None

@@ -14,13 +14,15 @@ from miniworld.datasets import HELD_OUT
 from miniworld.tables.techniques import BASE, BASELINE, SWAPPED, WORD, say_each, swap, techniques
 from miniworld.world.picture import SCENE_CLASSES, Picture, draw
 from shiftless.backbones.base import Backbone
-from shiftless.bench.pairs import UNTRAINED, shown
+from shiftless.bench.pairs import UNTRAINED
 from shiftless.bench.table import Row, Table, machine
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
 from shiftless.image import Photo, open_photo
 from shiftless.metrics.bootstrap import Difference, difference, interval
 from shiftless.metrics.multiplicity import multiplicity
+from shiftless.progress import count, reporting
+from shiftless.reading.counted import Counted, calls
 from shiftless.recipe import Recipe
 
 MAPS = "up.cross.map.s*"
@@ -146,16 +148,18 @@ def observe_attention(
         other = swap(recipe.prompt).replace("{caption}", f"{{{SWAPPED}}}")
         pairs += [recipe.but(taps=(*recipe.taps, *words)), recipe.but(prompt=other)]
     fill = say_each(model, photos, recipes.values())
-    buckets = stream(model, photos, pairs, fill=fill, batch=batch)
-    for photo, bucket in zip(photos, shown(buckets, len(photos), title, progress), strict=True):
-        seen: dict[str, AttentionShares] = {}
-        for i, name in enumerate(recipes):
-            read, other = bucket[2 * i], bucket[2 * i + 1]
-            plain = list(other)
-            moved = (read.dense(plain) - other.dense(plain)).norm(dim=1, keepdim=True)
-            looks = [_mass(read[word], photo.hw) for word in words]
-            seen[name] = AttentionShares(read, np.mean(looks, axis=0), _mass(moved, photo.hw))
-        yield seen
+    doing = f"reading {count(len(photos), 'picture')}{title and f' ({title})'} by {count(len(pairs), 'recipe')}"
+    with reporting(progress, doing, len(photos) * calls(pairs), "denoiser call") as report:
+        buckets = stream(Counted(model, report), photos, pairs, fill=fill, batch=batch)
+        for photo, bucket in zip(photos, buckets, strict=True):
+            seen: dict[str, AttentionShares] = {}
+            for i, name in enumerate(recipes):
+                read, other = bucket[2 * i], bucket[2 * i + 1]
+                plain = list(other)
+                moved = (read.dense(plain) - other.dense(plain)).norm(dim=1, keepdim=True)
+                looks = [_mass(read[word], photo.hw) for word in words]
+                seen[name] = AttentionShares(read, np.mean(looks, axis=0), _mass(moved, photo.hw))
+            yield seen
 
 
 def measure(

@@ -19,15 +19,16 @@ from miniworld.tables.correspondence import LOOKS
 from miniworld.tables.downstream import Downstream, downstream, halves_of_pairs
 from miniworld.tables.suggested import PCK, suggested
 from miniworld.tables.suggested import TIMESTEPS as ADVISED
+from shiftless.auditing.cost import audit_calls
 from shiftless.auditing.measures import FINISHED, HEADLINE
-from shiftless.auditing.observation import Observation, observe
+from shiftless.auditing.observation import Observation, observe, planned
 from shiftless.backbones.base import Backbone
-from shiftless.bench.pairs import shown
 from shiftless.bench.table import Row, Table, machine
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import difference, interval
 from shiftless.metrics.pck import pooled
 from shiftless.metrics.rank import spearman_interval
+from shiftless.progress import count, reporting
 from shiftless.reading.available import available
 from shiftless.recipe import Recipe
 from shiftless.view.curves import Point, curves_picture
@@ -163,21 +164,26 @@ def shifts_of(
     kinds = {name: {"category": picture.kind} for name, picture in drawn.items()}
     found: dict[str, dict[str, list[float]]] = {name: {} for name in recipes}
     judge = _oracle()
-    seen = observe(
-        model,
-        [open_photo(picture.image, name=name) for name, picture in drawn.items()],
-        list(recipes.values()),
-        fill=lambda photo: kinds[photo.name],
-        finish=FINISH,
-        batch=batch,
-    )
-    for one in shown(seen, n, look, progress, doing="auditing"):
-        told = dict(one.scores)
-        if judge is not None:
-            told |= really(judge, one, drawn[one.name])
-        for measure, values in told.items():
-            for name, value in zip(recipes, values):
-                found[name].setdefault(measure, []).append(float(value))
+    every = list(recipes.values())
+    doing = f"auditing {count(n, 'picture')} by {count(len(every), 'configuration')}, {look}"
+    total = n * audit_calls(*planned(every, finish=FINISH))
+    with reporting(progress, doing, total, "denoiser call") as report:
+        seen = observe(
+            model,
+            [open_photo(picture.image, name=name) for name, picture in drawn.items()],
+            every,
+            fill=lambda photo: kinds[photo.name],
+            finish=FINISH,
+            batch=batch,
+            report=report,
+        )
+        for one in seen:
+            told = dict(one.scores)
+            if judge is not None:
+                told |= really(judge, one, drawn[one.name])
+            for measure, values in told.items():
+                for name, value in zip(recipes, values):
+                    found[name].setdefault(measure, []).append(float(value))
     return {name: {m: np.array(values) for m, values in by.items()} for name, by in found.items()}
 
 

@@ -13,11 +13,12 @@ from miniworld.tables.pairs import mini_pairs
 from shiftless.amalgamate.layout import Layout
 from shiftless.backbones.base import Backbone
 from shiftless.bench.heads import mean_scores, visits
-from shiftless.bench.pairs import TRIVIAL, Scores, reader, same_place, score
+from shiftless.bench.pairs import TRIVIAL, Scores, pair_calls, reader, same_place, score
 from shiftless.bench.pairs import evaluate as evaluate_pairs
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair
 from shiftless.features import Bucket, FeatureMaps
+from shiftless.progress import count, reporting
 from shiftless.reading.available import available
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import match
@@ -136,9 +137,11 @@ def dift_timestep(model: Backbone, look: str, n: int = QUICK, batch: int = 16, p
     """Return the timestep at which DIFT's one block matches best on n validation pairs (one noise draw each)."""
     pairs = mini_pairs("val", n, look)
     base = readings_of(look)["dift"].but(ensemble=1)
-    read = reader(model, [base.but(timestep=t) for t in DIFT_TIMESTEPS], batch)
+    recipes = [base.but(timestep=t) for t in DIFT_TIMESTEPS]
     choices = {str(t): (k, None) for k, t in enumerate(DIFT_TIMESTEPS)}
-    found = evaluate_pairs(pairs, read, choices, title=f"DIFT's timestep, {look}", progress=progress)
+    doing = f"DIFT's timestep, {look}: {count(len(pairs), 'pair')} at {count(len(recipes), 'timestep')}"
+    with reporting(progress, doing, pair_calls(pairs, recipes), "denoiser call") as report:
+        found = evaluate_pairs(pairs, reader(model, recipes, batch, report), choices)
     return max(DIFT_TIMESTEPS, key=lambda t: int(found[str(t)].bbox.sum()))
 
 

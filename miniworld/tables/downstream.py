@@ -13,8 +13,10 @@ from miniworld.tables.pairs import photo_pairs
 from miniworld.tables.part_probe import PartProbe
 from miniworld.world.picture import PARTS
 from shiftless.backbones.base import Backbone
-from shiftless.bench.pairs import Choice, Scores, evaluate
+from shiftless.bench.pairs import Choice, Scores, evaluate, pair_calls
 from shiftless.features import Bucket
+from shiftless.progress import count, reporting
+from shiftless.reading.counted import Counted
 from shiftless.recipe import Recipe
 
 LEARNED = 1 / 3
@@ -56,7 +58,7 @@ def downstream(
         learned = set(creatures[: max(1, round(len(creatures) * LEARNED))])
         chosen: Sequence[Recipe] = list(recipes.values())
         kinds = {photo.name: {"category": truth[photo.name].kind} for photo in photos}
-        for bucket in stream(model, photos, chosen, fill=lambda photo: kinds[photo.name], batch=batch):
+        for bucket in stream(counted, photos, chosen, fill=lambda photo: kinds[photo.name], batch=batch):
             name = bucket[0].name
             if truth[name].parts.any():
                 for probe, maps in zip(probes.values(), bucket):
@@ -64,7 +66,10 @@ def downstream(
             yield bucket
 
     choices: dict[str, Choice] = {name: (k, None) for k, name in enumerate(recipes)}
-    found = evaluate(pairs, read, choices, title=f"{len(recipes)} configurations, {look}", progress=progress)
+    doing = f"matching {count(len(pairs), 'pair')} by {count(len(recipes), 'configuration')}, {look}"
+    with reporting(progress, doing, pair_calls(pairs, list(recipes.values())), "denoiser call") as report:
+        counted = Counted(model, report)
+        found = evaluate(pairs, read, choices)
     return {name: Downstream(found[name], probes[name].miou()) for name in recipes}
 
 

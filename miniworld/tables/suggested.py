@@ -55,7 +55,7 @@ def suggested(
     }
     test = mini_pairs("test", pairs, look)
     found: dict[str, list[Any]] = {name: [None] * len(test) for name in buckets}
-    for index, a, b in pair_visits(test, reader(model, recipes, batch), f"the advice, {look}", False):
+    for index, a, b in pair_visits(test, reader(model, recipes, batch)):
         for name, chosen in buckets.items():
             one, two = (_joined(bucket, chosen) for bucket in (a, b))
             found[name][index] = match(one, two, test[index].source_points).points

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from miniworld.tables.pairs import mini_pairs
 from shiftless.backbones.base import Backbone
-from shiftless.bench.pairs import TRIVIAL, Choice, Scores, evaluate, reader, same_place, score
+from shiftless.bench.pairs import TRIVIAL, Choice, Scores, evaluate, pair_calls, reader, same_place, score
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair
 from shiftless.errors import BadInput
 from shiftless.metrics.pck import pooled
+from shiftless.progress import count, notice, reporting
 from shiftless.recipe import Recipe
 from shiftless.taps.names import select
 from shiftless.view.curves import draw_curves
@@ -131,7 +132,11 @@ def sweep_pairs(
     batch: int = 16,
     progress: bool = True,
 ) -> Sweep:
-    """Sweep on any pairs; arguments and errors as in `run`."""
+    """Sweep on any pairs; arguments and errors as in `run`.
+
+    Timesteps that the recipe cannot be read at, such as those at or above its `start`, are left out and noted; raises
+    BadInput if none is left.
+    """
     if metric not in ("PCK@0.1 img", "PCK@0.1 bbox"):
         raise BadInput(f"metric={metric!r}: pick by 'PCK@0.1 img' or 'PCK@0.1 bbox'")
     if not timesteps:
@@ -140,14 +145,16 @@ def sweep_pairs(
     named = {"+".join(tap.name for tap in found): tuple(tap.name for tap in found) for found in asked}
     union = tuple(dict.fromkeys(tap for chosen in named.values() for tap in chosen))
     base = recipe or Recipe()
-    steps = list(dict.fromkeys(timesteps))
-    recipes = [base.but(timestep=t, taps=union) for t in steps]
+    swept, left_out = _possible(base.but(taps=union), list(dict.fromkeys(timesteps)))
+    steps, recipes = list(swept), list(swept.values())
+    for line in left_out:  # said before the work, and below the table
+        notice(line)
     choices: dict[str, Choice] = {
         f"t={t} {name}": (k, chosen) for k, t in enumerate(steps) for name, chosen in named.items()
     }
-    results = evaluate(
-        pairs, reader(model, recipes, batch), choices, title=f"{len(steps)} timesteps", progress=progress
-    )
+    doing = f"{bench}: {count(len(pairs), 'pair')} at {count(len(steps), 'timestep')}"
+    with reporting(progress, doing, pair_calls(pairs, recipes), "denoiser call") as report:
+        results = evaluate(pairs, reader(model, recipes, batch, report), choices)
     scores = {(t, name): results[f"t={t} {name}"] for t in steps for name in named}
     trivial = score(pairs, [same_place(pair) for pair in pairs])
     # The first of equals: fewer taps before more, as they are listed.
@@ -159,8 +166,24 @@ def sweep_pairs(
         f"{len(pairs)} pairs; {trivial.resampling()}",
         f"best by {metric}, of {len(scores)} on these same pairs, which flatters it: t={step} {name}",
         *_doubts(scores, (step, name), metric),
+        *left_out,
     ]
     return Sweep(Table(bench, model.spec.name, rows, machine(), notes), scores, trivial, best, metric)
+
+
+def _possible(recipe: Recipe, timesteps: Sequence[int]) -> tuple[dict[int, Recipe], list[str]]:
+    """Return the recipe at each timestep that it can be read at, and a line about those left out, if any."""
+    found: dict[int, Recipe] = {}
+    refused: dict[int, BadInput] = {}
+    for t in timesteps:
+        try:
+            found[t] = recipe.but(timestep=t)
+        except BadInput as error:
+            refused[t] = error
+    if refused and not found:
+        raise next(iter(refused.values()))
+    steps = ", ".join(map(str, refused))
+    return found, [f"left out: t = {steps} ({next(iter(refused.values()))})"] if refused else []
 
 
 def default_taps(model: Backbone) -> list[tuple[str, ...]]:

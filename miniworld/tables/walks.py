@@ -8,16 +8,18 @@ from typing import Any
 
 from miniworld.tables.pairs import mini_pairs
 from shiftless.backbones.base import Backbone
-from shiftless.bench.pairs import evaluate, reader
+from shiftless.bench.pairs import evaluate, pair_calls, reader
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair
+from shiftless.progress import count, reporting
 from shiftless.reading import extract
+from shiftless.reading.counted import Counted, calls
 from shiftless.recipe import Recipe
 
 BASELINE = "baseline: not steered"
 ABOVE = (10, 40)
 STEPS = (1, 2, 5, None)
-TIMED = 16
+TIMED, RUNS = 16, 3
 
 
 def ways(recipe: Recipe, above: Sequence[int] = ABOVE, steps: Sequence[int | None] = STEPS) -> dict[str, Recipe]:
@@ -50,10 +52,13 @@ def run(
     """Score each way on n pairs of the embedded world, with its paired gain and its time a photo."""
     pairs = mini_pairs(split, n, look)
     recipes = ways(recipe)
-    read = reader(model, list(recipes.values()), batch)
     choices: dict[str, Any] = {name: (k, None) for k, name in enumerate(recipes)}
-    found = evaluate(pairs, read, choices, title="walks", progress=progress)
-    spent = seconds(model, pairs, recipes, batch)
+    every = list(recipes.values())
+    timed = RUNS * min(TIMED, len(pairs)) * sum(calls([one]) for one in every)
+    doing = f"mini-walks: {count(len(pairs), 'pair')} by {count(len(every), 'recipe')}, timed apart"
+    with reporting(progress, doing, pair_calls(pairs, every) + timed, "denoiser call") as report:
+        found = evaluate(pairs, reader(model, every, batch, report), choices)
+        spent = seconds(Counted(model, report), pairs, recipes, batch)
     rows = []
     for name, scores in found.items():
         share = scores.bbox.sum() / scores.totals.sum()
@@ -73,7 +78,7 @@ def seconds(model: Backbone, pairs: Sequence[PhotoPair], recipes: Mapping[str, R
     spent = {}
     for name, recipe in recipes.items():
         runs = []
-        for _ in range(3):
+        for _ in range(RUNS):
             began = time.perf_counter()
             extract(model, photos, recipe, batch=batch)
             runs.append((time.perf_counter() - began) / len(photos))

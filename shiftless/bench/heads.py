@@ -10,13 +10,14 @@ import numpy as np
 
 from shiftless import plugins
 from shiftless.backbones.base import Backbone
-from shiftless.bench.pairs import TRIVIAL, Scores, gain, pair_visits, reader, same_place, score
+from shiftless.bench.pairs import TRIVIAL, Scores, gain, pair_calls, pair_visits, reader, same_place, score
 from shiftless.bench.table import Table, machine
 from shiftless.data.pairs import read_pairs
 from shiftless.data.photopair import PhotoPair, spread
 from shiftless.data.spair import read_spair
 from shiftless.data.splits import split_pairs
 from shiftless.errors import BadInput
+from shiftless.progress import Progress, count, reporting
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import match
 from shiftless.tasks.head import CorrespondenceHead
@@ -77,9 +78,12 @@ def visits(
     *,
     batch: int = 8,
     title: str = "",
-    progress: bool = False,
+    progress: bool | Progress = False,
 ) -> Iterator[tuple[int, AnnotatedBuckets]]:
     """Yield (pair's index, its buckets and points) as soon as both photos are read, each photo once.
+
+    title     what the pairs are, where progress is shown
+    progress  whether to show it, or the Progress that the denoiser calls are to be reported to
 
     Where a prompt says {category}, each category's pairs are read with its own.
     """
@@ -87,12 +91,14 @@ def visits(
     by_category = any("{category}" in recipe.prompt for recipe in recipes)
     for i, pair in enumerate(pairs):
         groups.setdefault(pair.category if by_category else "", []).append(i)
-    for category, rows in groups.items():
-        filled = [recipe.but(prompt=recipe.prompt.replace("{category}", category)) for recipe in recipes]
-        part = [pairs[i] for i in rows]
-        for index, a, b in pair_visits(part, reader(model, filled, batch), f"{title} {category}".strip(), progress):
-            pair = part[index]
-            yield rows[index], AnnotatedBuckets(a, b, pair.source_points, pair.target_points, pair.target_box)
+    doing = f"reading {count(len(pairs), 'pair')}{title and f' ({title})'} by {count(len(recipes), 'recipe')}"
+    with reporting(progress, doing, pair_calls(pairs, recipes), "denoiser call") as report:
+        for category, rows in groups.items():
+            filled = [recipe.but(prompt=recipe.prompt.replace("{category}", category)) for recipe in recipes]
+            part = [pairs[i] for i in rows]
+            for index, a, b in pair_visits(part, reader(model, filled, batch, report)):
+                pair = part[index]
+                yield rows[index], AnnotatedBuckets(a, b, pair.source_points, pair.target_points, pair.target_box)
 
 
 def keep(

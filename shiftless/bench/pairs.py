@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from shiftless.features import Bucket, FeatureMaps
 from shiftless.metrics.bootstrap import Difference, difference, interval
 from shiftless.metrics.dyadic import Photos, photo_count, photos_shared
 from shiftless.metrics.pck import hits, per_image, pooled
+from shiftless.progress import count, reporting
+from shiftless.reading.counted import Counted, calls
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import match
 
-Item = TypeVar("Item")
 Reader = Callable[[list[Any]], Iterator[Bucket]]  # photos -> their K readings, in order
+Report = Callable[[int], object] | None  # called with the rows of each denoiser call
 Choice = tuple[int, Sequence[str] | None]  # which of the K readings, and which of its taps (None: all)
 TRIVIAL = "trivial: same relative position"
 ONE: dict[str, Choice] = {"one": (0, None)}
@@ -105,8 +107,6 @@ def evaluate(
     *,
     alpha: float = 0.1,
     refine: str = "upsample",
-    title: str = "",
-    progress: bool = False,
 ) -> dict[str, Scores]:
     """Match every pair and score it, for each choice of reading and taps: name -> Scores.
 
@@ -115,7 +115,7 @@ def evaluate(
     Raises BadInput if a photo is not of the size that its annotation says.
     """
     found: dict[str, list[Any]] = {name: [None] * len(pairs) for name in choices}
-    for index, a, b in pair_visits(pairs, read, title, progress):
+    for index, a, b in pair_visits(pairs, read):
         for name, (k, taps) in choices.items():
             found[name][index] = match(a[k], b[k], pairs[index].source_points, taps=taps, refine=refine).points
     return {name: score(pairs, predicted, alpha) for name, predicted in found.items()}
@@ -134,16 +134,19 @@ def run_pairs(
     progress: bool = True,
 ) -> Table:
     """Score a model's features on pairs, beside the trivial baseline and the same network untrained."""
-    options: dict[str, Any] = {"alpha": alpha, "refine": refine, "progress": progress}
-    ours = by_prompt(model, pairs, recipe, batch, title=model.spec.name, **options)
+    options: dict[str, Any] = {"alpha": alpha, "refine": refine}
+    doing = f"{bench}: {count(len(pairs), 'pair')} with {model.spec.name}" + (", also untrained" if controls else "")
+    with reporting(progress, doing, pair_calls(pairs, [recipe]) * (1 + controls), "denoiser call") as report:
+        ours = by_prompt(model, pairs, recipe, batch, report=report, **options)
+        if controls:
+            from shiftless.backbones.registry import untrained
+
+            blank = by_prompt(untrained(model), pairs, recipe, batch, report=report, **options)
     trivial = score(pairs, [same_place(pair) for pair in pairs], alpha)
     rows = [*trivial.rows(TRIVIAL)]
     notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; {ours.resampling()}"]
     notes.append(gain("baseline - trivial", ours, trivial))
     if controls:
-        from shiftless.backbones.registry import untrained
-
-        blank = by_prompt(untrained(model), pairs, recipe, batch, title="untrained", **options)
         rows += blank.rows(UNTRAINED)
         notes.append(gain("baseline - untrained", ours, blank))
     rows += ours.rows(f"baseline: {describe(recipe)}")
@@ -151,7 +154,7 @@ def run_pairs(
 
 
 def by_prompt(
-    model: Backbone, pairs: Sequence[PhotoPair], recipe: Recipe, batch: int, *, title: str = "", **options: Any
+    model: Backbone, pairs: Sequence[PhotoPair], recipe: Recipe, batch: int, *, report: Report = None, **options: Any
 ) -> Scores:
     """Score one recipe; where its prompt says {category}, each category's pairs are read with its own prompt."""
     groups: dict[str, list[int]] = {}
@@ -159,21 +162,28 @@ def by_prompt(
         groups.setdefault(recipe.prompt.replace("{category}", pair.category), []).append(i)
     found: dict[int, tuple[int, int, int]] = {}
     for prompt, rows in groups.items():
-        name = f"{title} {prompt}" if len(groups) > 1 else title
-        read = reader(model, [recipe.but(prompt=prompt)], batch)
-        part = evaluate([pairs[i] for i in rows], read, ONE, title=name, **options)["one"]
+        read = reader(model, [recipe.but(prompt=prompt)], batch, report)
+        part = evaluate([pairs[i] for i in rows], read, ONE, **options)["one"]
         found |= dict(zip(rows, zip(part.img, part.bbox, part.totals)))
     img, bbox, totals = (np.array([found[i][k] for i in range(len(pairs))]) for k in range(3))
     return Scores(img, bbox, totals, options.get("alpha", 0.1), photos_of(pairs))
 
 
-def reader(model: Backbone, recipes: Sequence[Recipe], batch: int = 8) -> Reader:
-    """Return what reads photos with a model by K recipes, a batch at a time."""
+def pair_calls(pairs: Sequence[PhotoPair], recipes: Sequence[Recipe]) -> int:
+    """Return how many denoiser calls reading the photos of pairs takes, each once, or once a category of its prompt."""
+    by_category = any("{category}" in recipe.prompt for recipe in recipes)
+    photos = {(pair.category if by_category else "", key) for pair, two in zip(pairs, photos_of(pairs)) for key in two}
+    return len(photos) * calls(recipes)
+
+
+def reader(model: Backbone, recipes: Sequence[Recipe], batch: int = 8, report: Report = None) -> Reader:
+    """Return what reads photos with a model by K recipes, a batch at a time; `report` gets its denoiser calls."""
+    read_by = model if report is None else Counted(model, report)
 
     def read(photos: list[Any]) -> Iterator[Bucket]:
         from shiftless.reading import stream
 
-        return stream(model, photos, recipes, batch=batch, dtype=None)
+        return stream(read_by, photos, recipes, batch=batch, dtype=None)
 
     return read
 
@@ -196,9 +206,7 @@ def gain(name: str, ours: Scores, theirs: Scores) -> str:
     return f"{name}: {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] PCK@{ours.alpha:g} bbox, paired"
 
 
-def pair_visits(
-    pairs: Sequence[PhotoPair], read: Reader, title: str, progress: bool
-) -> Iterator[tuple[int, Bucket, Bucket]]:
+def pair_visits(pairs: Sequence[PhotoPair], read: Reader) -> Iterator[tuple[int, Bucket, Bucket]]:
     """Yield (pair's index, source's readings, target's readings) as soon as both photos are read."""
     keys = photos_of(pairs)
     photos = {key: photo for pair, two in zip(pairs, keys) for key, photo in zip(two, (pair.source, pair.target))}
@@ -208,7 +216,7 @@ def pair_visits(
     for index, two in enumerate(keys):
         waiting.setdefault(max(two, key=place.__getitem__), []).append(index)
     held: dict[str, Bucket] = {}
-    for key, bucket in zip(photos, shown(read(list(photos.values())), len(photos), title, progress), strict=True):
+    for key, bucket in zip(photos, read(list(photos.values())), strict=True):
         held[key] = bucket
         for index in waiting.get(key, ()):
             source, target = keys[index]
@@ -225,24 +233,3 @@ def _check_size(photo: Any, size: tuple[int, int], maps: FeatureMaps) -> None:
     if tuple(maps.frame.original) != tuple(size):
         (h, w), (fh, fw) = size, maps.frame.original
         raise BadInput(f"{photo_name(photo)}: the annotation says {w}x{h} pixels, the picture has {fw}x{fh}")
-
-
-def shown(
-    items: Iterator[Item], total: int, title: str, progress: bool, doing: str = "reading photos"
-) -> Iterator[Item]:
-    """Yield items as they come, with a progress bar on a terminal if it is asked for."""
-    if not progress:
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    yield from track(
-        items,
-        f"{doing}: {title}" if title else doing,
-        total,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

@@ -15,6 +15,7 @@ from shiftless.backbones.device import choose_dtype
 from shiftless.errors import BadInput
 from shiftless.metrics.pck import hits
 from shiftless.noise import seeded
+from shiftless.progress import track
 from shiftless.recipe import Recipe
 from shiftless.tasks.contrast import NEGATIVES, pair_loss
 from shiftless.tasks.correspondence import match
@@ -224,12 +225,5 @@ def _check(
 
 
 def _shown(items: Iterator[Any], total: int, seed: int, progress: bool) -> Iterator[Any]:
-    if not progress or not total:
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    title = f"fitting the head, seed {seed}"
-    yield from track(items, title, total, console=console, transient=True, disable=not console.is_terminal)
+    doing = f"fitting the head, seed {seed}, at most"
+    return track(items, doing, total, "step") if progress and total else items

@@ -189,3 +189,23 @@ def test_pairs_that_share_photos_get_wider_intervals_and_the_table_says_so(monke
     )
     table = run_pairs("b", model, PAIRS[:1], Recipe(), controls=False, progress=False)
     assert "95% bootstrap intervals over pairs, no photo in two of them" in table.notes[0]
+
+
+@pytest.mark.parametrize(("prompt", "photos"), [("", 3), ("a {category}", 4)])
+def test_a_bench_foresees_its_denoiser_calls_and_makes_them(capsys, monkeypatch, prompt, photos):
+    from shiftless import progress
+
+    done = []
+    monkeypatch.setattr(progress.Progress, "__exit__", lambda step, *_: done.append((step.done, step.total)))
+    drawn = {n: np.random.default_rng(i).integers(0, 255, (64, 64, 3), dtype=np.uint8) for i, n in enumerate("abc")}
+    opened = {name: open_photo(pixels, name=name) for name, pixels in drawn.items()}
+    at = np.array([[20.0, 20.0], [40.0, 30.0]])
+    pairs = [
+        PhotoPair(opened[a], opened[b], at, at, (64, 64), (64, 64), (8, 8, 56, 56), kind, a + b)
+        for a, b, kind in (("a", "b", "cat"), ("b", "c", "dog"))
+    ]
+    run_pairs("pairs", load("twin:sd15", size=64), pairs, Recipe(prompt=prompt, start=60, steps=2), batch=2)
+    total = photos * 3 * 2  # a walk of two steps and the reading, by the model and by the untrained one
+    said = f"pairs: 2 pairs with twin:sd15, also untrained: {total} denoiser calls\n"
+    assert capsys.readouterr().err == said
+    assert done == [(total, total)]
