@@ -28,7 +28,7 @@ from shiftless.bench.pairs import (
 from shiftless.data.photopair import PhotoPair
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
-from shiftless.image import Frame
+from shiftless.image import Frame, open_photo
 from shiftless.metrics.bootstrap import interval
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap
