@@ -152,7 +152,7 @@ def test_bench_pairs_from_a_folder_to_the_table_with_a_twin(tmp_path):
 def test_a_prompt_with_category_reads_each_pair_with_its_own(monkeypatch):
     asked: dict[str, list[str]] = {}
 
-    def reader(model, recipes, batch):
+    def reader(model, recipes, batch, report):
         def read(photos):
             asked.setdefault(recipes[0].prompt, []).extend(photos)
             return Reader()(photos)
@@ -181,7 +181,7 @@ def test_pairs_that_share_photos_get_wider_intervals_and_the_table_says_so(monke
     assert {row.ci95 for row in shared.rows("m")} != {row.ci95 for row in apart.rows("m")}
     assert np.ptp(shared.gain(Scores(hard // 3, hard // 3, apart.totals))[1:]) > np.ptp(apart.interval()) / 2
     assert "16 photos" in shared.resampling()
-    monkeypatch.setattr("shiftless.bench.pairs.reader", lambda model, recipes, batch: Reader())
+    monkeypatch.setattr("shiftless.bench.pairs.reader", lambda *_: Reader())
     model = SimpleNamespace(spec=SimpleNamespace(name="fake"))
     table = run_pairs("b", model, PAIRS, Recipe(), controls=False, progress=False)
     assert table.notes[0] == (
