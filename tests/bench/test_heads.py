@@ -35,7 +35,7 @@ def asked(monkeypatch):
     """Read photos without a model; keeps which prompts and photos were asked for."""
     log: dict[str, list[str]] = {}
 
-    def reader(model, recipes, batch):
+    def reader(model, recipes, batch, report):
         def read(photos):
             log.setdefault(recipes[0].prompt, []).extend(photos)
             for photo in photos:
