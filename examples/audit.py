@@ -6,10 +6,10 @@ python examples/audit.py [PHOTO ...]
 import sys
 
 import shiftless
-from miniworld.datasets import HELD_OUT, photos
+from miniworld.datasets import SEEDS, photos
 
 model = shiftless.load("mini")
-pictures = sys.argv[1:] or [picture.image for picture in photos(HELD_OUT, 4)]
+pictures = sys.argv[1:] or [picture.image for picture in photos(SEEDS["shown"].start, 4)]
 base = shiftless.Recipe(timestep=300, taps=("up0",))
 tried = [
     base.but(prompt="auto", label="captions"),

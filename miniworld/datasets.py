@@ -1,4 +1,4 @@
-"""Pairs, streams and contact sheets of the embedded world's pictures, from seeds that no model is trained on."""
+"""Which seeds are whose, and the pairs, streams and contact sheets of the pictures that are drawn from them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,29 @@ from shiftless.errors import BadInput
 if TYPE_CHECKING:
     from PIL import Image
 
-TRAINING_SEEDS = range(2**30)  #: the generative model's own
-#: seeds of the pairs: disjoint from each other and from the generative model's
-SPLIT_SEEDS = {
+HELD_OUT = 2**31
+"""The first of the seeds that neither training nor pairs use."""
+SEEDS = {
+    # Models are trained on these.
+    "model": range(700_000),  # autoencoder, denoiser, ControlNet and captioner
+    "loras": range(700_000, 701_000),
+    "oracle": range(600_000_000, 2**30),
+    # Annotated pairs: heads are trained, settings are chosen, and everything is tested on them.
     "train": range(2**30, 2**30 + 2**28),
     "val": range(2**30 + 2**28, 2**30 + 2**29),
-    "test": range(2**30 + 2**29, 2**31),
+    "test": range(2**30 + 2**29, HELD_OUT),
+    # Single pictures that nothing is trained on.
+    "shown": range(HELD_OUT, HELD_OUT + 60_000),  # the demo's cast and examples: measured by no table
+    "audit": range(HELD_OUT + 60_000, HELD_OUT + 80_000),  # bench mini-audit
+    "advice": range(HELD_OUT + 80_000, HELD_OUT + 100_000),  # what the audit's advice is taken from, there
+    "shift": range(HELD_OUT + 120_000, HELD_OUT + 140_000),  # bench mini-shift
+    "oracle proof": range(HELD_OUT + 140_000, HELD_OUT + 160_000),
+    "crowd": range(HELD_OUT + 1_000_000, HELD_OUT + 2_000_000),  # what the demo counts on
+    "attention": range(HELD_OUT + 2_000_000, HELD_OUT + 3_000_000),  # bench mini-attention
+    "prove": range(HELD_OUT + 3_000_000, HELD_OUT + 4_000_000),  # mini prove
 }
-HELD_OUT = 2**31  #: first of the seeds that neither training nor pairs use: for single pictures
+"""Which seeds are whose; no seed is in two ranges."""
+SPLIT_SEEDS = {name: SEEDS[name] for name in ("train", "val", "test")}
 SPLIT_SIZES = {"train": 720, "val": 180, "test": 360}
 _SEEDS_A_PAIR = 64
 _LEAST_POINTS = 4
@@ -88,6 +103,28 @@ def pairs(split: str, n: int | None = None, look: str = "photo") -> list[Pair]:
     if n is not None and n < 1:
         raise BadInput(f"{n} pairs: ask for 1 or more")
     return [pair(split, i, look) for i in range(SPLIT_SIZES[split] if n is None else n)]
+
+
+def seeds(name: str, n: int, first: int = 0) -> range:
+    """The n seeds from number `first` on of a range of SEEDS.
+
+    Raises `BadInput` for an unknown name, and where the seeds would leave the range.
+
+    >>> seeds("val", 2, first=3)
+    range(1342177283, 1342177285)
+    >>> seeds("loras", 2000)
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: 2000 pictures from number 0 on: the seeds of 'loras' are 700000 to 700999
+    """
+    if name not in SEEDS:
+        raise BadInput(f"seeds of {name!r} are unknown: use one of {', '.join(SEEDS)}")
+    found = SEEDS[name]
+    if not 0 <= first <= first + n <= len(found):
+        raise BadInput(
+            f"{n} pictures from number {first} on: the seeds of {name!r} are {found.start} to {found.stop - 1}"
+        )
+    return found[first : first + n]
 
 
 def photos(start: int, n: int, look: str = "photo") -> Iterator[Picture]:

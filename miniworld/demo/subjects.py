@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from miniworld.datasets import HELD_OUT
+from miniworld.datasets import SEEDS, seeds
 from miniworld.world.picture import SCENE_CLASSES, Picture, draw
 from shiftless.errors import BadInput
 from shiftless.image import Photo, open_photo
@@ -49,7 +49,7 @@ def cast() -> list[Subject]:
     >>> [subject.title for subject in cast()][:3]
     ['horse', 'horse', 'cow']
     """
-    return [_found(wanted, HELD_OUT + 10_000 * i) for i, wanted in enumerate(_CAST)]
+    return [_found(wanted, SEEDS["shown"].start + 10_000 * i) for i, wanted in enumerate(_CAST)]
 
 
 def crowd(number: int) -> Iterator[Subject]:
@@ -58,7 +58,7 @@ def crowd(number: int) -> Iterator[Subject]:
     >>> len(list(crowd(2)))
     2
     """
-    for seed in range(HELD_OUT + 1_000_000, HELD_OUT + 1_000_000 + number):
+    for seed in seeds("crowd", number):
         yield _subject(draw(seed), f"crowd-{seed}")
 
 

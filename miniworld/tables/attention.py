@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from miniworld.datasets import HELD_OUT
+from miniworld.datasets import seeds
 from miniworld.tables.techniques import BASE, BASELINE, SWAPPED, WORD, say_each, swap, techniques
 from miniworld.world.picture import SCENE_CLASSES, Picture, draw
 from shiftless.backbones.base import Backbone
@@ -27,7 +27,6 @@ from shiftless.recipe import Recipe
 
 MAPS = "up.cross.map.s*"
 N, QUICK = 48, 12
-FIRST = HELD_OUT + 2_000_000  # seeds of pictures that nothing else here is chosen or measured on
 EVEN = "trivial: a map that is even everywhere"
 METRICS = ("attention on the horse", "attention on the rider", "effect on the horse", "effect on the rider")
 _HORSE, _RIDER = SCENE_CLASSES.index("animal"), SCENE_CLASSES.index("person")
@@ -119,7 +118,7 @@ def riders(n: int, look: str = "photo") -> list[Picture]:
     >>> [picture.attributes["rider"] for picture in riders(2)]
     [True, True]
     """
-    return [draw(seed, look=look, kind="horse", rider=True) for seed in range(FIRST, FIRST + n)]
+    return [draw(seed, look=look, kind="horse", rider=True) for seed in seeds("attention", n)]
 
 
 def observe_attention(

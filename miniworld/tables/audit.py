@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from miniworld.datasets import HELD_OUT, photos
+from miniworld.datasets import photos, seeds
 from miniworld.tables.configurations import PLAIN, TIMESTEPS, configurations, halves
 from miniworld.tables.correspondence import LOOKS
 from miniworld.tables.downstream import Downstream, downstream, halves_of_pairs
@@ -35,8 +35,6 @@ from shiftless.view.curves import Point, curves_picture
 from shiftless.view.sheet import save_picture
 
 MIOU = "part mIoU"
-FIRST = HELD_OUT + 60_000
-"""The seed of the first picture that is audited; it is in no pair, and nothing was trained on it."""
 FINISH = 4  # steps of the full denoising, to save time
 ORACLE = "oracle: "
 """Begins the name of a measure that knows the truth."""
@@ -160,7 +158,7 @@ def shifts_of(
     """Audit recipes on n unseen pictures of a look: recipe -> measure -> n numbers, the oracle's among them."""
     from shiftless.image import open_photo
 
-    drawn = {f"{look}-{i}": picture for i, picture in enumerate(photos(FIRST, n, look))}
+    drawn = {f"{look}-{i}": picture for i, picture in enumerate(photos(seeds("audit", n).start, n, look))}
     kinds = {name: {"category": picture.kind} for name, picture in drawn.items()}
     found: dict[str, dict[str, list[float]]] = {name: {} for name in recipes}
     judge = _oracle()

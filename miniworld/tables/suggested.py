@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from miniworld.datasets import HELD_OUT, photos
+from miniworld.datasets import SEEDS, photos
 from miniworld.tables.pairs import mini_pairs
 from shiftless.amalgamate.layout import Layout
 from shiftless.auditing.candidates import candidates
@@ -20,7 +20,7 @@ from shiftless.presets import default_recipe
 from shiftless.tasks.correspondence import match
 from shiftless.tasks.head import CorrespondenceHead
 
-FIRST = HELD_OUT + 80_000
+FIRST = SEEDS["advice"].start
 """The seed of the first picture that advice is taken from; it is in no pair and was audited for no correlation."""
 TIMESTEPS = ((100, 200, 300), (500,))
 """What advice may choose from: around the embedded model's own timestep, and where noise has hidden much."""

@@ -40,11 +40,11 @@ def run(
     The measure is the squared error of the clean latent that the model predicts where features are read, over
     the box of the thing shown, as a share of the latent's variance there. Techniques that are not at hand are left out.
     """
-    from miniworld.datasets import HELD_OUT, photos
+    from miniworld.datasets import photos, seeds
 
     rows: list[Row] = []
     for look in looks:
-        pictures = list(photos(HELD_OUT + 20_000, n, look))
+        pictures = list(photos(seeds("shift", n).start, n, look))
         for t in timesteps:
             recipes = at(available(model, readings_of(look)), t)
             clean, found = predict_latents(model, [p.image for p in pictures], list(recipes.values()), batch=batch)

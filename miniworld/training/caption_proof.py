@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from miniworld.datasets import seeds
 from miniworld.training.captioned import FINE
-from miniworld.training.pictures import UNSEEN_SEED, unseen
+from miniworld.training.pictures import unseen
 from miniworld.world.captions import GAITS, OCCLUDERS, PLACES, TIMES
 from miniworld.world.kinds import KINDS
 from miniworld.world.vehicles import VEHICLES
@@ -59,7 +60,7 @@ def agreement(said: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
     return shares
 
 
-def caption_accuracy(captioner: Captioner, n: int, *, first: int = UNSEEN_SEED + 300_000) -> dict[str, Any]:
+def caption_accuracy(captioner: Captioner, n: int, *, first: int = 300_000) -> dict[str, Any]:
     """Caption `n` pictures that no training has seen and give `agreement` with their true captions, and examples.
 
     A picture of which the captioner says nothing counts as wrong.
@@ -67,8 +68,8 @@ def caption_accuracy(captioner: Captioner, n: int, *, first: int = UNSEEN_SEED +
     said: list[str] = []
     truth: list[str] = []
     waiting = []
-    for image, about in unseen(n, first=first):
-        waiting.append(open_photo(image, f"picture {first + len(truth)}"))
+    for seed, (image, about) in zip(seeds("prove", n, first), unseen(n, first=first)):
+        waiting.append(open_photo(image, f"picture {seed}"))
         truth.append(about["captions"][FINE])
         if len(waiting) == 32 or len(truth) == n:
             said += _said(captioner, waiting)

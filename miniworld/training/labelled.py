@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 
+from miniworld.datasets import SEEDS, seeds
 from miniworld.oracle import POINTS, truth_labels, truth_points
 from miniworld.training.epochs import Epochs
 from miniworld.world.picture import draw
@@ -24,8 +25,8 @@ from shiftless.image import to_uint8
 if TYPE_CHECKING:
     from shiftless.backbones.base import Backbone
 
-FIRST = 600_000_000
-"""The first seed of the oracle's pictures: a training seed that the model's own pictures do not use."""
+FIRST = SEEDS["oracle"].start
+"""The first seed of the oracle's pictures."""
 LOOKS = {"photo": 0.5, "embroidery": 0.35, "pencil": 0.075, "nightvision": 0.075}
 """How often each look is shown."""
 KEPT, BLURRED = 0.5, 0.25
@@ -62,15 +63,14 @@ def draw_labelled(
 ) -> None:
     """Draw the pictures of seeds `first .. first + n - 1` with their truth into shards; shards that are there stay.
 
-    Raises `BadInput` when the seeds leave the range that is set aside for training.
+    Raises `BadInput` when the seeds leave the oracle's own range.
 
     >>> draw_labelled("never-made", 10, first=2**30)
     Traceback (most recent call last):
     ...
-    shiftless.errors.BadInput: first=1073741824, n=10: training pictures have seeds 0 .. 1073741823
+    shiftless.errors.BadInput: 10 pictures from number 473741824 on: the seeds of 'oracle' are 600000000 to 1073741823
     """
-    if first < 0 or first + n > 2**30:
-        raise BadInput(f"first={first}, n={n}: training pictures have seeds 0 .. {2**30 - 1}")
+    seeds("oracle", n, first - FIRST)
     jobs = [(str(folder), first + s, min(SHARD, n - s), size) for s in range(0, n, SHARD)]
     missing = [job for job in jobs if not _path(job[0], job[1]).exists()]
     done = n - sum(job[2] for job in missing)

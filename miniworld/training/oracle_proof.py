@@ -6,16 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from miniworld.datasets import HELD_OUT, photos
+from miniworld.datasets import photos, seeds
 from miniworld.oracle import LABELS, Oracle, OracleReport, truth_labels, truth_points
 from miniworld.training.labelled import reconstructed
 from miniworld.world.picture import Picture
 from shiftless.backbones.registry import load
 from shiftless.metrics.iou import confusion, ious
 from shiftless.metrics.pck import hits, pooled
-
-FIRST = HELD_OUT + 40_000
-"""The first seed of the pictures that the oracle is tried on."""
 
 
 def prove_oracle(oracle: Oracle, n: int = 200, look: str = "photo") -> dict[str, dict[str, float]]:
@@ -27,7 +24,7 @@ def prove_oracle(oracle: Oracle, n: int = 200, look: str = "photo") -> dict[str,
     >>> list(proof), list(proof["kept"])
     (['drawn', 'kept'], ['miou', 'accuracy', 'common', 'pck'])
     """
-    pictures = list(photos(FIRST, n, look))
+    pictures = list(photos(seeds("oracle proof", n).start, n, look))
     drawn = np.stack([picture.image for picture in pictures])
     shown = {"drawn": drawn, "kept": reconstructed(load("mini", device="cpu"), drawn)}
     return {name: rightness(oracle.look(images), pictures) for name, images in shown.items()}

@@ -12,12 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from miniworld.datasets import seeds
 from shiftless.errors import BadInput
 
-TRAINING_SEEDS = 2**30
-"""Pictures of seeds 0 .. 2**30 - 1 may train the model; every seed from here on is unseen."""
-UNSEEN_SEED = 2**30 + 2**29
-"""The first of the seeds with which this folder measures what was learned."""
 SHARD = 500
 
 
@@ -58,10 +55,9 @@ def draw_pictures(
     >>> draw_pictures("never-made", 10, first=2**30)
     Traceback (most recent call last):
     ...
-    shiftless.errors.BadInput: first=1073741824, n=10: training pictures have seeds 0 .. 1073741823
+    shiftless.errors.BadInput: 10 pictures from number 1073741824 on: the seeds of 'model' are 0 to 699999
     """
-    if first < 0 or first + n > TRAINING_SEEDS:
-        raise BadInput(f"first={first}, n={n}: training pictures have seeds 0 .. {TRAINING_SEEDS - 1}")
+    seeds("model", n, first)
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
     jobs = [(first + s, min(SHARD, n - s)) for s in range(0, n, SHARD)]
@@ -115,11 +111,11 @@ def crops(pictures: PictureFolder, batch: int, size: int, seed: int, step: int) 
     return out
 
 
-def unseen(n: int, *, size: int = 128, first: int = UNSEEN_SEED) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Draw `n` pictures that no training has seen, one by one."""
+def unseen(n: int, *, size: int = 128, first: int = 0) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Draw `n` pictures that no training, pair or table uses, one by one, from number `first` of their seeds on."""
     from miniworld.world.picture import draw
 
-    for seed in range(first, first + n):
+    for seed in seeds("prove", n, first):
         picture = draw(seed, size=size)
         yield picture.image, {"captions": picture.captions, "kind": picture.kind, "facing": picture.facing}
 

@@ -16,7 +16,7 @@ from miniworld.training.caption_proof import caption_accuracy
 from miniworld.training.captioner import NAME as CAPTIONER
 from miniworld.training.control import NAME
 from miniworld.training.encoded_pictures import encode, tokenize
-from miniworld.training.pictures import UNSEEN_SEED, unseen
+from miniworld.training.pictures import unseen
 from miniworld.training.probe import probe_accuracy
 from miniworld.training.vae import measure_psnr, to_tensor
 from shiftless.conditions.caption import load_captioner
@@ -27,6 +27,7 @@ from shiftless.metrics.bootstrap import difference
 TIMESTEPS = (100, 200, 300, 400, 500, 600, 700)
 CONTROL_TIMESTEPS = (50, 100, 300, 500)
 PROBE_TIMESTEP = 100
+PROBED, SAMPLED = 100_000, 200_000  # where, in the seeds of "prove", these pictures begin
 
 
 def prove(
@@ -74,7 +75,7 @@ def caption_effect(pipe: Any, n: int, *, seed: int = 0) -> dict[str, Any]:
     For each picture the squared error is averaged over `TIMESTEPS`; two captions are compared by the paired t-test
     (its p-value by the normal law, fit for `n` of a hundred and more) and by a bootstrap over pictures.
     """
-    latents, about, _ = _unseen_latents(pipe.vae, n, UNSEEN_SEED)
+    latents, about, _ = _unseen_latents(pipe.vae, n, 0)
     texts = {
         "fine": [one["captions"][2] for one in about],
         "class": [one["captions"][1] for one in about],
@@ -98,7 +99,7 @@ def control_effect(pipe: Any, controlnet: ControlNetModel, n: int, *, seed: int 
     The prompt is empty; pictures, noise and timesteps are the same. Own edges must help, and another picture's must
     not help as they do: otherwise the ControlNet learned something, but not to follow edges.
     """
-    latents, _, images = _unseen_latents(pipe.vae, n, UNSEEN_SEED)
+    latents, _, images = _unseen_latents(pipe.vae, n, 0)
     edges = canny(to_tensor(images))
     prompt = prompt_embeds(pipe, [""]).expand(n, -1, -1)
     errors = {
@@ -176,7 +177,7 @@ def probe(pipe: Any, train: int, test: int) -> dict[str, Any]:
     """
     kept: list[Tensor] = []
     handle = pipe.unet.up_blocks[1].register_forward_hook(lambda _m, _i, output: kept.append(output))
-    latents, about, _ = _unseen_latents(pipe.vae, train + test, UNSEEN_SEED + 100_000)
+    latents, about, _ = _unseen_latents(pipe.vae, train + test, PROBED)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(1))
     empty = prompt_embeds(pipe, [""])
     features = []
@@ -206,7 +207,7 @@ def sample_sheet(pipe: Any, n: int, steps: int, guidance: float) -> Any:
     """Draw samples for the fine captions of unseen pictures, as a sheet with the captions under them."""
     from shiftless.view.sheet import contact_sheet
 
-    captions = [about["captions"][2] for _, about in unseen(n, first=UNSEEN_SEED + 200_000)]
+    captions = [about["captions"][2] for _, about in unseen(n, first=SAMPLED)]
     images: list[np.ndarray] = []
     for i in range(0, n, 8):
         generator = [torch.Generator().manual_seed(j) for j in range(i, min(i + 8, n))]

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
+from miniworld import datasets
 from miniworld.datasets import (
     HELD_OUT,
-    SPLIT_SEEDS,
+    SEEDS,
     SPLIT_SIZES,
-    TRAINING_SEEDS,
     Pair,
     contact_sheet,
     pair,
     pairs,
     photos,
 )
+from miniworld.demo import subjects
+from miniworld.tables import attention
+from miniworld.training.caption_proof import caption_accuracy
+from miniworld.training.oracle_proof import prove_oracle
+from miniworld.training.pictures import unseen
+from miniworld.training.proof import SAMPLED
+from miniworld.world import picture
 from miniworld.world.picture import KINDS, VEHICLES, draw, keypoint_names
 from shiftless.errors import BadInput
 
@@ -27,12 +37,67 @@ def some() -> list[Pair]:
     return pairs("test", 4 * len(ALL))
 
 
-def test_splits_share_no_seed() -> None:
-    ranges = [TRAINING_SEEDS, *SPLIT_SEEDS.values()]
-    for i, a in enumerate(ranges):
-        assert a.stop <= HELD_OUT
-        for b in ranges[i + 1 :]:
-            assert a.stop <= b.start or b.stop <= a.start
+def test_no_seed_is_in_two_ranges() -> None:
+    ranges = sorted(SEEDS.items(), key=lambda item: item[1].start)
+    for (name, one), (other, following) in pairwise(ranges):
+        assert one.start < one.stop <= following.start, f"{name} and {other} overlap"
+    assert {"model", "loras", "oracle", "train", "val", "test", "prove"} <= set(SEEDS)
+    assert SEEDS["test"].stop == HELD_OUT
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[int]:
+    """The seeds that are drawn, wherever `draw` was imported, as tiny pictures."""
+    seen: list[int] = []
+
+    def noted(seed: int, **how: object) -> object:
+        seen.append(seed)
+        return draw(seed, **{**how, "size": 32})
+
+    for module in (datasets, picture, subjects, attention):
+        monkeypatch.setattr(module, "draw", noted)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("train", lambda: pair("train", 3)),
+        ("val", lambda: pair("val", 3)),
+        ("test", lambda: pair("test", 3)),
+        ("attention", lambda: attention.riders(2)),
+        ("crowd", lambda: list(subjects.crowd(2))),
+        ("prove", lambda: list(unseen(2))),
+        ("prove", lambda: list(unseen(2, first=SAMPLED))),
+        ("prove", lambda: caption_accuracy(Silent(), 2)),
+        ("oracle proof", lambda: prove_oracle(Blind(), 2)),
+    ],
+)
+def test_whoever_draws_keeps_to_its_own_seeds(drawn, name, use) -> None:
+    with suppress(Stopped):
+        use()
+    assert drawn
+    assert set(drawn) <= set(SEEDS[name][: 10**6])
+
+
+def test_the_cast_of_the_demo_is_shown_and_never_measured(drawn, monkeypatch) -> None:
+    monkeypatch.setattr(subjects, "draw", lambda seed, **how: drawn.append(seed) or draw(seed, **how))
+    subjects.cast()
+    assert set(drawn) <= set(SEEDS["shown"])
+
+
+class Stopped(Exception):
+    """Ends a measurement once its pictures are drawn."""
+
+
+class Silent:
+    def caption(self, photos: object) -> list[str]:
+        raise Stopped
+
+
+class Blind:
+    def look(self, images: object) -> object:
+        raise Stopped
 
 
 def test_pairs_are_of_one_kind_and_differ_otherwise(some: list[Pair]) -> None:

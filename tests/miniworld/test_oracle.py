@@ -119,7 +119,7 @@ def test_batches_follow_seed_and_step_and_an_epoch_shows_every_picture(labelled)
 def test_an_empty_folder_and_foreign_seeds_are_refused(tmp_path):
     with pytest.raises(BadInput, match="no labelled pictures here"):
         LabelledPictures(tmp_path)
-    with pytest.raises(BadInput, match="training pictures have seeds"):
+    with pytest.raises(BadInput, match="the seeds of 'oracle' are"):
         draw_labelled(tmp_path, 2, first=2**30 - 1)
 
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from miniworld.datasets import SEEDS
 from miniworld.training.architecture import new_text_encoder, new_unet, new_vae
 from miniworld.training.budget import Budget, learning_rate
 from miniworld.training.captioner import new_captioner, save_captioner
@@ -19,8 +20,6 @@ from miniworld.training.encoded_pictures import SHARES, EncodedPictures, fingerp
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.norm import FastGroupNorm, FastGroupNormSiLU, RepeatUpsample, kernel, use_kernel
 from miniworld.training.pictures import (
-    TRAINING_SEEDS,
-    UNSEEN_SEED,
     PictureFolder,
     crops,
     draw_pictures,
@@ -321,9 +320,8 @@ def test_pictures_are_drawn_once_and_found_again(tmp_path):
     with pytest.raises(IndexError):
         data[3]
     assert np.array_equal(crops(data, 4, 16, 0, 7), crops(data, 4, 16, 0, 7))
-    assert UNSEEN_SEED >= TRAINING_SEEDS
-    with pytest.raises(BadInput, match="training pictures have seeds"):
-        draw_pictures(tmp_path, 2, first=TRAINING_SEEDS - 1)
+    with pytest.raises(BadInput, match="the seeds of 'model' are 0 to 699999"):
+        draw_pictures(tmp_path, 2, first=SEEDS["model"].stop - 1)
 
 
 def test_a_checkpoint_is_whole_or_refused(tmp_path):
