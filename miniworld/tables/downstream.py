@@ -25,10 +25,22 @@ LEARNED = 1 / 3
 
 @dataclass(frozen=True, eq=False)
 class Downstream:
-    """What one configuration is worth: its matches on each pair, and the mean IoU of its parts."""
+    """What one configuration is worth: its matches on each pair, and the mean IoU of its parts.
+
+    mious  of the pictures of each half of the pairs, as `half_of` parts them
+    """
 
     matches: Scores
     miou: float
+    mious: tuple[float, float]
+
+    def half(self, half: int) -> Downstream:
+        """Return what it is worth on half 0 or 1 of the pairs alone."""
+        m = self.matches
+        rows = half_of(np.arange(len(m.totals))) == half
+        photos = None if m.photos is None else [two for two, kept in zip(m.photos, rows) if kept]
+        part = Scores(m.img[rows], m.bbox[rows], m.totals[rows], m.alpha, photos)
+        return Downstream(part, self.mious[half], (self.mious[half], self.mious[half]))
 
 
 def downstream(
@@ -49,6 +61,7 @@ def downstream(
     pairs = photo_pairs(drawn, split)
     truth = {two.source.name: one.source for one, two in zip(drawn, pairs)}
     truth |= {two.target.name: one.target for one, two in zip(drawn, pairs)}
+    half = {photo.name: int(half_of(i)) for i, pair in enumerate(pairs) for photo in (pair.source, pair.target)}
     probes = {name: PartProbe(len(PARTS)) for name in recipes}
 
     def read(photos: list[Any]) -> Iterator[Bucket]:
@@ -62,7 +75,10 @@ def downstream(
             name = bucket[0].name
             if truth[name].parts.any():
                 for probe, maps in zip(probes.values(), bucket):
-                    (probe.learn if name in learned else probe.score)(maps, truth[name].parts)
+                    if name in learned:
+                        probe.learn(maps, truth[name].parts)
+                    else:
+                        probe.score(maps, truth[name].parts, half[name])
             yield bucket
 
     choices: dict[str, Choice] = {name: (k, None) for k, name in enumerate(recipes)}
@@ -70,11 +86,25 @@ def downstream(
     with reporting(progress, doing, pair_calls(pairs, list(recipes.values())), "denoiser call") as report:
         counted = Counted(model, report)
         found = evaluate(pairs, read, choices)
-    return {name: Downstream(found[name], probes[name].miou()) for name in recipes}
+    return {
+        name: Downstream(found[name], probes[name].miou(), (probes[name].miou(0), probes[name].miou(1)))
+        for name in recipes
+    }
+
+
+def half_of(index: Any) -> Any:
+    """Return in which half, 0 or 1, the picture or pair of an index is.
+
+    Neighbours go two by two: of the world's pairs every second faces opposite ways, and so do half of each half.
+
+    >>> [half_of(i) for i in range(6)]
+    [0, 0, 1, 1, 0, 0]
+    """
+    return index // 2 % 2
 
 
 def halves_of_pairs(scores: Scores) -> tuple[float, float]:
-    """Return a configuration's PCK on every second pair, and on the others: how far PCK predicts itself."""
-    even = np.arange(len(scores.totals)) % 2 == 0
-    first, second = (scores.bbox[rows].sum() / scores.totals[rows].sum() for rows in (even, ~even))
+    """Return a configuration's PCK on half of the pairs, and on the others: how far PCK predicts itself."""
+    half = half_of(np.arange(len(scores.totals))) == 0
+    first, second = (scores.bbox[rows].sum() / scores.totals[rows].sum() for rows in (half, ~half))
     return float(first), float(second)

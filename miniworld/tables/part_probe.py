@@ -29,7 +29,7 @@ class PartProbe:
         self._inner: torch.Tensor | None = None
         self._outer: torch.Tensor | None = None
         self._weights: torch.Tensor | None = None
-        self._counts = np.zeros((labels, labels), np.int64)
+        self._counts = np.zeros((2, labels, labels), np.int64)
 
     def learn(self, features: FeatureMaps | torch.Tensor, parts: np.ndarray) -> None:
         """Take in one picture: features 1 C h w and its labels H W; a cell's target is the share of each label."""
@@ -41,8 +41,8 @@ class PartProbe:
         self._outer = outer if self._outer is None else self._outer + outer
         self._weights = None
 
-    def score(self, features: FeatureMaps | torch.Tensor, parts: np.ndarray) -> None:
-        """Label one picture that was not learned from, enlarged bilinearly to H W, and count."""
+    def score(self, features: FeatureMaps | torch.Tensor, parts: np.ndarray, half: int = 0) -> None:
+        """Label one picture that was not learned from, enlarged bilinearly to H W, and count it in half 0 or 1."""
         if self._weights is None:
             assert self._inner is not None
             assert self._outer is not None
@@ -51,11 +51,15 @@ class PartProbe:
         rows, (h, w) = _rows(features)
         scores = (rows @ self._weights).T.reshape(1, self.labels, h, w)
         found = F.interpolate(scores, parts.shape, mode="bilinear")[0].argmax(0).numpy()
-        self._counts += confusion(parts, found, self.labels)
+        self._counts[half] += confusion(parts, found, self.labels)
 
-    def miou(self) -> float:
-        """Return the mean IoU over labels that were there or found (Everingham et al. 2010), pooled over pictures."""
-        return float(np.nanmean(ious(self._counts))) if self._counts.any() else float("nan")
+    def miou(self, half: int | None = None) -> float:
+        """Return the mean IoU over labels that were there or found (Everingham et al. 2010), pooled over pictures.
+
+        half  of this half of the pictures only
+        """
+        counts = self._counts.sum(0) if half is None else self._counts[half]
+        return float(np.nanmean(ious(counts))) if counts.any() else float("nan")
 
 
 def _rows(features: FeatureMaps | torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:

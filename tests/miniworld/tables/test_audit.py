@@ -9,10 +9,22 @@ import numpy as np
 import pytest
 
 import shiftless
-from miniworld.tables.audit import MIOU, PCK, TRUTH, Found, chosen, correlations, rows_of, run
+from miniworld import datasets
+from miniworld.tables.audit import (
+    CHEAPEST,
+    MIOU,
+    PCK,
+    TRUTH,
+    Found,
+    cheapest_of_the_best,
+    chosen,
+    correlations,
+    rows_of,
+    run,
+)
 from miniworld.tables.configurations import TECHNIQUES, TIMESTEPS, halves
-from miniworld.tables.downstream import Downstream, halves_of_pairs
-from shiftless.auditing.measures import HEADLINE
+from miniworld.tables.downstream import Downstream, half_of, halves_of_pairs
+from shiftless.auditing.measures import FINISHED, HEADLINE, MEASURES, PERCEPTUAL
 from shiftless.bench.pairs import Scores
 
 POINTS = np.full(20, 50)
@@ -29,7 +41,7 @@ def made(look: str, i: int, key: tuple[int, str], rng: np.random.Generator) -> F
         HEADLINE: shift + 0.002 * rng.random(6),
         TRUTH: shift + 0.001 * np.arange(6),
     }
-    return Found(key, look, shifts, Downstream(scores, 0.5 - shift))
+    return Found(key, look, shifts, Downstream(scores, 0.5 - shift, (0.5 - shift, 0.5 - shift)))
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +76,46 @@ def test_the_held_out_half_has_no_say_in_the_choice(found):
     assert chosen(correlations(found)) == chosen(correlations(bent))
 
 
+def test_pictures_and_pairs_that_are_held_out_have_no_say_either(found):
+    """Whatever the other half of pictures and pairs holds, the choosing half's rows stay; held-out rows move."""
+
+    def bend(one: Found) -> Found:
+        shifts = {name: values.copy() for name, values in one.shifts.items()}
+        for values in shifts.values():
+            values[1::2] = values[1::2].max() + 1 - values[1::2]
+        hits = one.worth.matches.bbox.copy()
+        hits[half_of(np.arange(len(hits))) == 1] = 7
+        worth = Downstream(Scores(hits, hits, POINTS), one.worth.miou, (one.worth.mious[0], 0.1))
+        return Found(one.key, one.look, shifts, worth)
+
+    before, after = correlations(found), correlations([bend(one) for one in found])
+    pairs = "PCK on half the pairs"  # which compares the two halves of the pairs
+    assert [r for r in before if r.method.startswith("choosing") and pairs not in r.method] == [
+        r for r in after if r.method.startswith("choosing") and pairs not in r.method
+    ]
+    held_out = [[r for r in rows if r.method.startswith("held-out: latent")] for rows in (before, after)]
+    assert held_out[0] != held_out[1]
+
+
+def test_half_of_the_pairs_face_opposite_ways_in_each_half():
+    drawn = datasets.pairs("val", 60)
+    opposite = np.array([p.source.facing != p.target.facing for p in drawn])
+    for half in (0, 1):
+        rows = half_of(np.arange(60)) == half
+        assert opposite[rows].mean() == pytest.approx(0.5, abs=0.1)
+        assert len({drawn[i].source.kind for i in np.flatnonzero(rows)}) == 15
+
+
+def test_the_headline_is_the_cheapest_of_the_best_by_hand():
+    totals = {"colour": -1.30, f"scales{FINISHED}": -1.33, "edges": -1.27, "structure": -1.285, "oracle: parts": -1.5}
+    assert cheapest_of_the_best(totals, tie=0.0) == f"scales{FINISHED}"  # the least sum; the oracle is not blind
+    assert cheapest_of_the_best(totals, tie=0.03) == "colour"  # one step before the full denoising
+    assert cheapest_of_the_best(totals) == "structure"  # of all within 0.05: the earliest of the list
+    assert cheapest_of_the_best({**totals, "latent": -1.2799}) == "structure"  # just out of reach
+    assert cheapest_of_the_best({**totals, "latent": -1.2801}) == "latent"  # needs no decoding
+    assert set(CHEAPEST) == {measure.name for measure in MEASURES} - {PERCEPTUAL}  # none is left out of the choice
+
+
 def test_every_configuration_is_written_with_what_it_saves_and_gains(found):
     rows = rows_of(found)
     name = f"photo t={TIMESTEPS[0]} {TECHNIQUES[3]}"
@@ -76,7 +128,7 @@ def test_every_configuration_is_written_with_what_it_saves_and_gains(found):
 
 def test_half_of_the_pairs_against_the_other_by_hand():
     scores = Scores(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 4]), np.array([4, 4, 4, 4]))
-    assert halves_of_pairs(scores) == (4 / 8, 6 / 8)
+    assert halves_of_pairs(scores) == (3 / 8, 7 / 8)
 
 
 def test_a_small_run_from_end_to_end(tmp_path, monkeypatch):
