@@ -11,6 +11,8 @@ from shiftless.cli.bench import Batch, Count, Refine, bench, show
 from shiftless.cli.flags import Device, Dtype, Json, Model, takes_recipe
 from shiftless.recipe import Recipe
 
+LOOK = "photo, or a look that the embedded denoiser was not trained on: pencil, nightvision, embroidery."
+
 
 @bench.command("mini-pairs")
 @takes_recipe
@@ -23,9 +25,7 @@ def mini_pairs(
     ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="With --sweep: the picture.")] = Path("sweep.png"),
     split: Annotated[str, typer.Option(help="test, or val to choose settings by.")] = "test",
-    look: Annotated[
-        str, typer.Option(help="photo, or one the model never saw: pencil, nightvision, embroidery.")
-    ] = "photo",
+    look: Annotated[str, typer.Option(help=LOOK)] = "photo",
     pairs: Count = None,
     refine: Refine = "upsample",
     batch: Batch = 16,
@@ -105,9 +105,7 @@ def mini_attention(
     recipe: Recipe,
     model: Model = "mini",
     quick: Annotated[bool, typer.Option("--quick", help="12 pictures in place of 48.")] = False,
-    look: Annotated[
-        str, typer.Option(help="photo, or one the model never saw: pencil, nightvision, embroidery.")
-    ] = "photo",
+    look: Annotated[str, typer.Option(help=LOOK)] = "photo",
     pictures: Annotated[int | None, typer.Option(min=1, help="So many pictures, in place of either.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Draw the first picture with every technique.")
@@ -152,6 +150,28 @@ def mini_walks(
     from shiftless.backbones.registry import load
 
     show(run(load(model, device=device, dtype=dtype), recipe, n=pairs or 60, look=look, batch=batch), json)
+
+
+@bench.command("mini-lora-scale")
+def mini_lora_scale(
+    model: Model = "mini",
+    look: Annotated[list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more.")] = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Validation pairs of each look.")] = 60,
+    batch: Batch = 16,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """At what strength are the LoRAs read? Each look's own, on validation pairs; one strength is picked for all.
+
+    Example: shiftless bench mini-lora-scale
+    """
+    from miniworld.tables.correspondence import LOOKS
+    from miniworld.tables.lora_scale import run
+    from shiftless.backbones.registry import load
+
+    backbone = load(model, device=device, dtype=dtype)
+    show(run(backbone, looks=tuple(look or LOOKS), n=pairs, batch=batch), json)
 
 
 @bench.command("mini-shift")

@@ -208,7 +208,7 @@ def run(
     """Measure where "horse" is looked at and where it acts with each technique, on horses with riders.
 
     recipe    how to read, and which ControlNet, LoRA and captioner the columns take; None is Recipe()
-    look      "photo", or a look that the embedded model never saw
+    look      "photo", or a look that the embedded denoiser was not trained on
     quick, n  12 pictures, or so many, in place of 48
     controls  beside chance (the area), the same network untrained
 

@@ -12,7 +12,8 @@ DIFT_TIMESTEPS = (50, 100, 200, 300, 400)
 """What DIFT's row picks from, on validation pairs."""
 HYPER_TIMESTEPS = (50, 150, 300)
 WALK = {"start": TIMESTEP + 40, "steps": 2}
-LORA_SCALE = 0.6  # picked on validation pairs
+LORA_SCALE = 0.6
+"""At what strength LoRAs are read; picked on validation pairs as `miniworld.tables.lora_scale` does."""
 SIMPLE = "a photo"
 NAMES = (
     "a photo of a horse, a cow, a dog, a cat, a sheep, an elephant, a giraffe, a pig, a camel, a zebra, "

@@ -57,7 +57,7 @@ def run(
     recipe  how to read; None is Recipe(): the defaults
     quick   60 pairs in place of all 360
     n       so many pairs, in place of either
-    look    "photo", or a look that the embedded model never saw
+    look    "photo", or a look that the embedded denoiser was not trained on
     refine  how matches are refined, as in `shiftless.match`
 
     Raises BadInput for an unknown split, look or tap.

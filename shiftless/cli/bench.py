@@ -12,7 +12,8 @@ from shiftless.cli.flags import Device, Dtype, Json, Model, takes_recipe
 from shiftless.recipe import Recipe
 
 bench = typer.Typer(
-    help="Measure: every table has 95% bootstrap intervals and two controls (no model; the same network untrained).",
+    help="Measure: tables with 95% intervals; a recipe's scores on pairs stand beside two controls (no model; the same "
+    "network untrained).",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )

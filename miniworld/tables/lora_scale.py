@@ -1,0 +1,67 @@
+"""bench mini-lora-scale: at what strength the embedded LoRAs are read; the rule behind `LORA_SCALE`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from miniworld.tables.correspondence import LOOKS
+from miniworld.tables.methods import CONVOLUTIONAL, LORA_SCALE, readings_of
+from miniworld.tables.pairs import mini_pairs
+from shiftless.backbones.base import Backbone
+from shiftless.bench.pairs import Choice, evaluate, reader
+from shiftless.bench.table import Row, Table, machine
+from shiftless.metrics.pck import pooled
+from shiftless.recipe import Recipe
+
+SCALES = (0.2, 0.4, 0.6, 0.8, 1.0)
+PAIRS = 60
+"""Validation pairs of each look."""
+
+
+def run(
+    model: Backbone,
+    *,
+    looks: Sequence[str] = LOOKS,
+    scales: Sequence[float] = SCALES,
+    n: int = PAIRS,
+    batch: int = 16,
+    progress: bool = True,
+) -> Table:
+    """Score each look's first LoRA at each strength on n validation pairs of that look, and pick one for all looks.
+
+    Raises BadInput for a LoRA that the model does not have.
+    """
+    began = time.perf_counter()
+    rows: list[Row] = []
+    hits = dict.fromkeys(scales, 0)
+    how = ""
+    for look in looks:
+        pairs = mini_pairs("val", n, look)
+        recipes: list[Recipe] = [readings_of(look)["lora0"].but(lora_scale=scale) for scale in scales]
+        choices: dict[str, Choice] = {f"{scale:g}": (k, CONVOLUTIONAL) for k, scale in enumerate(scales)}
+        found = evaluate(pairs, reader(model, recipes, batch), choices, title=f"LoRA of {look}", progress=progress)
+        for scale in scales:
+            scores = found[f"{scale:g}"]
+            hits[scale] += int(np.sum(scores.bbox))
+            value = pooled(scores.bbox, scores.totals)
+            rows.append(Row(f"LoRA x{scale:g}", f"PCK@0.1 bbox, {look}", value, scores.interval()))
+            how = scores.resampling()
+    picked = most_hits(hits)
+    notes = [
+        f"{n} validation pairs of each look; {how}",
+        f"picked, by the points found in all looks together: {picked:g}; the tables read LoRAs at {LORA_SCALE:g}",
+        f"{time.perf_counter() - began:.0f} s",
+    ]
+    return Table("mini-lora-scale", model.spec.name, rows, machine(), notes)
+
+
+def most_hits(hits: Mapping[float, int]) -> float:
+    """Return the strength at which most points are found; of equals, the smallest, which changes the model least.
+
+    >>> most_hits({0.2: 90, 0.4: 95, 0.6: 95})
+    0.4
+    """
+    return max(sorted(hits), key=lambda scale: hits[scale])
