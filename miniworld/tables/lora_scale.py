@@ -11,9 +11,10 @@ from miniworld.tables.correspondence import LOOKS
 from miniworld.tables.methods import CONVOLUTIONAL, LORA_SCALE, readings_of
 from miniworld.tables.pairs import mini_pairs
 from shiftless.backbones.base import Backbone
-from shiftless.bench.pairs import Choice, evaluate, reader
+from shiftless.bench.pairs import Choice, evaluate, pair_calls, reader
 from shiftless.bench.table import Row, Table, machine
 from shiftless.metrics.pck import pooled
+from shiftless.progress import count, reporting
 from shiftless.recipe import Recipe
 
 SCALES = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -42,7 +43,9 @@ def run(
         pairs = mini_pairs("val", n, look)
         recipes: list[Recipe] = [readings_of(look)["lora0"].but(lora_scale=scale) for scale in scales]
         choices: dict[str, Choice] = {f"{scale:g}": (k, CONVOLUTIONAL) for k, scale in enumerate(scales)}
-        found = evaluate(pairs, reader(model, recipes, batch), choices, title=f"LoRA of {look}", progress=progress)
+        doing = f"mini-lora-scale: {count(len(pairs), 'pair')} of {look} by {count(len(recipes), 'strength')}"
+        with reporting(progress, doing, pair_calls(pairs, recipes), "denoiser call") as report:
+            found = evaluate(pairs, reader(model, recipes, batch, report), choices)
         for scale in scales:
             scores = found[f"{scale:g}"]
             hits[scale] += int(np.sum(scores.bbox))
