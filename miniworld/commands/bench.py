@@ -156,7 +156,7 @@ def mini_walks(
 def mini_lora_scale(
     model: Model = "mini",
     look: Annotated[list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more.")] = None,
-    pairs: Annotated[int, typer.Option(min=1, help="Validation pairs of each look.")] = 60,
+    pairs: Annotated[int, typer.Option(min=1, help="Validation pairs of each look.")] = 180,
     batch: Batch = 16,
     json: Json = None,
     device: Device = "auto",

@@ -13,7 +13,7 @@ DIFT_TIMESTEPS = (50, 100, 200, 300, 400)
 HYPER_TIMESTEPS = (50, 150, 300)
 WALK = {"start": TIMESTEP + 40, "steps": 2}
 LORA_SCALE = 0.6
-"""At what strength LoRAs are read; picked on validation pairs as `miniworld.tables.lora_scale` does."""
+"""At what strength LoRAs are read; picked on validation pairs by `shiftless bench mini-lora-scale`."""
 SIMPLE = "a photo"
 NAMES = (
     "a photo of a horse, a cow, a dog, a cat, a sheep, an elephant, a giraffe, a pig, a camel, a zebra, "

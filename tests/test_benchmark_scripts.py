@@ -1,0 +1,82 @@
+"""Scripts behind figures: PF-WILLOW's conversion by a made copy of its layout, and the audit's memory."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from shiftless.data.pairs import read_pairs
+
+ROOT = Path(__file__).parents[1] / "benchmarks"
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_script", ROOT / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def willow(tmp_path):
+    """Two classes of three pictures with ten points each, in the published layout."""
+    rng = np.random.default_rng(0)
+    for kind in ("car(G)", "duck(S)"):
+        place = tmp_path / "PF" / kind
+        place.mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)).save(place / f"{i}.png")
+            points = np.vstack([rng.uniform(0, 89, 10), rng.uniform(0, 59, 10)])
+            points[:, 0] = (4.5, 6.25)
+            points[:, 1] = (80.0, 50.0)
+            savemat(place / f"{i}.mat", {"pts_coord": points})
+    return tmp_path / "PF"
+
+
+def test_pf_willow_becomes_a_folder_of_all_ordered_pairs_within_a_class(willow, tmp_path, capsys):
+    assert script("pf_willow").main([str(willow), str(tmp_path / "out")]) == 0
+    assert "12 pairs" in capsys.readouterr().out
+    pairs = read_pairs(tmp_path / "out")
+    assert len(pairs) == 2 * 3 * 2
+    assert {pair.category for pair in pairs} == {"car(G)", "duck(S)"}
+    assert all(Path(pair.source).parent == Path(pair.target).parent for pair in pairs)
+    assert pairs[0].source_size == (60, 90)
+    np.testing.assert_allclose(pairs[0].source_points[0], (5.0, 6.75))  # pixel centres lie at + 0.5 here
+    low, high = pairs[0].target_points.min(0), pairs[0].target_points.max(0)
+    np.testing.assert_allclose(pairs[0].target_box, (*low, *high))  # PF-WILLOW's box is that of the keypoints
+
+
+def test_what_is_not_pf_willow_is_refused_in_one_line(willow, tmp_path, capsys):
+    (willow / "duck(S)" / "1.mat").unlink()
+    assert script("pf_willow").main([str(willow), str(tmp_path / "out")]) == 2
+    assert "there is no 1.mat beside it" in capsys.readouterr().err
+    (willow / "duck(S)" / "1.mat").write_bytes(b"hello")
+    assert script("pf_willow").main([str(willow), str(tmp_path / "out")]) == 2
+    assert "1.mat: no keypoints in it" in capsys.readouterr().err
+    assert script("pf_willow").main([str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_audit_s_peak_memory_is_that_of_its_process(tmp_path, capsys):
+    memory = script("audit_memory")
+    quick = ["--timestep", "100", "--model", "twin:sd15", "--draws", "1", "--finish", "0"]
+    memory.main(["--counts", "1", "--", *quick])
+    count, size = capsys.readouterr().out.split(" photos: ")
+    assert count == "1"
+    assert 150 < float(size.split()[0]) < 4000  # torch alone takes more than 150 MB
+    with pytest.raises(SystemExit, match="nowhere"):
+        memory.peak_bytes(["audit", "nowhere"])
+
+
+def test_pictures_for_memory_are_measured_by_no_table(tmp_path):
+    script("audit_memory").draw(tmp_path / "photos", 2)
+    assert len(list((tmp_path / "photos").glob("*.png"))) == 2
