@@ -31,20 +31,20 @@ def taps(
     from shiftless.backbones.registry import taps as taps_of
     from shiftless.taps.names import select
 
-    found = taps_of(model)
+    listed = taps_of(model)
     if pattern:
-        found = select([pattern], found, model)
+        listed = select([pattern], listed, model)
     table = Table(title=f"Taps of {model}", caption="channels: tokens = one a prompt token, cells = one a grid cell")
     for column in ("tap", "channels", "stride", "module"):
         table.add_column(column, no_wrap=True, justify="left" if column in ("tap", "module") else "right")
-    found = [tap for tap in found if tap.kind != "heads" or every or pattern]
-    for tap in found:
+    shown = [tap for tap in listed if tap.kind != "heads" or every or pattern]
+    for tap in shown:
         unknown = "1" if tap.word else "tokens" if ".cross." in tap.name else "cells"
         unknown = f"heads x {unknown}" if tap.kind == "heads" else unknown
         where = tap.module or f"mean of {len(tap.members)} layers"
         table.add_row(tap.name, str(tap.channels or unknown), str(tap.stride), where)
     show(table)
-    write_json(json, [{"tap": t.name, "channels": t.channels, "stride": t.stride, "module": t.module} for t in found])
+    write_json(json, [{"tap": t.name, "channels": t.channels, "stride": t.stride, "module": t.module} for t in shown])
 
 
 @command(

@@ -25,6 +25,8 @@ def test_a_path_falls_from_start_to_timestep(timestep, data):
 class Knowing:
     """A model that sees the noise exactly: its walk must lead to the same image with the same noise, less of it."""
 
+    device = torch.device("cpu")
+
     def __init__(self, clean, noise, prediction):
         self.schedule = Schedule.from_betas(0.00085, 0.012, 1000, prediction=prediction)
         self.clean, self.noise, self.seen = clean, noise, []

@@ -25,6 +25,8 @@ from shiftless.recipe import Recipe
 class Oracle:
     """A pixel-space model that predicts `answer(latent, t)`, and remembers what it was asked."""
 
+    device = torch.device("cpu")
+
     def __init__(self, answer, prediction="epsilon"):
         self.spec = Spec("oracle", "sd", 16, 1, (3, 1))
         self.schedule = Schedule.from_betas(0.00085, 0.012, 1000, prediction=prediction)
