@@ -16,8 +16,9 @@ import torch.nn.functional as F
 
 from shiftless.backbones.device import choose_device
 from shiftless.conditions.config import check_layers, read_config
-from shiftless.conditions.hub import fetched, is_hub_id
+from shiftless.conditions.hub import VISION_FILES, fetch_again, fetch_command, fetched, is_hub_id
 from shiftless.conditions.silence import silenced
+from shiftless.conditions.weights import TRANSFORMERS, find_weights
 from shiftless.errors import BadInput
 from shiftless.taps.lock import construction
 
@@ -25,7 +26,6 @@ SIZE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, for a folder that does not say how its pictures were normalised."""
 _NORMALISED = (("image_mean", MEAN), ("image_std", STD))
-_DOWNLOAD = ("*.json", "*.safetensors")
 _UNUSED = ("pooler", "mask_token", "text_", "logit_")  # parts that a patch token does not pass through
 
 
@@ -85,9 +85,10 @@ def load_perceptual_model(name: str | os.PathLike[str], device: str | torch.devi
 
     name, where = os.fspath(name), choose_device(device)
     folder = _find(name)
-    for pattern, what in (("config.json", "config.json"), ("*.safetensors", ".safetensors weights")):
-        if not any(folder.glob(pattern)):
-            raise BadInput(f"{folder}: no {what} of a vision transformer here; give a transformers folder")
+    if not (folder / "config.json").is_file():
+        remedy = fetch_again(folder, VISION_FILES) or "give a transformers folder"
+        raise BadInput(f"{folder}: no config.json of a vision transformer here; {remedy}")
+    variant = find_weights(folder, TRANSFORMERS, VISION_FILES).variant
     path = folder / "config.json"
     check_layers(folder, read_config(path), path)
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -98,7 +99,8 @@ def load_perceptual_model(name: str | os.PathLike[str], device: str | torch.devi
             patch, own = _side(getattr(config, "patch_size", 0)), _side(getattr(config, "image_size", 0))
             if not patch:
                 raise ValueError(f"a {config.model_type} without patches")
-            model, info = AutoModel.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **local)
+            loading = {"use_safetensors": True, "output_loading_info": True, "variant": variant}
+            model, info = AutoModel.from_pretrained(folder, **loading, **local)
             lacking = sorted(key for key in info["missing_keys"] if not any(part in key for part in _UNUSED))
             if lacking:
                 raise ValueError(f"its weights lack {lacking[0]}")
@@ -131,8 +133,7 @@ def _find(name: str) -> Path:
         raise BadInput(f"{name!r}: no such perceptual model; give a folder of a vision transformer or a hub id")
     folder = fetched(name)
     if folder is None:
-        wanted = " ".join(f"--include '{pattern}'" for pattern in _DOWNLOAD)
-        raise BadInput(f"{name}: not on this machine; fetch it once with: hf download {name} {wanted}")
+        raise BadInput(f"{name}: not on this machine; fetch it once with: {fetch_command(name, VISION_FILES)}")
     return folder
 
 

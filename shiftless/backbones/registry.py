@@ -14,8 +14,9 @@ from shiftless.backbones.base import PHOTOGRAPHS, Backbone
 from shiftless.backbones.device import choose_device, choose_dtype
 from shiftless.backbones.sd_config import read_vae
 from shiftless.conditions.config import read_config, short
-from shiftless.conditions.hub import fetch_command, fetched, is_hub_id
+from shiftless.conditions.hub import MODEL_FILES, fetch_again, fetch_command, fetched, is_hub_id
 from shiftless.conditions.unet_config import read_unet
+from shiftless.conditions.weights import converted
 from shiftless.digest import digest_of
 from shiftless.errors import BadInput
 from shiftless.mini import weights
@@ -28,7 +29,6 @@ SUPPORTED = (
     "what loads is Stable Diffusion 1 and 2 (a name, a diffusers folder, or a fetched hub id of a model of this kind); "
     "SDXL, SD 3, Flux, DiT, DDPM and ViT do not load yet"
 )
-_DOWNLOAD = ("*.json", "*.txt", "unet/*model.safetensors", "vae/*model.safetensors", "text_encoder/model.safetensors")
 
 
 @cache
@@ -148,6 +148,8 @@ def find(name: str) -> Path:
         return weights()
     if name and Path(name).is_dir():
         return Path(name)
+    if Path(name).is_file():
+        raise BadInput(converted(Path(name), "StableDiffusionPipeline"))
     ids = models()[name]["hub"] if name in models() else [name]
     if name not in models() and not is_hub_id(name):
         raise BadInput(f"{name!r}: no such model; use one of {', '.join(['mini', *models()])}; {SUPPORTED}")
@@ -165,7 +167,7 @@ def how_to_fetch(name: str) -> str:
     >>> how_to_fetch("sd15").split()[:3]
     ['hf', 'download', 'stable-diffusion-v1-5/stable-diffusion-v1-5']
     """
-    return fetch_command(models()[name]["hub"][0] if name in models() else name, _DOWNLOAD)
+    return fetch_command(models()[name]["hub"][0] if name in models() else name, MODEL_FILES)
 
 
 def not_for_photographs(model: Backbone) -> str:
@@ -194,13 +196,18 @@ def _twin_row(name: str) -> tuple[dict[str, Any] | None, bool]:
 def _config(folder: Path, part: str) -> dict[str, Any]:
     """The checked config of a folder's unet or vae."""
     read = {"unet": read_unet, "vae": read_vae}[part]
-    return read(folder / part, f"{folder}: the model folder has no {part}/config.json; give a whole diffusers folder")
+    return read(folder / part, _incomplete(folder, f"{part}/config.json"))
+
+
+def _incomplete(folder: Path, part: str) -> str:
+    remedy = fetch_again(folder, MODEL_FILES) or "give a whole diffusers folder"
+    return f"{folder}: the model folder has no {part}; {remedy}"
 
 
 def _check_family(folder: Path) -> None:
     """Refuse what no adapter here can read, by name; one row a family as they come."""
     path = folder / "unet" / "config.json"
-    config = read_config(path, f"{folder}: the model folder has no unet/config.json; give a whole diffusers folder")
+    config = read_config(path, _incomplete(folder, "unet/config.json"))
     family = config.get("_class_name", "UNet2DConditionModel")
     if family != "UNet2DConditionModel" or config.get("addition_embed_type"):
         raise BadInput(f"{folder}: a {short(family)} of another family than Stable Diffusion 1 or 2; give one of those")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ from shiftless.backbones.unet_taps import unet_taps
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.config import check_complete, check_values
 from shiftless.conditions.control import Control, digest_of_control, load_control, own_controls, residuals
+from shiftless.conditions.hub import MODEL_FILES, fetch_again
 from shiftless.conditions.lora import adapted
 from shiftless.conditions.lora_file import digest_of_lora
 from shiftless.conditions.prompt import encode_with_clip
 from shiftless.conditions.silence import silenced
+from shiftless.conditions.weights import DIFFUSERS, TRANSFORMERS, Weights, find_weights
 from shiftless.digest import digest_of, digest_of_files, digest_of_tensors, marks_of, samples_of, state_of
 from shiftless.errors import BadInput
 from shiftless.memory_format import memory_format
@@ -321,17 +323,17 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
     classes = dict(zip(PARTS, (UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, DDIMScheduler)))
     for part in PARTS:
         if not (folder / part).is_dir():
-            raise BadInput(f"{folder}: the model folder has no {part}/; a complete one has {', '.join(PARTS)}")
-        if part in NETWORKS and not any((folder / part).glob("*.safetensors")):
-            raise BadInput(f"{folder / part}: no .safetensors weights here; save the model again as safetensors")
+            remedy = fetch_again(folder, MODEL_FILES) or f"a complete one has {', '.join(PARTS)}"
+            raise BadInput(f"{folder}: the model folder has no {part}/; {remedy}")
+    found_weights = {part: _weights(folder / part) for part in NETWORKS}
     text = check_model(folder)
     parts: dict[str, Any] = {}
     for part, cls in classes.items():
         weights: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True} if part in NETWORKS else {}
         if dtype is not None and part in ("unet", "vae"):
             weights["torch_dtype"] = dtype
-        if weights and (variants := _variant(folder / part)):
-            weights["variant"] = variants
+        if weights and found_weights[part].variant:
+            weights["variant"] = found_weights[part].variant
         if part == "text_encoder":
             weights["config"] = CLIPTextConfig(**text)
         try:
@@ -355,17 +357,14 @@ def digest_of_parts(folder: Path) -> Callable[[], str]:
     """
     files: list[Path] = []
     for part in PARTS:
-        variant = _variant(folder / part)
-        for file in sorted((folder / part).glob("*")):
-            loaded = f".{variant}" in file.name if variant else file.name.count(".") == 1
-            if file.suffix in (".json", ".txt") or (file.suffix == ".safetensors" and loaded):
-                files.append(file)
+        files += sorted(file for file in (folder / part).glob("*") if file.suffix in (".json", ".txt"))
+        with suppress(BadInput):  # loading says what is wrong with the weights
+            files += _weights(folder / part).files if part in NETWORKS else ()
     before = marks_of(files)
     names = {file.relative_to(folder).as_posix(): file for file in files}
     return lambda: digest_of_files(names) if marks_of(files) == before else ""
 
 
-def _variant(folder: Path) -> str | None:
-    """Return "fp16" where a download holds only half-precision files."""
-    names = [file.name for file in folder.glob("*.safetensors")]
-    return None if any(name.count(".") == 1 for name in names) else names[0].split(".")[1] if names else None
+def _weights(folder: Path) -> Weights:
+    stem = TRANSFORMERS if folder.name == "text_encoder" else DIFFUSERS
+    return find_weights(folder, stem, MODEL_FILES)

@@ -9,7 +9,7 @@ import torch
 
 from shiftless.conditions.caption_memory import fingerprint_of, remembered
 from shiftless.conditions.caption_model import ImageToText, load_image_to_text
-from shiftless.conditions.hub import fetched, is_hub_id
+from shiftless.conditions.hub import CAPTIONER_FILES, fetch_command, fetched, is_hub_id
 from shiftless.errors import BadInput
 from shiftless.mini import weights
 
@@ -25,8 +25,6 @@ CAPTIONERS = {
     "kosmos-2": "microsoft/kosmos-2-patch14-224",
 }
 """Short names: the embedded model's own captioner (it knows the drawn world only), and hub ids."""
-
-_DOWNLOAD = ("*.json", "*.txt", "*.model", "*.safetensors")
 
 
 def load_captioner(
@@ -65,6 +63,5 @@ def find_captioner(name: str) -> Path:
         raise BadInput(f"{name!r}: no such captioner; use {', '.join(CAPTIONERS)}, a folder or a hub id")
     folder = fetched(where)
     if folder is None:
-        wanted = " ".join(f"--include '{pattern}'" for pattern in _DOWNLOAD)
-        raise BadInput(f"{name}: not on this machine; fetch it once with: hf download {where} {wanted}")
+        raise BadInput(f"{name}: not on this machine; fetch it once with: {fetch_command(where, CAPTIONER_FILES)}")
     return folder

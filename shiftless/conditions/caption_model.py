@@ -13,7 +13,9 @@ from PIL import Image
 
 from shiftless.conditions.caption_memory import spoken
 from shiftless.conditions.config import check_complete, check_layers, read_config
+from shiftless.conditions.hub import CAPTIONER_FILES, fetch_again
 from shiftless.conditions.silence import silenced
+from shiftless.conditions.weights import TRANSFORMERS, find_weights
 from shiftless.errors import BadInput
 from shiftless.image import Photo
 from shiftless.taps.lock import construction, exclusive
@@ -89,9 +91,9 @@ def load_image_to_text(
     from transformers import VisionEncoderDecoderModel as EncoderDecoder
 
     if not (folder / "config.json").is_file():
-        raise BadInput(f"{folder}: no config.json of a captioner here; give the folder of an image-to-text model")
-    if not any(folder.glob("*.safetensors")):
-        raise BadInput(f"{folder}: no .safetensors weights of a captioner here; save it again as safetensors")
+        remedy = fetch_again(folder, CAPTIONER_FILES) or "give the folder of an image-to-text model"
+        raise BadInput(f"{folder}: no config.json of a captioner here; {remedy}")
+    variant = find_weights(folder, TRANSFORMERS, CAPTIONER_FILES).variant
     path = folder / "config.json"
     check_layers(folder, read_config(path), path)
     local: dict[str, Any] = {"local_files_only": True}
@@ -100,7 +102,7 @@ def load_image_to_text(
             kind = AutoConfig.from_pretrained(folder, **local).model_type
             joined = kind == "vision-encoder-decoder"  # two models put together: they need not have a joint processor
             loader = EncoderDecoder if joined else AutoModelForImageTextToText
-            loading = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+            loading = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True, "variant": variant}
             model, info = loader.from_pretrained(folder, **loading, **local)
             if joined:
                 processor = AutoImageProcessor.from_pretrained(folder, **local)

@@ -14,9 +14,10 @@ import torch
 
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.config import check_complete, check_values
-from shiftless.conditions.hub import fetched
+from shiftless.conditions.hub import CONTROL_FILES, fetch_again, fetch_command, fetched, is_hub_id
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.unet_config import check_controlnet, read_controlnet
+from shiftless.conditions.weights import DIFFUSERS, converted, find_weights
 from shiftless.digest import digest_of, digest_of_folder
 from shiftless.errors import BadInput
 from shiftless.memory_format import memory_format
@@ -128,13 +129,15 @@ def digest_of_control(name: str, own: Mapping[str, Any]) -> str:
 def _load(folder: Path, dtype: torch.dtype) -> Any:
     from diffusers import ControlNetModel
 
-    if not any(folder.glob("*.safetensors")):
-        raise BadInput(f"{folder}: no .safetensors weights of a ControlNet here; save it again as safetensors")
+    variant = find_weights(folder, DIFFUSERS, CONTROL_FILES, "ControlNetModel").variant
+    if not (folder / "config.json").is_file():
+        remedy = fetch_again(folder, CONTROL_FILES) or "give the folder of a ControlNet of diffusers"
+        raise BadInput(f"{folder}: no config.json of a ControlNet here; {remedy}")
     check_controlnet(read_controlnet(folder), folder)
     try:
         options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
         with silenced():
-            net, info = ControlNetModel.from_pretrained(folder, output_loading_info=True, **options)
+            net, info = ControlNetModel.from_pretrained(folder, variant=variant, output_loading_info=True, **options)
     except Exception as error:  # the library raises many kinds; the user needs one line
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadInput(f"{folder}: not a ControlNet that can be loaded ({reason}); fetch or save it again") from error
@@ -182,14 +185,13 @@ def residuals(
 def _folder(where: str) -> Path:
     if Path(where).is_dir():
         return Path(where)
-    if where.count("/") != 1 or where.startswith((".", "/", "~")):
+    if Path(where).is_file():
+        raise BadInput(converted(Path(where), "ControlNetModel"))
+    if not is_hub_id(where):
         raise BadInput(f"{where}: no such ControlNet folder; check the path, or give a hub id")
     folder = fetched(where)
     if folder is None:
-        raise BadInput(
-            f"{where}: not on this machine; fetch it once with: hf download {where} --include '*.json' "
-            "--include '*model.safetensors'"
-        )
+        raise BadInput(f"{where}: not on this machine; fetch it once with: {fetch_command(where, CONTROL_FILES)}")
     return folder
 
 

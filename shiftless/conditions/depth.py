@@ -10,7 +10,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from shiftless.conditions.hub import fetched
+from shiftless.conditions.hub import VISION_FILES, fetch_command, fetched
+from shiftless.conditions.weights import TRANSFORMERS, find_weights
 from shiftless.digest import digest_of_folder
 from shiftless.errors import BadInput
 from shiftless.taps.lock import construction
@@ -54,7 +55,7 @@ def find_estimator(estimator: str | None = None) -> Path:
         raise BadInput(f"{wanted}: not a depth model that can be loaded; give a transformers folder with safetensors")
     raise BadInput(
         "control 'depth' needs a depth model, and none is on this machine; fetch one once with: "
-        f"hf download {wanted or ESTIMATORS[0]}"
+        f"{fetch_command(wanted or ESTIMATORS[0], VISION_FILES)}"
     )
 
 
@@ -67,8 +68,9 @@ def digest_of_estimator(estimator: str | None = None) -> str:
 def _load(folder: Path, _digest: str) -> tuple[Any, Any]:
     from transformers import AutoModelForDepthEstimation
 
+    variant = find_weights(folder, TRANSFORMERS, VISION_FILES).variant
     try:
-        options: dict[str, Any] = {"local_files_only": True}
+        options: dict[str, Any] = {"local_files_only": True, "variant": variant}
         with construction():
             model = AutoModelForDepthEstimation.from_pretrained(folder, use_safetensors=True, **options)
         return _processor(folder), model.eval()

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+_ENDINGS = ("model.safetensors", "model-*.safetensors")  # whole, and in parts
+MODEL_FILES = ("*.json", "*.txt", *(f"{p}/*{end}" for p in ("unet", "vae", "text_encoder") for end in _ENDINGS))
+CONTROL_FILES = ("*.json", *(f"*{end}" for end in _ENDINGS))
+CAPTIONER_FILES = ("*.json", "*.txt", "*.model", *_ENDINGS)
+VISION_FILES = ("*.json", *_ENDINGS)
+"""What is fetched of a repository, as globs: settings, vocabularies, and the usual weights, whole or in parts."""
+
 
 def fetched(hub_id: str) -> Path | None:
     """Return the folder of a hub id that was fetched before, wholly or in part, or None.
@@ -27,6 +34,18 @@ def fetched(hub_id: str) -> Path | None:
         return None
 
 
+def hub_id_of(folder: Path) -> str:
+    """Return the hub id of a folder in the hub's cache, or of one inside it; "" for any other folder.
+
+    >>> hub_id_of(Path("hub/models--some--model/snapshots/0123/unet")), hub_id_of(Path("models/mine"))
+    ('some/model', '')
+    """
+    for place in (folder, *folder.parents):
+        if place.parent.name == "snapshots" and place.parent.parent.name.startswith("models--"):
+            return place.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
+    return ""
+
+
 def fetch_command(hub_id: str, patterns: Sequence[str] = ()) -> str:
     """Return the shell command that fetches the files of a repository that match glob patterns; all without any.
 
@@ -34,6 +53,16 @@ def fetch_command(hub_id: str, patterns: Sequence[str] = ()) -> str:
     "hf download openai/clip --include '*.json'"
     """
     return " ".join([f"hf download {hub_id}", *(f"--include '{pattern}'" for pattern in patterns)])
+
+
+def fetch_again(folder: Path, patterns: Sequence[str]) -> str:
+    """Return what fetches the rest of a folder in the hub's cache, as the remedy of a message; "" for other folders.
+
+    >>> fetch_again(Path("hub/models--some--model/snapshots/0123"), ["*.json"])
+    "fetch the rest with: hf download some/model --include '*.json'"
+    """
+    hub_id = hub_id_of(folder)
+    return f"fetch the rest with: {fetch_command(hub_id, patterns)}" if hub_id else ""
 
 
 def is_hub_id(name: str) -> bool:

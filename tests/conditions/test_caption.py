@@ -386,7 +386,7 @@ def test_what_cannot_be_loaded_is_one_line(saved, tmp_path, monkeypatch):
     assert "no config.json" in says(tmp_path)
     (tmp_path / "config.json").write_text((saved["blip"] / "config.json").read_text())
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
-    assert "save it again as safetensors" in says(tmp_path)
+    assert "no model.safetensors, but pytorch_model.bin, a pickle, which is never opened here" in says(tmp_path)
     (tmp_path / "model.safetensors").write_bytes((saved["blip"] / "model.safetensors").read_bytes()[:-9])
     assert "model.safetensors: not a whole safetensors file" in says(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "clip_text_model"}')
