@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from shiftless.conditions.prompt import byte_alphabet
 from shiftless.noise import seeded
 from shiftless.taps.lock import construction
 
@@ -74,9 +75,8 @@ def byte_tokenizer() -> Any:
     """
     from transformers import CLIPTokenizer
 
-    # CLIP's byte alphabet: printable bytes stand for themselves, the others for characters from 256 on.
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    alphabet = [chr(b) for b in plain] + [chr(256 + i) for i in range(256 - len(plain))]
+    # In CLIP's own order: printable bytes, which stand for themselves, then the others.
+    alphabet = sorted(byte_alphabet())
     tokens = [*alphabet, *(letter + "</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]
     with tempfile.TemporaryDirectory() as folder:
         vocab, merges = Path(folder) / "vocab.json", Path(folder) / "merges.txt"

@@ -40,15 +40,46 @@ def token_windows(tokenizer: Any, prompt: str) -> list[list[int]]:
 
 
 def token_words(tokenizer: Any, windows: Sequence[Sequence[int]]) -> tuple[str, ...]:
-    """Return the text of every token, "" for special ones; the last token of a word ends with a space."""
+    """Return the text of every token, "" for special ones; the last token of a word ends with a space.
+
+    A token that holds a part of a character only is written as its bytes: "<0xC3>", "<0xA9> " are the two of "é".
+    """
     words: list[str] = []
     for window in windows:
         ended = False  # some tokenizers pad with an ordinary token, so padding is known by its place
         for position, token in enumerate(tokenizer.convert_ids_to_tokens(list(window))):
             special = position == 0 or ended or window[position] == tokenizer.eos_token_id
             ended = ended or window[position] == tokenizer.eos_token_id
-            words.append("" if special else token.replace("</w>", " "))
+            words.append("" if special else _text_of(token))
     return tuple(words)
+
+
+def byte_alphabet() -> list[str]:
+    """Return the character that a byte-level vocabulary (GPT-2's, CLIP's) writes for each of the 256 bytes.
+
+    Printable bytes stand for themselves, the others for the characters from 256 on.
+
+    >>> byte_alphabet()[ord("a")], byte_alphabet()[ord(" ")]
+    ('a', 'Ġ')
+    """
+    plain = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in plain else next(others)) for byte in range(256)]
+
+
+_BYTES = {letter: byte for byte, letter in enumerate(byte_alphabet())}
+
+
+def _text_of(token: str) -> str:
+    """The text of one token of a byte-level vocabulary; any other token as it is."""
+    body, end = (token.removesuffix("</w>"), " ") if token.endswith("</w>") else (token, "")
+    if any(letter not in _BYTES for letter in body):
+        return body + end
+    content = bytes(_BYTES[letter] for letter in body)
+    try:
+        return content.decode() + end
+    except UnicodeDecodeError:
+        return "".join(f"<0x{byte:02X}>" for byte in content) + end
 
 
 def encode_with_clip(tokenizer: Any, encoder: Any, prompt: str) -> Condition:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -55,27 +57,50 @@ def _softmax(q: torch.Tensor, k: torch.Tensor, scale: float) -> torch.Tensor:
         return torch.softmax(scores.mul_(scale) if not scores.requires_grad else scores * scale, dim=-1)
 
 
+_PARTS = re.compile(r"'(?:s|t|re|ve|m|ll|d)\b|[^\W\d_]+|\d|(?:[^\s\w]|_)+")  # what CLIP's tokenizers split a text into
+_BYTES = re.compile("(?:<0x[0-9A-F]{2}>)+")
+
+
 def word_columns(words: Sequence[str], word: str) -> list[int]:
     """Which token columns spell `word`, wherever it stands in the prompt.
 
-    words  the prompt's tokens; one that ends a word ends with a space. Case is ignored.
+    words  the prompt's tokens; one that ends a word ends with a space, one that holds a part of a character only is
+           written as its bytes, "<0xC3>"
+    word   a word, or several; case is ignored, accents are not, however they are encoded (Unicode's NFC is compared)
 
     Raises BadInput when the prompt does not hold the word.
 
     >>> word_columns(["", "a ", "gir", "affe ", "and ", "a ", "horse ", ""], "giraffe")
     [2, 3]
+    >>> word_columns(["", "caf", "<0xC3>", "<0xA9> ", "don ", "'t ", ""], "CAFÉ")
+    [1, 2, 3]
     """
-    columns: list[int] = []
-    start, spelled = 0, ""
+    spelled: list[tuple[str, range]] = []  # each word, and its columns
+    start, text = 0, ""
     for column, piece in enumerate(words):
-        if not spelled:
-            start = column
-        spelled += piece
-        if not piece or piece.endswith(" "):
-            if spelled.strip().lower() == word.lower():
-                columns += range(start, column + 1)
-            spelled = ""
+        start = start if text else column
+        text += piece
+        if text and (not piece or piece.endswith(" ")):
+            spelled.append((_normalised(text), range(start, column + bool(piece))))
+            text = ""
+    parts = _PARTS.findall(_normalised(word))
+    columns = [
+        column
+        for i in range(len(spelled) - len(parts) + 1 if parts else 0)
+        if [one for one, _ in spelled[i : i + len(parts)]] == parts
+        for _, where in spelled[i : i + len(parts)]
+        for column in where
+    ]
     if not columns:
-        prompt = "".join(words).strip()
+        prompt = _decoded("".join(words)).strip()
         raise BadInput(f"the prompt {prompt!r} does not hold the word {word!r}; use one of its words after ':'")
-    return columns
+    return sorted(set(columns))
+
+
+def _decoded(text: str) -> str:
+    """Join characters whose bytes lie in several tokens."""
+    return _BYTES.sub(lambda run: bytes.fromhex(re.sub("<0x|>", "", run[0])).decode(errors="replace"), text)
+
+
+def _normalised(text: str) -> str:
+    return unicodedata.normalize("NFC", _decoded(text)).strip().lower()

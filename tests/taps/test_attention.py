@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
@@ -99,3 +100,38 @@ def test_word_columns_finds_every_occurrence_and_no_part_of_a_word():
     words = ["", "horse ", "and ", "sea", "horse ", "and ", "Horse ", "", ""]
     assert word_columns(words, "horse") == [1, 6]
     assert word_columns(words, "seahorse") == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("word", "columns"),
+    [
+        ("café", range(3, 8)),  # a(1) in the twin's tokens: "a", then one a byte; é is two bytes
+        ("CAFÉ", range(3, 8)),
+        ("cafe\u0301", range(3, 8)),  # the same word, é as e and an accent
+        ("пёс", range(8, 14)),
+        ("don't", range(14, 19)),
+        ("20", range(19, 21)),
+        ("a red", None),
+        ("cafe", None),
+        ("пес", None),
+        ("", None),
+    ],
+)
+def test_words_with_accents_and_of_other_scripts_are_those_that_the_tokenizer_made(word, columns):
+    """Every letter of the twin's vocabulary is a byte, so that each accented one lies in two tokens."""
+    model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    (words,) = model.encode_prompt(["in Café ПЁС don't 20"]).words
+    if columns is None:
+        with pytest.raises(BadInput, match="'in café пёс don 't 2 0' does not hold"):
+            word_columns(words, word)
+    else:
+        assert word_columns(words, word) == list(columns)
+
+
+def test_a_map_of_an_accented_word_is_read(tiny):
+    recipe = shiftless.Recipe(taps=("up.cross.map.s16:café", "up.cross.map.s16"), prompt="a photo of a café")
+    maps = shiftless.extract(tiny, np.zeros((64, 64, 3), np.uint8), recipe)
+    columns = word_columns(maps.words, "café")
+    assert "".join(maps.words[i] for i in columns).replace("<0xC3><0xA9>", "é").strip() == "café"
+    whole, word = maps["up.cross.map.s16"], maps["up.cross.map.s16:café"]
+    torch.testing.assert_close(word[0, 0], whole[0, columns].mean(0))
