@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shiftless.atomic import write_atomic
+from shiftless.atomic import check_writable, write_atomic
 from shiftless.cli import app
 from shiftless.cli.command import command
 from shiftless.cli.flags import Device, Dtype, Json, RecipeModel, model_for
@@ -72,6 +72,7 @@ def fit(
     """
     from rich.console import Console
 
+    from shiftless.amalgamate.saved import WEIGHTS
     from shiftless.backbones.registry import load
     from shiftless.bench.heads import annotated_pairs, keep
     from shiftless.tasks.contrast import NEGATIVES
@@ -89,6 +90,8 @@ def fit(
     if not merged:
         raise BadInput("--recipe: every reading is joined as it is; give at least one to merge")
     model = model_for(model, [*presets, *maps])
+    places = [out if seeds == 1 else out / f"seed-{seed}" for seed in range(seeds)]
+    check_writable(*(place / WEIGHTS for place in places))  # a place that cannot be written is told before the work
     found = {split: annotated_pairs(data, split, n, look) for split, n in (("train", pairs), ("val", val_pairs))}
     backbone, console = load(model, device=device, dtype=dtype), Console(stderr=True)
     reading: dict[str, Any] = {"batch": batch, "progress": True}
@@ -104,13 +107,13 @@ def fit(
             kept, checks, amalgamator=amalgamator, conv=conv, recipes=[*merged, *joined], seed=seed, steps=steps,
             batch=batch_pairs, negatives=negatives, device=backbone.device, progress=True,
         )  # fmt: skip
-        place = out if seeds == 1 else out / f"seed-{seed}"
-        fitted.head.save_pretrained(place)
-        write_atomic(place / READINGS, f"{recipes_to_toml([*merged, *joined], 'read by this head', model)}\n".encode())
+        fitted.head.save_pretrained(places[seed])
+        how = recipes_to_toml([*merged, *joined], "read by this head", model)
+        write_atomic(places[seed] / READINGS, f"{how}\n".encode())
         scores = {row["step"]: row["pck"] for row in fitted.history}
         console.print(
             f"seed {seed}: validation PCK@0.1 {scores[0]:.3f} untrained, {scores[fitted.best]:.3f} at step "
-            f"{fitted.best}; {fitted.seconds:.0f} s; written: {place}",
+            f"{fitted.best}; {fitted.seconds:.0f} s; written: {places[seed]}",
             soft_wrap=True,
         )
 
