@@ -1,0 +1,1 @@
+"""Robustness: what hostile, broken and interrupted input does, tried from a seed and counted."""
