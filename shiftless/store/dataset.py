@@ -107,12 +107,12 @@ class FeatureDataset(Dataset[Any]):
             {tap: torch.cat([row[k][tap] for row in readings]) for tap in readings[0][k]}
             for k in range(len(readings[0]))
         ]
-        maps = columns[0]
+        stacked = columns[0]
         if isinstance(items[0], Bucket):
             shared = [tap for tap in columns[0] if all(tap in column for column in columns)]
-            maps = {tap: torch.stack([column[tap] for column in columns]) for tap in shared}
+            stacked = {tap: torch.stack([column[tap] for column in columns]) for tap in shared}
         firsts = [row[0] for row in readings]
-        return FeatureBatch(maps, [one.name for one in firsts], [one.frame for one in firsts])
+        return FeatureBatch(stacked, [one.name for one in firsts], [one.frame for one in firsts])
 
 
 Found = dict[tuple[str, str], dict[str, tuple[Path, Recipe, Origin]]]  # (name, digest) of a photo -> recipe key -> file
