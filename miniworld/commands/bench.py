@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from shiftless.cli.bench import Batch, Count, Refine, bench, show
-from shiftless.cli.flags import Device, Dtype, Json, Model, takes_recipe
+from shiftless.cli.flags import Device, Dtype, Json, Model, takes_recipe, writable
 from shiftless.recipe import Recipe
 
 LOOK = "photo, or a look that the embedded denoiser was not trained on: pencil, nightvision, embroidery."
@@ -35,7 +35,10 @@ def mini_pairs(
 ) -> None:
     """Match 360 fixed pairs of the embedded world: same kind, different everything, exact truth."""
     from shiftless.backbones.registry import load
+    from shiftless.view.curves import check_drawing
 
+    if sweep:
+        check_drawing(out)
     backbone = load(model, device=device, dtype=dtype)
     if sweep:
         from rich.console import Console
@@ -108,7 +111,7 @@ def mini_attention(
     look: Annotated[str, typer.Option(help=LOOK)] = "photo",
     pictures: Annotated[int | None, typer.Option(min=1, help="So many pictures, in place of either.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Draw the first picture with every technique.")
+        Path | None, typer.Option("--out", "-o", help="Draw the first picture with every technique.", callback=writable)
     ] = None,
     batch: Batch = 16,
     json: Json = None,
@@ -206,7 +209,8 @@ def mini_audit(
     pictures: Annotated[int, typer.Option(min=2, help="How many unseen pictures of each look are audited.")] = 24,
     pairs: Annotated[int, typer.Option(min=4, help="How many pairs of each look are matched.")] = 120,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Draw the curves: shift and matching over the noise.")
+        Path | None,
+        typer.Option("--out", "-o", help="Draw the curves: shift and matching over the noise.", callback=writable),
     ] = None,
     batch: Batch = 16,
     json: Json = None,
@@ -222,12 +226,15 @@ def mini_audit(
     from miniworld.tables.configurations import TIMESTEPS
     from miniworld.tables.correspondence import LOOKS
     from shiftless.backbones.registry import load
+    from shiftless.view.curves import figure_class
 
     chosen: dict[str, Any] = {"looks": tuple(look or LOOKS), "timesteps": tuple(timestep or TIMESTEPS)}
     counts: dict[str, Any] = {"pictures": pictures, "pairs": pairs}
     if quick:
         chosen["timesteps"] = tuple(timestep or (200, 500))
         counts = {"pictures": 4, "pairs": 8}
+    if out is not None:
+        figure_class()  # said now, not after the work
     found = run(load(model, device=device, dtype=dtype), batch=batch, **chosen, **counts)
     show(found.summary(), None)
     if out is not None:

@@ -11,7 +11,7 @@ import typer
 
 from shiftless.cli import app, say_error
 from shiftless.cli.command import command
-from shiftless.cli.flags import Device
+from shiftless.cli.flags import Device, writable
 from shiftless.errors import BadInput
 
 
@@ -39,7 +39,7 @@ def caption(
         Path | None, typer.Option("--out", "-o", help="Folder for one .txt a photo, as LoRA trainers read them.")
     ] = None,
     answers: Annotated[
-        Path | None, typer.Option("--json", help="Write all captions here as JSON: file -> caption.")
+        Path | None, typer.Option("--json", help="Write all captions here as JSON: file -> caption.", callback=writable)
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -51,11 +51,12 @@ def caption(
     from rich.console import Console
     from rich.progress import track
 
-    from shiftless.atomic import write_atomic
+    from shiftless.atomic import check_writable, write_atomic
     from shiftless.backbones.device import choose_device
     from shiftless.conditions.caption import load_captioner
 
     targets = _targets(photos, out)
+    check_writable(*(targets.values() if out is not None else ()))
     model = load_captioner(captioner, device=choose_device(device))
     console = Console(stderr=True)
     failed: list[str] = []

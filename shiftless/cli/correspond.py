@@ -93,6 +93,7 @@ def fit(
     places = [out if seeds == 1 else out / f"seed-{seed}" for seed in range(seeds)]
     check_writable(*(place / WEIGHTS for place in places))  # a place that cannot be written is told before the work
     found = {split: annotated_pairs(data, split, n, look) for split, n in (("train", pairs), ("val", val_pairs))}
+    check_writable(out / READINGS)
     backbone, console = load(model, device=device, dtype=dtype), Console(stderr=True)
     reading: dict[str, Any] = {"batch": batch, "progress": True}
     form: dict[str, Any] = {"normalise": normalise, "side": side}

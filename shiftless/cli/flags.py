@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from shiftless.atomic import check_writable
 from shiftless.errors import BadInput
 from shiftless.presets import Preset, default_recipe, preset_or_file
 from shiftless.recipe import HELP, READ_THE_SAME, Recipe
@@ -30,7 +31,15 @@ Captions = Annotated[
     Path | None,
     typer.Option(help="A folder of .txt files that fill {caption}, as `shiftless caption PHOTOS --out` writes."),
 ]
-Json = Annotated[Path | None, typer.Option("--json", help="Write the table here as JSON.")]
+
+
+def writable(path: Path | None) -> Path | None:
+    """Refuse a place that cannot be written when its flag is read, before any work."""
+    check_writable(path)
+    return path
+
+
+Json = Annotated[Path | None, typer.Option("--json", help="Write the table here as JSON.", callback=writable)]
 
 _LISTS = ("taps", "control", "lora", "control_scale", "lora_scale")  # fields that a flag gives comma-separated
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from shiftless.atomic import check_writable
 from shiftless.cli import app
 from shiftless.cli.command import command
 from shiftless.cli.flags import Device, Dtype, Model
@@ -73,6 +74,7 @@ def train(
     from shiftless.training.lora import train as train_lora
 
     files = [file for path in photos for file in list_photos(path)]
+    check_writable(out)
     backbone = load(model, device=device, dtype=dtype)
     given = {
         "rank": rank, "alpha": alpha, "lr": lr, "text_lr": text_lr, "targets": targets, "photos": n,

@@ -10,7 +10,7 @@ import typer
 from shiftless.cli import app, say_error
 from shiftless.cli.answer import note_what_it_is_for, say, show, write_json
 from shiftless.cli.command import command
-from shiftless.cli.flags import Captions, Device, Dtype, Fill, Model, filler, takes_recipe
+from shiftless.cli.flags import Captions, Device, Dtype, Fill, Model, filler, takes_recipe, writable
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
 
@@ -113,7 +113,9 @@ def match(
     b: Annotated[Path, typer.Argument(help="The photo to search.")],
     recipe: Recipe,
     at: Annotated[list[str], typer.Option(help="A point of A as X,Y in its own pixels; repeat for more.")] = [],  # noqa: B006
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture of the matches.")] = Path("match.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture of the matches.", callback=writable)] = Path(
+        "match.png"
+    ),
     model: Model = "mini",
     mutual: Annotated[bool, typer.Option(help="Also say which points find their way back.")] = False,
     refine: Annotated[
@@ -124,7 +126,9 @@ def match(
     device: Device = "auto",
     dtype: Dtype = "auto",
     batch: Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")] = 8,
-    json: Annotated[Path | None, typer.Option("--json", help="Write the matches here as JSON.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the matches here as JSON.", callback=writable)
+    ] = None,
 ) -> None:
     """Find where points of photo A are in photo B; original pixels in, original pixels out.
 
