@@ -122,7 +122,7 @@ def test_words_with_accents_and_of_other_scripts_are_those_that_the_tokenizer_ma
     model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
     (words,) = model.encode_prompt(["in Café ПЁС don't 20"]).words
     if columns is None:
-        with pytest.raises(BadInput, match="'in café пёс don 't 2 0' does not hold"):
+        with pytest.raises(BadInput, match=r"in café пёс .* does not hold the word"):
             word_columns(words, word)
     else:
         assert word_columns(words, word) == list(columns)
