@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 # glibc's names and numbers, malloc.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
@@ -21,6 +22,16 @@ _AFTERWARDS = ((_MMAP_MAX, 65536), (_MMAP_THRESHOLD, 32 * 2**20), (_TRIM_THRESHO
 
 _lock = threading.Lock()
 _depth = 0
+_owned = False
+
+
+def own_process() -> None:
+    """Say that this process is the package's own, as the command line does: only there `kept_memory` acts.
+
+    What is told to malloc cannot be taken back, so that the process of a program that uses the library is left alone.
+    """
+    global _owned
+    _owned = True
 
 
 @contextmanager
@@ -28,15 +39,17 @@ def kept_memory(device: torch.device) -> Iterator[None]:
     """Inside the `with`, memory that tensors free stays with the process; afterwards it is given back.
 
     By default glibc maps every large tensor afresh, and the kernel clears each of its pages: for the image encoder's
-    64 MB activations that costs as much time as the layers' own arithmetic. Only on Linux with glibc, for the CPU,
-    and not where the environment already says how malloc should behave; elsewhere it does nothing. It is a hint: in
-    some processes glibc gives pages back all the same, which costs only what it saved.
+    64 MB activations that costs as much time as the layers' own arithmetic. Only in the package's own process
+    (`own_process`), on Linux with glibc, for the CPU, and not where the environment already says how malloc should
+    behave; elsewhere it does nothing. It is a hint: in some processes glibc gives pages back all the same, which costs
+    only what it saved.
 
+    >>> import torch
     >>> with kept_memory(torch.device("cpu")):
     ...     torch.ones(3).sum()
     tensor(3.)
     """
-    malloc = _glibc() if device.type == "cpu" else None
+    malloc = _glibc() if _owned and device.type == "cpu" else None
     if malloc is None:
         yield
         return

@@ -10,6 +10,7 @@ import typer
 from typer.models import CommandInfo, TyperInfo
 
 from shiftless import plugins, progress
+from shiftless.backbones.memory import own_process
 from shiftless.cli.command import Quiet, Verbose, set_verbosity
 from shiftless.errors import BadInput
 
@@ -81,6 +82,7 @@ def _every_command(
 def main() -> None:
     """Run the command line; bad input is one line and exit code 2."""
     progress.set_verbosity(progress.NORMAL)
+    own_process()
     load_commands()
     try:
         app()

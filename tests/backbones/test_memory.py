@@ -8,11 +8,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
+import shiftless
 from shiftless.backbones import memory
 from shiftless.backbones.memory import kept_memory
+from shiftless.cli import main
 
 glibc = pytest.mark.skipif(memory._glibc() is None, reason="no glibc here, or its malloc is already tuned")
 
@@ -22,8 +25,9 @@ from pathlib import Path
 
 import torch
 
-from shiftless.backbones.memory import kept_memory
+from shiftless.backbones.memory import kept_memory, own_process
 
+own_process()
 CPU, SIDE = torch.device("cpu"), 4000  # 4000 x 4000 floats: 64 MB, above what glibc ever keeps by itself
 PAGE = resource.getpagesize()
 PAGES = SIDE * SIDE * 4 // PAGE
@@ -69,7 +73,26 @@ def test_in_a_process_of_its_own(what):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_process_of_a_program_that_uses_the_library_is_left_alone(monkeypatch):
+    """mallopt cannot be undone: only the command line says that the process is its own."""
+    monkeypatch.setattr(memory, "_owned", False)
+    monkeypatch.setattr(memory, "_glibc", lambda: pytest.fail("asked for the C library"))
+    with kept_memory(torch.device("cpu")):
+        pass
+    shiftless.extract(shiftless.load("twin:sd15", device="cpu", size=64), np.zeros((64, 64, 3), np.uint8))
+
+
+def test_the_command_line_owns_its_process(monkeypatch):
+    monkeypatch.setattr(memory, "_owned", False)
+    monkeypatch.setattr("shiftless.progress.set_verbosity", lambda _: None)
+    monkeypatch.setattr("sys.argv", ["shiftless", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert memory._owned
+
+
 def test_other_devices_are_left_alone(monkeypatch):
+    monkeypatch.setattr(memory, "_owned", True)
     monkeypatch.setattr(memory, "_glibc", lambda: pytest.fail("asked for the C library"))
     with kept_memory(torch.device("meta")):
         pass
