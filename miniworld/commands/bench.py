@@ -7,14 +7,24 @@ from typing import Annotated, Any
 
 import typer
 
+from shiftless.cli.answer import say
 from shiftless.cli.bench import Batch, Count, Refine, bench, show
+from shiftless.cli.command import command
 from shiftless.cli.flags import Device, Dtype, Json, Model, takes_recipe, writable
 from shiftless.recipe import Recipe
 
 LOOK = "photo, or a look that the embedded denoiser was not trained on: pencil, nightvision, embroidery."
 
 
-@bench.command("mini-pairs")
+@command(
+    bench,
+    "mini-pairs",
+    examples=(
+        "shiftless bench mini-pairs --quick",
+        "shiftless bench mini-pairs --timestep 200 --taps up0,up1 --json pairs.json",
+        "shiftless bench mini-pairs --sweep --out sweep.png",
+    ),
+)
 @takes_recipe
 def mini_pairs(
     recipe: Recipe,
@@ -60,7 +70,15 @@ def mini_pairs(
     show(run(backbone, recipe, split=split, **options), json)
 
 
-@bench.command("mini-correspondence")
+@command(
+    bench,
+    "mini-correspondence",
+    examples=(
+        "shiftless bench mini-correspondence --quick",
+        "shiftless bench mini-correspondence --look embroidery --json table.json",
+        "shiftless bench mini-correspondence --train --seeds 3 --heads heads",
+    ),
+)
 def mini_correspondence(
     model: Model = "mini",
     quick: Annotated[bool, typer.Option("--quick", help="60 test pairs of each look in place of 360.")] = False,
@@ -102,7 +120,15 @@ def mini_correspondence(
     show(run(backbone, quick=quick, n=pairs, looks=looks, heads=trained, batch=batch), json)
 
 
-@bench.command("mini-attention")
+@command(
+    bench,
+    "mini-attention",
+    examples=(
+        "shiftless bench mini-attention --quick",
+        "shiftless bench mini-attention --pictures 24 --look embroidery",
+        "shiftless bench mini-attention --quick --out method.png",
+    ),
+)
 @takes_recipe
 def mini_attention(
     recipe: Recipe,
@@ -133,10 +159,18 @@ def mini_attention(
         from shiftless.view import save_picture
 
         save_picture(attention_picture(backbone, recipe, look).draw(), out)
-        typer.echo(f"picture: {out}")
+        say(f"picture: {out}")
 
 
-@bench.command("mini-walks")
+@command(
+    bench,
+    "mini-walks",
+    examples=(
+        "shiftless bench mini-walks",
+        "shiftless bench mini-walks --pairs 20 --look embroidery",
+        "shiftless bench mini-walks --timestep 200 --json walks.json",
+    ),
+)
 @takes_recipe
 def mini_walks(
     recipe: Recipe,
@@ -155,7 +189,15 @@ def mini_walks(
     show(run(load(model, device=device, dtype=dtype), recipe, n=pairs or 60, look=look, batch=batch), json)
 
 
-@bench.command("mini-lora-scale")
+@command(
+    bench,
+    "mini-lora-scale",
+    examples=(
+        "shiftless bench mini-lora-scale",
+        "shiftless bench mini-lora-scale --look embroidery --pairs 60",
+        "shiftless bench mini-lora-scale --json scale.json",
+    ),
+)
 def mini_lora_scale(
     model: Model = "mini",
     look: Annotated[list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more.")] = None,
@@ -165,10 +207,7 @@ def mini_lora_scale(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """At what strength are the LoRAs read? Each look's own, on validation pairs; one strength is picked for all.
-
-    Example: shiftless bench mini-lora-scale
-    """
+    """At what strength are the LoRAs read? Each look's own, on validation pairs; one strength is picked for all."""
     from miniworld.tables.correspondence import LOOKS
     from miniworld.tables.lora_scale import run
     from shiftless.backbones.registry import load
@@ -177,7 +216,15 @@ def mini_lora_scale(
     show(run(backbone, looks=tuple(look or LOOKS), n=pairs, batch=batch), json)
 
 
-@bench.command("mini-shift")
+@command(
+    bench,
+    "mini-shift",
+    examples=(
+        "shiftless bench mini-shift",
+        "shiftless bench mini-shift --pictures 24 --timestep 300",
+        "shiftless bench mini-shift --look embroidery --json shift.json",
+    ),
+)
 def mini_shift(
     model: Model = "mini",
     look: Annotated[list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more.")] = None,
@@ -198,7 +245,15 @@ def mini_shift(
     show(run(backbone, n=pictures, batch=batch, **chosen), json)
 
 
-@bench.command("mini-audit")
+@command(
+    bench,
+    "mini-audit",
+    examples=(
+        "shiftless bench mini-audit --quick",
+        "shiftless bench mini-audit --look photo --timestep 300",
+        "shiftless bench mini-audit --out curves.png --json audit.json",
+    ),
+)
 def mini_audit(
     model: Model = "mini",
     quick: Annotated[
@@ -239,7 +294,7 @@ def mini_audit(
     show(found.summary(), None)
     if out is not None:
         found.draw(out)
-        typer.echo(f"picture: {out}")
+        say(f"picture: {out}")
     if json is not None:
         found.write(json)
-        typer.echo(f"written: {json}")
+        say(f"written: {json}")

@@ -8,10 +8,19 @@ from typing import Annotated
 import typer
 
 from shiftless.cli import app
+from shiftless.cli.command import command
 from shiftless.cli.flags import Model
 
 
-@app.command(rich_help_panel="Start here")
+@command(
+    app,
+    panel="Start here",
+    examples=(
+        "shiftless demo",
+        "shiftless demo --out story",
+        "shiftless demo a.jpg b.jpg --model sd15 --prompt 'a photo of a horse'",
+    ),
+)
 def demo(
     photos: Annotated[list[Path], typer.Argument(help="Two photos of yours, in place of drawn ones.")] = [],  # noqa: B006
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and index.html.")] = Path("demo"),

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from shiftless.cli import app
+from shiftless.cli.answer import say
+from shiftless.cli.command import command
 from shiftless.errors import BadInput
 
 mini = typer.Typer(
@@ -27,7 +29,14 @@ STAGES = {  # stage: file and function that train it, and what that function cal
 }
 
 
-@mini.command()
+@command(
+    mini,
+    examples=(
+        "shiftless mini draw",
+        "shiftless mini draw -n 8 --kind horse --look pencil",
+        "shiftless mini draw -n 30 --seed 100 --folder pictures/",
+    ),
+)
 def draw(
     out: Annotated[Path, typer.Option("--out", "-o", help="The contact sheet.")] = Path("world.png"),
     n: Annotated[int, typer.Option("-n", min=1, max=1024, help="How many pictures.")] = 24,
@@ -50,10 +59,17 @@ def draw(
         save_picture(Image.fromarray(picture.image), Path(str(folder)) / f"{seed + i}.png")
     for picture in pictures[: min(n, 4)]:
         typer.echo(picture.captions[2])
-    typer.echo(f"written: {out}")
+    say(f"written: {out}")
 
 
-@mini.command()
+@command(
+    mini,
+    examples=(
+        "shiftless mini train --stage vae --minutes 60",
+        "shiftless mini train --stage unet --minutes 120 --out out/mini",
+        "shiftless mini train --stage oracle --images 20000 --seed 1",
+    ),
+)
 def train(
     stage: Annotated[
         str, typer.Option(help="vae first, then unet, then controlnet; captioner and oracle at any time.")
@@ -77,10 +93,17 @@ def train(
     file, function, begin = STAGES[stage]
     run = getattr(import_module(f"miniworld.training.{file}"), function)
     run(out, minutes=minutes, images=images, seed=seed, resume=not restart, **{begin: start_from})
-    typer.echo(f"done; weights are in {out}")
+    say(f"done; weights are in {out}")
 
 
-@mini.command()
+@command(
+    mini,
+    examples=(
+        "shiftless mini prove",
+        "shiftless mini prove out/mini",
+        "shiftless mini prove out/mini --out proof",
+    ),
+)
 def prove(
     model: Annotated[Path | None, typer.Argument(help="A model folder; by default the embedded one.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for proof.json and samples.png.")] = Path(
@@ -102,4 +125,4 @@ def prove(
     shares = {name: share for name, share in report.get("captioner", {}).items() if isinstance(share, float)}
     if shares:
         typer.echo("captioner, share right: " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()))
-    typer.echo(f"written: {out / 'proof.json'} and {out / 'samples.png'}")
+    say(f"written: {out / 'proof.json'} and {out / 'samples.png'}")

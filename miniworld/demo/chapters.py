@@ -12,6 +12,7 @@ from PIL import Image
 
 from miniworld.demo.subjects import Subject, common_points
 from shiftless.backbones.base import Backbone
+from shiftless.backbones.registry import not_for_photographs
 from shiftless.bench.table import Table
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
@@ -60,11 +61,8 @@ def meet(plan: Plan) -> Chapter:
             save_picture(Image.fromarray(subject.photo.array), plan.out / "photos" / f"{i}-{subject.title}.png")
     else:
         text = [f"These are your photos. The model reads them with their longer side at {size} pixels."]
-        if plan.model.spec.name == "mini":
-            text.append(
-                "A word of warning: the embedded model knows its drawn world and nothing else. It gives real features "
-                "of real photos, but rough ones. For photos, use a model that has seen photos, such as sd15."
-            )
+        if warning := not_for_photographs(plan.model):
+            text.append(f"A word of warning: {warning}.")
         caption = "Your photos" + (f", described as: {plan.subjects[0].prompt}" if plan.subjects[0].prompt else ".")
     cells = [(s.photo, s.prompt if plan.drawn else s.title) for s in plan.subjects]
     rows = [cells[i : i + 3] for i in range(0, len(cells), 3)]
@@ -200,9 +198,15 @@ def table(plan: Plan) -> Chapter:
             "; the model is clearly better than that." if clear else "; the model is not clearly better than that here."
         ),
     ]
-    chapter = Chapter(
-        "How often is it right?", text, f"{metric}: {ours.value:.2f} against {trivial.value:.2f} without looking"
-    )
+    title = "How often is it right?"
+    if not plan.drawn:
+        title = "How often is it right on drawn pictures?"
+        text.insert(
+            0,
+            "Nobody knows the true matches of your photos, so nothing here is measured on them. This table is of drawn "
+            "pairs, and tells nothing of how well your photos are matched.",
+        )
+    chapter = Chapter(title, text, f"{metric}: {ours.value:.2f} against {trivial.value:.2f} without looking")
     chapter.bars, chapter.after = [table_bars(found, metric), table_bars(found, "PCK@0.1 img")], after
     return chapter
 

@@ -12,10 +12,11 @@ from miniworld.demo.chapters import Plan, features, matches, meet, table
 from miniworld.demo.content_shift import content_shift
 from miniworld.demo.method import comparison, steering, takes_comparison, takes_steering
 from miniworld.demo.subjects import cast, yours
-from shiftless.backbones.registry import load
+from shiftless.backbones.registry import load, not_for_photographs
 from shiftless.bench.table import machine
 from shiftless.errors import BadInput
 from shiftless.presets import default_recipe
+from shiftless.progress import notice
 from shiftless.recipe import Recipe
 from shiftless.view.page import Chapter, write_page
 
@@ -43,6 +44,8 @@ def tell(
     with screen.status("loading the model"):
         backbone = load(model) if isinstance(model, str) else model
     chosen = recipe or default_recipe(backbone.spec.name)
+    if photos and (warning := not_for_photographs(backbone)):
+        notice(f"note: {warning}")
     plan = Plan(out, backbone, chosen, subjects, quick)
     screen.print(f"[bold]shiftless demo[/bold]  {backbone.spec.name}, t={chosen.timestep}, {'+'.join(chosen.taps)}")
     told: list[Chapter] = []

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from shiftless.cli import app
+from shiftless.cli.answer import note_what_it_is_for, say
+from shiftless.cli.command import command
 from shiftless.cli.flags import Device, Dtype, Json, Model, takes_recipe
 from shiftless.recipe import Recipe
 
@@ -25,7 +27,15 @@ Refine = Annotated[str, typer.Option(help="upsample (as published), cell, or sof
 Batch = Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")]
 
 
-@bench.command("pairs")
+@command(
+    bench,
+    "pairs",
+    examples=(
+        "shiftless bench pairs --data pairs/ --model sd15",
+        "shiftless bench pairs --data pairs/ --recipe dift-spair --json dift.json",
+        "shiftless bench pairs --data pairs/ --model sd15 --timestep 100 --taps up1,up2",
+    ),
+)
 @takes_recipe
 def pairs_of_yours(
     data: Data,
@@ -43,10 +53,19 @@ def pairs_of_yours(
     from shiftless.bench.folder import run
 
     backbone = load(model, device=device, dtype=dtype)
+    note_what_it_is_for(backbone)
     show(run(backbone, data, recipe, n=pairs, refine=refine, batch=batch), json)
 
 
-@bench.command("spair")
+@command(
+    bench,
+    "spair",
+    examples=(
+        "shiftless bench spair --data SPair-71k --recipe dift-spair",
+        "shiftless bench spair --data SPair-71k --split val --per-category 20",
+        "shiftless bench spair --data SPair-71k --category cat --pairs 50 --json cats.json",
+    ),
+)
 @takes_recipe
 def spair(
     data: Data,
@@ -80,4 +99,4 @@ def show(table: Any, json: Path | None) -> None:
     Console(width=None if Console().is_terminal else 140).print(table)
     if json is not None:
         table.write(json)
-        typer.echo(f"written: {json}")
+        say(f"written: {json}")

@@ -42,38 +42,38 @@ def caption(
         Path | None, typer.Option("--json", help="Write all captions here as JSON: file -> caption.", callback=writable)
     ] = None,
     device: Device = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="How many photos are captioned at once.")] = 8,
 ) -> None:
     """Say in one line what is in each photo: what prompt="auto" reads them with.
 
     Captions are kept (in $SHIFTLESS_CACHE, or the user's cache folder), so that a photo is captioned once by the same
     captioner. A photo that cannot be read or captioned is listed at the end, and the exit code is then 2.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     from shiftless.atomic import check_writable, write_atomic
     from shiftless.backbones.device import choose_device
     from shiftless.conditions.caption import load_captioner
+    from shiftless.progress import Progress, count, notice
 
     targets = _targets(photos, out)
     check_writable(*(targets.values() if out is not None else ()))
     model = load_captioner(captioner, device=choose_device(device))
-    console = Console(stderr=True)
     failed: list[str] = []
     said: dict[str, str] = {}
     paths = list(targets)
-    parts = [paths[i : i + 8] for i in range(0, len(paths), 8)]
-    for part in track(parts, f"captioning {len(paths)} photos", console=console, transient=True):
-        for path, line in _captions(model, part, failed):
-            said[str(path)] = line
-            if out is not None:
-                write_atomic(targets[path], f"{line}\n".encode())
-            else:
-                typer.echo(f"{path}: {line}")
+    parts = [paths[i : i + batch] for i in range(0, len(paths), batch)]
+    with Progress(f"captioning {count(len(paths), 'photo')}", len(paths)) as step:
+        for part in parts:
+            for path, line in _captions(model, part, failed):
+                said[str(path)] = line
+                if out is not None:
+                    write_atomic(targets[path], f"{line}\n".encode())
+                else:
+                    typer.echo(f"{path}: {line}")
+            step.advance(len(part))
     if answers is not None:
         write_atomic(answers, (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode())
     if out is not None:
-        console.print(f"{len(said)} captions written into {out}", highlight=False, soft_wrap=True)
+        notice(f"{len(said)} captions written into {out}")
     for message in failed:
         say_error(message)
     if failed:

@@ -45,7 +45,7 @@ def photos(tmp_path):
 
 def test_it_prints_file_and_caption(command, photos):
     code, out, err = command("photos", "--captioner", "painter")
-    assert (code, err.strip()) == (0, "")
+    assert (code, err.splitlines()) == (0, ["captioning 2 photos"])
     assert out.splitlines() == ["photos/a.png: a red picture", "photos/more/b.jpg: a blue picture"]
 
 

@@ -93,6 +93,8 @@ def test_photos_of_yours_are_shown_without_a_truth_and_their_names_do_no_harm(yo
     _, html = yours
     assert "PCK@0.1). A ring" not in html
     assert "points are right" not in html
+    assert "How often is it right?" not in html
+    assert "tells nothing of how well your photos are matched" in html
     assert "Steering" not in html
     assert "&lt;script&gt;" in html
     assert "<b>a" not in html
