@@ -11,7 +11,7 @@ import numpy as np
 
 from shiftless.backbones.base import Backbone
 from shiftless.bench.table import Row, Table, machine
-from shiftless.data.photopair import PhotoPair, photo_key, photo_name
+from shiftless.data.photopair import PhotoPair, photo_content, photo_key, photo_name
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
 from shiftless.metrics.bootstrap import Difference, difference, interval
@@ -90,8 +90,8 @@ def score(pairs: Sequence[PhotoPair], predicted: Sequence[Any], alpha: float = 0
 
 
 def photos_of(pairs: Sequence[PhotoPair]) -> list[tuple[str, str]]:
-    """Return what tells apart the two photos of each pair."""
-    return [(photo_key(pair.source), photo_key(pair.target)) for pair in pairs]
+    """Return what tells photos apart, of the two of each pair; a copy under another name is the same photo."""
+    return [(photo_content(pair.source), photo_content(pair.target)) for pair in pairs]
 
 
 def same_place(pair: PhotoPair) -> np.ndarray:
@@ -208,7 +208,7 @@ def gain(name: str, ours: Scores, theirs: Scores) -> str:
 
 def pair_visits(pairs: Sequence[PhotoPair], read: Reader) -> Iterator[tuple[int, Bucket, Bucket]]:
     """Yield (pair's index, source's readings, target's readings) as soon as both photos are read."""
-    keys = photos_of(pairs)
+    keys = [(photo_key(pair.source), photo_key(pair.target)) for pair in pairs]
     photos = {key: photo for pair, two in zip(pairs, keys) for key, photo in zip(two, (pair.source, pair.target))}
     place = {key: i for i, key in enumerate(photos)}
     left = Counter(key for two in keys for key in two)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from shiftless.digest import digest_of_file
 from shiftless.errors import BadInput
 
 Box = tuple[float, float, float, float]
@@ -63,6 +64,19 @@ def photo_key(photo: Any) -> str:
     'cats/a.jpg'
     """
     return os.fspath(photo) if isinstance(photo, str | os.PathLike) else str(photo.digest)
+
+
+def photo_content(photo: Any) -> str:
+    """Return what two copies of a photo have in common whatever their names: the digest of the file or of the picture.
+
+    A path where no file lies stands for itself.
+
+    >>> photo_content("cats/no-such-file.jpg")
+    'cats/no-such-file.jpg'
+    """
+    key = photo_key(photo)
+    is_path = isinstance(photo, str | os.PathLike)
+    return digest_of_file(key) if is_path and Path(key).is_file() else key
 
 
 def check_points(points: ArrayLike, size: tuple[int, int], where: str) -> np.ndarray:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from shiftless.data.photopair import PhotoPair, photo_key
-from shiftless.digest import digest_of, digest_of_file
+from shiftless.data.photopair import PhotoPair, photo_content
+from shiftless.digest import digest_of
 from shiftless.errors import BadInput
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -63,7 +61,7 @@ def split_pairs(pairs: Sequence[PhotoPair], where: str = "these pairs", seed: in
     >>> split_pairs([PhotoPair(a, b, points, points, size, size, box, "x", "") for a, b in two]).note()
     'split by photo: 6 train, 2 val and 2 test pairs share no photo; 0 pairs between splits are left out'
     """
-    ends = _contents(pairs)
+    ends = [(photo_content(pair.source), photo_content(pair.target)) for pair in pairs]
     of = _dealt(ends, [pair.category for pair in pairs], seed)
     parts: dict[str, list[PhotoPair]] = {name: [] for name in SHARES}
     bridging = 0
@@ -78,20 +76,6 @@ def split_pairs(pairs: Sequence[PhotoPair], where: str = "these pairs", seed: in
             f"photo ({', '.join(str(len(part)) for part in parts.values())} pairs); add pairs of other photos"
         )
     return PairSplits(parts, bridging)
-
-
-def _contents(pairs: Sequence[PhotoPair]) -> list[tuple[str, str]]:
-    """A digest of the content of both photos of each pair."""
-    known: dict[str, str] = {}
-
-    def digest(photo: Any) -> str:
-        key = photo_key(photo)
-        if key not in known:
-            is_file = isinstance(photo, str | os.PathLike)
-            known[key] = digest_of_file(key) if is_file else key
-        return known[key]
-
-    return [(digest(pair.source), digest(pair.target)) for pair in pairs]
 
 
 def _dealt(ends: Sequence[tuple[str, str]], categories: Sequence[str], seed: int) -> dict[str, str]:

@@ -209,3 +209,12 @@ def test_a_bench_foresees_its_denoiser_calls_and_makes_them(capsys, monkeypatch,
     said = f"pairs: 2 pairs with twin:sd15, also untrained: {total} denoiser calls\n"
     assert capsys.readouterr().err == said
     assert done == [(total, total)]
+
+
+def test_a_copy_of_a_photo_is_the_same_photo_to_the_intervals(tmp_path):
+    for name in "abcd":
+        (tmp_path / name).write_bytes(b"one" if name in "ad" else name.encode())
+    files = [str(tmp_path / name) for name in "abcd"]
+    (a, b), (c, d) = photos_of([pair(files[0], files[1], POINTS), pair(files[2], files[3], POINTS)])
+    assert a == d
+    assert len({a, b, c}) == 3
