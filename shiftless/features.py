@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
-from shiftless.header import Origin, check_map, from_header, to_header
+from shiftless.header import Origin, check_map, from_header, stored, to_header
 from shiftless.image import Frame
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap
@@ -70,16 +70,19 @@ class FeatureMaps(Mapping[str, torch.Tensor]):
         shapes = ((tap, *self.maps[tap].shape[1:]) for tap in self.maps)
         return " · ".join(f"{tap} {c}x{h}x{w} stride {self.taps[tap].stride}" for tap, c, h, w in shapes)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the maps to one safetensors file, with recipe and frame in its header; whole or not at all.
+    def save(self, path: str | os.PathLike[str], dtype: str | None = None) -> Path:
+        """Write the maps to one safetensors file, with recipe, frame and origin in its header; whole or not at all.
 
-        Raises BadInput if the place cannot be written.
+        dtype  "fp16", "fp32" or "bf16"; by default maps keep theirs, but for bfloat16, which NumPy does not read and
+               which becomes fp16. A map with values beyond the dtype's range is saved in fp32
+
+        docs/features.md describes the file. Raises BadInput if the place cannot be written.
         """
         from safetensors.torch import save
 
         taps = {tap: self.taps[tap] for tap in self}
         header = to_header(taps, self.frame, self.recipe, self.name, self.words, self.prompt, self.origin)
-        tensors = {tap: value.contiguous().cpu() for tap, value in self.maps.items()}
+        tensors = {tap: stored(value, dtype) for tap, value in self.maps.items()}
         return write_atomic(path, save(tensors, metadata=header))
 
     @classmethod

@@ -18,6 +18,8 @@ from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap
 
 KIND = "features"
+SAVED = {"fp16": torch.float16, "fp32": torch.float32, "bf16": torch.bfloat16}
+"""What maps may be saved in; NumPy reads the first two."""
 FIELDS = ("recipe", "frame", "taps", "name", "words", "prompt", "origin")
 _LARGEST = 2**31 - 1
 
@@ -120,6 +122,37 @@ def check_map(tap: Tap, value: torch.Tensor) -> torch.Tensor:
     if tap.channels not in (0, value.shape[1]):  # 0: the prompt's length decides
         raise ValueError(f"map {tap.name} has {value.shape[1]} channels, its header says {tap.channels}")
     return value
+
+
+def stored(value: torch.Tensor, dtype: str | None = None) -> torch.Tensor:
+    """Return a map as it is written: contiguous, on the CPU, in a dtype of SAVED.
+
+    None keeps it as it is, but for bfloat16, which NumPy does not read: it becomes fp16. A map with a finite value
+    beyond the dtype's range is kept in fp32, so that no value becomes infinite by being saved. Raises BadInput for
+    another dtype.
+
+    >>> stored(torch.tensor([65504.0]), "fp16").dtype, stored(torch.tensor([65520.0]), "fp16").dtype
+    (torch.float16, torch.float32)
+    """
+    if dtype is None:
+        dtype = "fp16" if value.dtype == torch.bfloat16 else None
+    elif dtype not in SAVED:
+        raise BadInput(f"dtype={dtype!r}: must be one of {', '.join(SAVED)}")
+    value = value.detach().cpu().contiguous()
+    if dtype is None:
+        return value
+    cast = value.to(SAVED[dtype])
+    lost = not torch.isfinite(cast).all() and bool((torch.isfinite(value) & ~torch.isfinite(cast)).any())
+    return value.float() if lost else cast
+
+
+def text_dtype(name: str) -> str:
+    """Return our name of a dtype that safetensors calls F16, BF16 or F32.
+
+    >>> text_dtype("BF16"), text_dtype("F16")
+    ('bf16', 'fp16')
+    """
+    return name.lower() if name.startswith("BF") else f"fp{name[1:]}"
 
 
 def _tap(row: Any) -> Tap:

@@ -35,21 +35,27 @@ def extract(
     device: Device = "auto",
     dtype: Dtype = "auto",
     batch: Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")] = 8,
+    save_dtype: Annotated[
+        str, typer.Option(help="In which dtype maps are saved: fp16, fp32, or bf16 (which NumPy does not read).")
+    ] = "fp16",
+    pool: Annotated[int, typer.Option(min=1, help="Average so many cells along each side into one before saving.")] = 1,
     json: Annotated[Path | None, typer.Option("--json", help="Write here which files hold which photo.")] = None,
 ) -> None:
     """Read features of photos into a folder; run again, and it continues where it stopped.
 
     A preset that is a bucket (--recipe gate-spair) gives one file for each of its readings, all from one pass.
+    Files are named by all that made them: the photo, the contents of model and adapters, recipe and prompt. What they
+    will take is said first, and refused where it does not fit. docs/features.md describes the files.
     A photo that cannot be read is listed at the end, and the exit code is then 2.
     """
     from shiftless.backbones.registry import load
-    from shiftless.conditions.template import CAPTION
-    from shiftless.conditions.template import fill as fill_in
     from shiftless.image import list_photos, open_photo
     from shiftless.progress import Progress, count, notice
     from shiftless.reading import stream
     from shiftless.reading.counted import Counted, calls
     from shiftless.reading.loop import check
+    from shiftless.store.folder import FeatureFolder
+    from shiftless.store.size import size_of
 
     values = filler(recipes, fill, captions, photos)
     paths = [path for place in photos for path in list_photos(place)]
@@ -57,41 +63,41 @@ def extract(
     check(backbone, recipes, batch)
     note_what_it_is_for(backbone)
     failed, done, each = [], 0, calls(recipes)
-    targets: dict[str, list[Path]] = {}
-
-    def key(recipe: Recipe, photo: Any) -> str:
-        """What the file is named by: the recipe with the words that are known before reading."""
-        words = {CAPTION: f"{{{CAPTION}}}", **values(photo)}
-        return recipe.but(prompt=fill_in(recipe.prompt, words, photo.name)).key()[:8]
+    folder = FeatureFolder(out, backbone, recipes, fill=values, dtype=save_dtype, pool=pool)
+    for line in folder.index.repair():
+        notice(f"left out of the index: {line}")
+    size = size_of(folder, paths)
+    size.check(out)
+    notice(str(size))
 
     def waiting():  # type: ignore[no-untyped-def]  # a generator of photos not read yet
         for path in paths:
             try:
                 photo = open_photo(path)
-                names = [f"{path.stem}-{photo.digest[:8]}-{key(recipe, photo)}.safetensors" for recipe in recipes]
+                unread = folder.claim(photo)
             except BadInput as error:
                 failed.append(str(error))
                 step.skip(each)
                 continue
-            targets[photo.name] = [out / name for name in names]
-            if all(target.exists() for target in targets[photo.name]):
-                step.skip(each)
-            else:
+            if unread:
                 yield photo
+            else:
+                step.skip(each)
 
     by = f" by {len(recipes)} recipes" if len(recipes) > 1 else ""
     with Progress(f"reading {count(len(paths), 'photo')}{by}", each * len(paths), "denoiser call") as step:
         counted = Counted(backbone, step.advance)
         options: dict[str, Any] = {"fill": values, "batch": batch, "dtype": None, "skipped": failed}
         for bucket in stream(counted, waiting(), list(recipes), **options):
-            for maps, target in zip(bucket, targets[bucket[0].name], strict=True):
-                maps.save(target)
+            folder.write(bucket)
             done += 1
             if done == 1:
                 notice("\n".join(maps.describe() for maps in bucket))
     already = len(paths) - done - len(failed)
     notice(f"{done} read into {out}" + (f", {already} were there already" if already else ""))
-    write_json(json, {name: [str(target) for target in files] for name, files in targets.items()})
+    if folder.widened:
+        notice(f"{count(folder.widened, 'map')} saved in fp32: values beyond the range of {save_dtype}")
+    write_json(json, {name: [str(file) for file in files] for name, files in folder.files.items()})
     for message in failed:
         say_error(message)
     if failed:

@@ -1,0 +1,158 @@
+"""index.jsonl: one line for each file of a folder of features, whole after every kill and rebuilt from the files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from shiftless.atomic import write_atomic
+from shiftless.errors import BadInput
+from shiftless.header import Origin, from_header, text_dtype
+from shiftless.recipe import Recipe
+from shiftless.taps.names import Tap
+
+NAME = "index.jsonl"
+Row = dict[str, Any]
+
+
+def row_of(path: Path) -> Row:
+    """Return a file's line, from its header alone; raises BadInput if it is no whole file of features."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            about = from_header(file.metadata() or {})
+            slices = {name: file.get_slice(name) for name in about["taps"]}
+            maps = {name: (list(part.get_shape())[1:], text_dtype(part.get_dtype())) for name, part in slices.items()}
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from None
+    except Exception as error:  # broken headers make the parsers raise nearly anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadInput(f"{path}: not a whole file of features ({reason}); extract it again") from None
+    origin: Origin = about["origin"]
+    recipe: Recipe = about["recipe"]
+    taps: dict[str, Tap] = about["taps"]
+    (h, w), (fed_h, fed_w) = about["frame"].original, about["frame"].fed
+    return {
+        "file": path.name,
+        "photo": about["name"],
+        "digest": origin.photo,
+        "size": [w, h],
+        "fed": [fed_w, fed_h],
+        "bytes": path.stat().st_size,
+        "model": origin.model,
+        "fingerprint": origin.fingerprint,
+        "adapters": dict(origin.adapters),
+        "recipe": recipe.key(),
+        "prompt": about["prompt"],
+        "computed": origin.dtype,
+        "pool": origin.pool,
+        "taps": {n: {"shape": shape, "dtype": dtype, "stride": taps[n].stride} for n, (shape, dtype) in maps.items()},
+    }
+
+
+class Index:
+    """The index of a folder; several commands may write to one folder, each holding a lock for the time of a write."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / NAME
+
+    def rows(self) -> list[Row]:
+        """Return the lines that can be read, the last one for a file and photo that stand there twice."""
+        return list(self._read().values())
+
+    def repair(self) -> list[str]:
+        """Make the index say what the folder holds; return a line for each file in it that is no file of features.
+
+        Lines that were cut short and those of files that are gone are dropped, and files without a line get one. The
+        index is written anew only if something was wrong.
+        """
+        if not self.folder.is_dir():
+            return []
+        with self._locked():
+            return self._repair()
+
+    def add(self, files: Sequence[Path]) -> list[Row]:
+        """Add a line for each file, and return them; raises BadInput if the index cannot be written."""
+        rows = [row_of(file) for file in files]
+        lines = b"".join(map(_line, rows))
+        with self._locked():
+            if self._cut_short():
+                self._repair()
+            try:
+                with self.path.open("ab") as index:
+                    index.write(lines)
+            except OSError as error:
+                raise BadInput(f"{self.path}: cannot be written ({error.strerror}); free some space") from None
+        return rows
+
+    def _repair(self) -> list[str]:
+        there = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".safetensors")}
+        there = {name for name in there if not name.startswith(".")}
+        found, refused = self._read(), []
+        kept = {key: row for key, row in found.items() if row["file"] in there}
+        for name in sorted(there - {row["file"] for row in kept.values()}):
+            try:
+                row = row_of(self.folder / name)
+            except BadInput as error:
+                refused.append(str(error))
+                continue
+            kept[row["file"], row["photo"]] = row
+        content = b"".join(map(_line, kept.values()))
+        if kept != found or self._cut_short() or self._lines() != len(kept):
+            write_atomic(self.path, content)
+        return refused
+
+    def _read(self) -> dict[tuple[str, str], Row]:
+        found: dict[tuple[str, str], Row] = {}
+        for line in self._content().splitlines():
+            try:
+                row = json.loads(line)
+                found[str(row["file"]), str(row["photo"])] = row
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+        return found
+
+    def _content(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise BadInput(f"{self.path}: cannot be read ({error.strerror}); give another --out") from None
+
+    def _lines(self) -> int:
+        return len(self._content().splitlines())
+
+    def _cut_short(self) -> bool:
+        """Whether the last line has no end: whoever wrote it was killed, or the disk was full."""
+        try:
+            with self.path.open("rb") as index:
+                index.seek(-1, os.SEEK_END)
+                return index.read(1) != b"\n"
+        except OSError:  # no index yet, or an empty one
+            return False
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the folder's lock, where the system has such locks; a killed process lets go of it."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+
+def _line(row: Row) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
