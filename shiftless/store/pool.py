@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch.nn.functional as F
+import torch
 
 from shiftless.features import FeatureMaps
 
@@ -13,9 +13,9 @@ def pooled(maps: FeatureMaps, pool: int) -> FeatureMaps:
     """Average `pool` x `pool` cells of every map into one: H x W cells become ceil(H / pool) x ceil(W / pool).
 
     The new cells divide the image evenly, as those of every map do, also where `pool` does not divide a side: a cell
-    is then the mean of the old cells that it touches. Strides and the origin say that the maps were pooled.
+    is the mean of the old cells by the area that it shares with each. Maps become float32 on the CPU; their strides
+    and the origin say that they were pooled.
 
-    >>> import torch
     >>> from shiftless.image import Frame
     >>> from shiftless.taps.names import Tap
     >>> grid = torch.arange(16.0).view(1, 1, 4, 4)
@@ -27,7 +27,15 @@ def pooled(maps: FeatureMaps, pool: int) -> FeatureMaps:
         return maps
     values = {}
     for tap, value in maps.items():
-        grid = -(-value.shape[-2] // pool), -(-value.shape[-1] // pool)
-        values[tap] = F.adaptive_avg_pool2d(value.float(), grid).to(value.dtype)
+        rows, columns = (_shares(side, -(-side // pool)) for side in value.shape[-2:])
+        values[tap] = rows @ value.float().cpu() @ columns.T
     taps = {tap: replace(about, stride=about.stride * pool) for tap, about in maps.taps.items()}
     return replace(maps, maps=values, taps=taps, origin=replace(maps.origin, pool=maps.origin.pool * pool))
+
+
+def _shares(before: int, after: int) -> torch.Tensor:
+    """How much of each new cell along a side every old cell covers: after x before, rows that sum to one."""
+    edges = torch.arange(after + 1, dtype=torch.float64) * before / after
+    old = torch.arange(before, dtype=torch.float64)
+    shared = torch.minimum(edges[1:, None], old + 1) - torch.maximum(edges[:-1, None], old)
+    return (shared.clamp_min(0) * after / before).float()

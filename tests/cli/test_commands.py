@@ -79,7 +79,7 @@ def test_extract_writes_one_file_a_photo_and_continues(command, photos, tmp_path
     arguments = ("extract", photos, "-m", "twin:sd15", "--out", out, "--taps", "up1,up2", "--timestep", 20)
     code, _, err = command(*arguments)
     assert code == 0, err
-    files = sorted(out.iterdir())
+    files = sorted(out.glob("*.safetensors"))
     assert len(files) == 2
     maps = shiftless.FeatureMaps.open(files[0])
     assert list(maps) == ["up1", "up2"]
@@ -90,7 +90,7 @@ def test_extract_writes_one_file_a_photo_and_continues(command, photos, tmp_path
     code, _, err = command(*arguments)
     assert code == 0
     assert "1 were there already" in err
-    assert sorted(out.iterdir()) == files
+    assert sorted(out.glob("*.safetensors")) == files
     assert files[0].stat().st_mtime_ns == before
 
 
@@ -99,7 +99,7 @@ def test_extract_lists_what_it_could_not_read(command, photos, tmp_path):
     code, _, err = command("extract", photos, "-m", "twin:sd15", "--out", tmp_path / "f")
     assert code == 2
     assert "broken.jpg" in err
-    assert len(list((tmp_path / "f").iterdir())) == 2
+    assert len(list((tmp_path / "f").glob("*.safetensors"))) == 2
 
 
 @pytest.mark.parametrize("points", [("--at", "10,20", "--at", "60.5,40"), ()])
@@ -176,7 +176,8 @@ def test_photos_are_read_with_techniques_and_words_of_their_own(command, photos,
     steering += ["--control-scale", "0.5", "--lora", lora, "--start", "70", "--steps", "2", "--taps", "up1,up2"]
     code, _, err = command("extract", photos, "-m", "twin:sd15", "-o", tmp_path / "out", *steering)
     assert code == 0, err
-    found = {maps.prompt: maps for maps in map(shiftless.FeatureMaps.open, sorted((tmp_path / "out").iterdir()))}
+    files = sorted((tmp_path / "out").glob("*.safetensors"))
+    found = {maps.prompt: maps for maps in map(shiftless.FeatureMaps.open, files)}
     assert sorted(found) == ["a bus, sharp", "a cow in the snow, sharp"]
     recipe = found["a bus, sharp"].recipe
     assert (recipe.control, recipe.control_scale, recipe.start, recipe.steps) == (("canny",), (0.5,), 70, 2)
@@ -185,14 +186,14 @@ def test_photos_are_read_with_techniques_and_words_of_their_own(command, photos,
     code, _, err = command("extract", photos, "-m", "twin:sd15", "-o", tmp_path / "again", *steering)
     assert code == 2
     assert "1.png: no caption at" in err
-    assert len(list((tmp_path / "again").iterdir())) == 1
+    assert len(list((tmp_path / "again").glob("*.safetensors"))) == 1
 
 
 def test_a_bucket_gives_a_file_for_each_reading(command, photos, tmp_path):
     arguments = ("extract", photos, "-m", "twin:sd15", "-o", tmp_path / "f", "--recipe", "gate-spair-prompt")
     code, _, err = command(*arguments, "--taps", "up0")
     assert code == 0, err
-    found = [shiftless.FeatureMaps.open(path) for path in sorted((tmp_path / "f").iterdir())]
+    found = [shiftless.FeatureMaps.open(path) for path in sorted((tmp_path / "f").glob("*.safetensors"))]
     assert sorted((maps.name.rsplit("/", 1)[-1], maps.recipe.seed) for maps in found) == [
         ("0.png", 0), ("0.png", 1), ("1.png", 0), ("1.png", 1),
     ]  # fmt: skip
@@ -207,7 +208,7 @@ def test_other_words_are_another_reading(command, photos, tmp_path):
     arguments = ("extract", photos / "0.png", "-m", "twin:sd15", "-o", tmp_path / "f", "--prompt", "a {category}")
     for category in ("cow", "cow", "horse"):
         assert command(*arguments, "--fill", f"category={category}")[0] == 0
-    prompts = [shiftless.FeatureMaps.open(path).prompt for path in (tmp_path / "f").iterdir()]
+    prompts = [shiftless.FeatureMaps.open(path).prompt for path in (tmp_path / "f").glob("*.safetensors")]
     assert sorted(prompts) == ["a cow", "a horse"]
 
 

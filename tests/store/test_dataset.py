@@ -39,7 +39,7 @@ def read(model, photos):
 def folder(tmp_path, read):
     for i, bucket in enumerate(read):
         for k, maps in enumerate(bucket):
-            maps.save(tmp_path / f"part-{k}" / f"{9 - i}.safetensors")  # names of files say nothing
+            maps.save(tmp_path / f"part-{k}" / f"{9 - i}.safetensors", dtype="bf16")  # names of files say nothing
     (tmp_path / "notes.txt").write_text("not features")
     return tmp_path
 
