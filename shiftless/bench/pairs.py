@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -132,41 +132,67 @@ def run_pairs(
     controls: bool = True,
     batch: int = 8,
     progress: bool = True,
+    finer: Sequence[float] = (),
+    categories: bool = False,
 ) -> Table:
-    """Score a model's features on pairs, beside the trivial baseline and the same network untrained."""
-    options: dict[str, Any] = {"alpha": alpha, "refine": refine}
+    """Score a model's features on pairs, beside the trivial baseline and the same network untrained.
+
+    finer       other thresholds to score the same matches by, after alpha's
+    categories  add rows of the model's scores on the pairs of each category alone
+    """
+    options: dict[str, Any] = {"refine": refine}
     doing = f"{bench}: {count(len(pairs), 'pair')} with {model.spec.name}" + (", also untrained" if controls else "")
     with reporting(progress, doing, pair_calls(pairs, [recipe]) * (1 + controls), "denoiser call") as report:
-        ours = by_prompt(model, pairs, recipe, batch, report=report, **options)
+        found = {f"baseline: {describe(recipe)}": points_by_prompt(model, pairs, recipe, batch, report, **options)}
         if controls:
             from shiftless.backbones.registry import untrained
 
-            blank = by_prompt(untrained(model), pairs, recipe, batch, report=report, **options)
-    trivial = score(pairs, [same_place(pair) for pair in pairs], alpha)
-    rows = [*trivial.rows(TRIVIAL)]
+            found = {UNTRAINED: points_by_prompt(untrained(model), pairs, recipe, batch, report, **options), **found}
+    found = {TRIVIAL: [same_place(pair) for pair in pairs], **found}
+    scores = {name: score(pairs, points, alpha) for name, points in found.items()}
+    *_, name = scores  # the model's own
+    ours = scores[name]
+    rows = [
+        row
+        for method, points in found.items()
+        for one in (scores[method], *(score(pairs, points, share) for share in finer))
+        for row in one.rows(method)
+    ]
     notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; {ours.resampling()}"]
-    notes.append(gain("baseline - trivial", ours, trivial))
-    if controls:
-        rows += blank.rows(UNTRAINED)
-        notes.append(gain("baseline - untrained", ours, blank))
-    rows += ours.rows(f"baseline: {describe(recipe)}")
-    return Table(bench, model.spec.name, rows, machine(), notes)
+    notes += [gain(f"baseline - {other.partition(':')[0]}", ours, scores[other]) for other in scores if other != name]
+    for kind in sorted({pair.category for pair in pairs}) if categories else ():
+        chosen = [i for i, pair in enumerate(pairs) if pair.category == kind]
+        part = score([pairs[i] for i in chosen], [found[name][i] for i in chosen], alpha)
+        method = f"baseline, {kind} ({count(len(chosen), 'pair')})"
+        rows += [row for row in part.rows(method) if not row.metric.endswith("per image")]
+    return Table(bench, model.spec.name, rows, machine(), notes, {"recipe": asdict(recipe)})
 
 
 def by_prompt(
-    model: Backbone, pairs: Sequence[PhotoPair], recipe: Recipe, batch: int, *, report: Report = None, **options: Any
+    model: Backbone, pairs: Sequence[PhotoPair], recipe: Recipe, batch: int, *, alpha: float = 0.1, **options: Any
 ) -> Scores:
     """Score one recipe; where its prompt says {category}, each category's pairs are read with its own prompt."""
+    return score(pairs, points_by_prompt(model, pairs, recipe, batch, **options), alpha)
+
+
+def points_by_prompt(
+    model: Backbone,
+    pairs: Sequence[PhotoPair],
+    recipe: Recipe,
+    batch: int,
+    report: Report = None,
+    refine: str = "upsample",
+) -> list[np.ndarray]:
+    """Match every pair by one recipe: N 2 in original pixels of each pair's target; prompts as in `by_prompt`."""
     groups: dict[str, list[int]] = {}
     for i, pair in enumerate(pairs):
         groups.setdefault(recipe.prompt.replace("{category}", pair.category), []).append(i)
-    found: dict[int, tuple[int, int, int]] = {}
+    found: dict[int, np.ndarray] = {}
     for prompt, rows in groups.items():
-        read = reader(model, [recipe.but(prompt=prompt)], batch, report)
-        part = evaluate([pairs[i] for i in rows], read, ONE, **options)["one"]
-        found |= dict(zip(rows, zip(part.img, part.bbox, part.totals)))
-    img, bbox, totals = (np.array([found[i][k] for i in range(len(pairs))]) for k in range(3))
-    return Scores(img, bbox, totals, options.get("alpha", 0.1), photos_of(pairs))
+        part = [pairs[i] for i in rows]
+        for index, a, b in pair_visits(part, reader(model, [recipe.but(prompt=prompt)], batch, report)):
+            found[rows[index]] = match(a[0], b[0], part[index].source_points, refine=refine).points
+    return [found[i] for i in range(len(pairs))]
 
 
 def pair_calls(pairs: Sequence[PhotoPair], recipes: Sequence[Recipe]) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from shiftless.backbones.base import Backbone
@@ -10,7 +13,11 @@ from shiftless.bench.pairs import run_pairs
 from shiftless.bench.table import Table
 from shiftless.data.photopair import spread
 from shiftless.data.spair import read_spair
+from shiftless.presets import preset
 from shiftless.recipe import Recipe
+
+FINER = (0.05,)
+"""Thresholds beside the usual one."""
 
 
 def run(
@@ -37,6 +44,26 @@ def run(
 
     Raises BadInput naming the missing or malformed file.
     """
+    chosen = recipe or Recipe()
     pairs = spread(read_spair(data, split, category=category, per_category=per_category), n)
-    options: dict[str, Any] = {"alpha": alpha, "refine": refine, "controls": controls}
-    return run_pairs(f"spair {split}", model, pairs, recipe or Recipe(), batch=batch, progress=progress, **options)
+    options: dict[str, Any] = {"alpha": alpha, "refine": refine, "controls": controls, "finer": FINER}
+    name, options["categories"] = f"spair {split}", True
+    table = run_pairs(name, model, pairs, chosen, batch=batch, progress=progress, **options)
+    rows = published(chosen)
+    notes = [
+        f"published for {row['preset']}: {row['metric']} {row['value']:.3f} ({row['source']}; measured by its authors "
+        "on the test split, not here)"
+        for row in rows
+    ]
+    return replace(table, notes=[*table.notes, *notes], about={**table.about, "published": rows})
+
+
+def published(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return what was published for a preset that was not changed: its metric, its value and its source.
+
+    >>> from shiftless.presets import preset
+    >>> [row["value"] for row in published(preset("dift-spair").recipes[0])], published(Recipe())
+    ([0.529], [])
+    """
+    rows = json.loads((Path(__file__).parent / "published.json").read_text(encoding="utf-8"))
+    return [row for row in rows if preset(row["preset"]).recipes == (recipe,)]

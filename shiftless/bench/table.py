@@ -42,6 +42,7 @@ class Table:
     """A bench's answer; `write` gives {"bench", "model", "machine", "rows": [{"method", "metric", "value", "ci95"}]}.
 
     notes  lines for the reader below the printed table, not in the file
+    about  plain values that the file holds too, such as the recipe with all that it resolved to
 
     Of several gains, those that are clear after Holm's correction for all of them are marked with * where the table is
     printed, and a line says how many would look clear by chance.
@@ -60,6 +61,7 @@ class Table:
     rows: list[Row]
     machine: str = ""
     notes: list[str] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
 
     def value(self, method: str, metric: str) -> float:
         """Return a score; `method` may be the start of the name. Raises BadInput if there is none."""
@@ -77,7 +79,8 @@ class Table:
     def to_dict(self) -> dict[str, Any]:
         """Return the plain values that `write` writes."""
         rows = [{**asdict(row), "ci95": list(row.ci95)} for row in self.rows]
-        return {"bench": self.bench, "model": self.model, "machine": self.machine or machine(), "rows": rows}
+        found = {"bench": self.bench, "model": self.model, "machine": self.machine or machine(), "rows": rows}
+        return {**found, **self.about}
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the table as JSON, whole or not at all; raises BadInput if the folder cannot be written."""

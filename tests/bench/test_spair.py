@@ -3,8 +3,11 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import pytest
+
 from shiftless.backbones.registry import load
 from shiftless.bench import spair
+from shiftless.presets import preset
 from shiftless.recipe import Recipe
 
 _SPEC = importlib.util.spec_from_file_location("spair_layout", Path(__file__).parents[1] / "data" / "test_spair.py")
@@ -19,6 +22,23 @@ def test_bench_spair_from_the_published_layout_to_the_table(tmp_path):
     recipe = Recipe(timestep=50, taps=("up1",), label="mine")
     table = spair.run(load("twin:sd15", size=64), folder, recipe, split="val", per_category=2, progress=False)
     assert table.bench == "spair val"
-    assert [row.method.partition(":")[0] for row in table.rows[::4]] == ["trivial", "untrained", "baseline"]
-    assert table.rows[-1].method == "baseline: mine"
+    assert [row.method.partition(":")[0] for row in table.rows[:24:8]] == ["trivial", "untrained", "baseline"]
+    assert table.rows[16].method == "baseline: mine"
+    assert table.value("baseline: mine", "PCK@0.05 bbox") <= table.value("baseline: mine", "PCK@0.1 bbox")
+    kinds = [row for row in table.rows[24:] if row.metric == "PCK@0.1 img"]
+    assert len(kinds) == 2
+    mean = sum(row.value for row in kinds) / 2  # both kinds have as many points
+    assert mean == pytest.approx(table.value("baseline: mine", "PCK@0.1 img"))
+    resolved = table.to_dict()["recipe"]  # with what it did not say
+    assert (resolved["label"], resolved["timestep"], resolved["ensemble"], resolved["fit"]) == ("mine", 50, 1, "aspect")
     assert table.notes[0].startswith("4 pairs, 8 points")
+
+
+def test_a_preset_that_was_published_stands_beside_its_number_and_a_changed_one_does_not(tmp_path):
+    folder = _LAYOUT.small_spair(tmp_path, "val")
+    recipe = preset("gate-spair-baseline").recipes[0].but(taps=("up1",))
+    model = load("twin:sd15", size=64)
+    changed = spair.run(model, folder, recipe, split="val", per_category=1, controls=False, progress=False)
+    assert not any("published" in note for note in changed.notes)
+    rows = spair.published(preset("gate-spair-baseline").recipes[0])
+    assert {row["metric"]: row["value"] for row in rows} == {"PCK@0.1 img": 0.6115, "PCK@0.1 bbox": 0.5166}
