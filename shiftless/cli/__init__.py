@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 from typing import Annotated
 
@@ -84,6 +85,7 @@ def main() -> None:
     progress.set_verbosity(progress.NORMAL)
     own_process()
     load_commands()
+    warnings.showwarning = _show_warning
     try:
         app()
     except BadInput as error:
@@ -95,6 +97,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe went away, which is its right
         sys.stderr.close()
         sys.exit(1)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+    """Print a warning as one plain line to stderr; where in the code it arose says nothing to a user."""
+    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 def say_error(message: str) -> None:

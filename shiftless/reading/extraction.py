@@ -13,6 +13,7 @@ from shiftless.backbones.device import DTYPES
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
 from shiftless.presets import default_recipe
+from shiftless.reading.finite import warned
 from shiftless.reading.images import OneImage, SeveralImages, images_in
 from shiftless.reading.loop import buckets, check
 from shiftless.reading.words import Fill
@@ -126,7 +127,7 @@ def stream(
     chosen = _chosen(loaded, recipes)
     check(loaded, chosen, batch)
     _, pictures = images_in(images)
-    found = buckets(loaded, pictures, chosen, fill=fill, batch=batch, dtype=out, skipped=skipped)
+    found = warned(buckets(loaded, pictures, chosen, fill=fill, batch=batch, dtype=out, skipped=skipped))
     return (bucket[0] for bucket in found) if recipes is None or isinstance(recipes, Recipe) else found
 
 

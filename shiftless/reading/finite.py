@@ -1,0 +1,46 @@
+"""Values that are not finite: one warning where features hold any."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from shiftless.features import Bucket
+
+
+class NotFiniteWarning(RuntimeWarning):
+    """Some features hold NaN or infinite values."""
+
+
+def warned(buckets: Iterable[Bucket]) -> Iterator[Bucket]:
+    """Pass buckets on, and warn of the first one that holds values which are not finite.
+
+    >>> list(warned([]))
+    []
+    """
+    said = False
+    for bucket in buckets:
+        if not said and (taps := not_finite(bucket)):
+            said = True
+            warnings.warn(
+                f"{bucket[0].name}: values that are not finite in {', '.join(taps)}, and perhaps in later photos; "
+                "read in fp32, and check the model and its adapters",
+                NotFiniteWarning,
+                stacklevel=2,
+            )
+        yield bucket
+
+
+def not_finite(bucket: Bucket) -> list[str]:
+    """Return the taps of a bucket whose maps hold values that are not finite, each once.
+
+    >>> not_finite(Bucket(()))
+    []
+    """
+    named = [(tap, value) for maps in bucket for tap, value in maps.items()]
+    if not named:
+        return []
+    finite = torch.stack([torch.isfinite(value).all() for _, value in named]).tolist()
+    return list(dict.fromkeys(tap for (tap, _), whole in zip(named, finite) if not whole))
