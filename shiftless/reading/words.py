@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from shiftless.backbones.base import Backbone, steerable
 from shiftless.conditions.template import CAPTION, fields_of, fill
+from shiftless.errors import BadInput
 from shiftless.image import Photo
 from shiftless.recipe import Recipe
 
@@ -49,6 +50,11 @@ def prompts_of(model: Backbone, photos: Sequence[Photo], recipe: Recipe, given: 
 def check_techniques(model: Backbone, recipes: Sequence[Recipe]) -> None:
     """Raise BadInput if a recipe steers by what the model's family does not take."""
     for recipe in recipes:
+        if recipe.prompt and not model.spec.takes_text:
+            raise BadInput(
+                f"{model.spec.name}: a model of the {model.spec.family} family takes no text, and the recipe's prompt "
+                f"is {recipe.prompt!r}; leave the prompt out"
+            )
         for name in ("control", "lora", "start"):
             if getattr(recipe, name) not in ((), None):
                 steerable(model, name)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from diffusers import UNet2DModel
 from torch import nn
 
 import shiftless
-from shiftless import Recipe
+from shiftless import BadInput, Recipe
 from shiftless.backbones.base import Backbone, Reading, Spec
 from shiftless.conditions.condition import Condition
 from shiftless.noise import Schedule
@@ -93,3 +94,10 @@ def test_a_model_without_noise_reads_the_same_at_every_timestep_and_seed():
     assert one["block1"].shape == (1, 12, 3, 4)
     found = shiftless.match(one, two, points=[(10, 10), (40, 30)])
     np.testing.assert_allclose(found, [(10, 10), (40, 30)], atol=8)
+
+
+@pytest.mark.parametrize("family", [Unconditional, Patches])
+def test_a_prompt_for_a_model_without_text_is_refused(family):
+    model = family()
+    with pytest.raises(BadInput, match=f"^{model.spec.name}: .* takes no text, .* 'a horse'; leave the prompt out$"):
+        shiftless.extract(model, PICTURES[0], Recipe(prompt="a horse", taps=(model.taps[0].name,)))
