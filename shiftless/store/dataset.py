@@ -46,7 +46,7 @@ class FeatureDataset(Dataset[Any]):
     transform gives what torch stacks by itself.
 
     Raises BadInput if the folder holds no features, features of several models or adapter contents, several readings
-    of a photo where none was chosen, or not the chosen ones of every photo.
+    of a photo where none was chosen, not the chosen ones of every photo, or one of them twice (in two dtypes, say).
 
     >>> import shiftless, tempfile
     >>> from torch.utils.data import DataLoader
@@ -130,7 +130,11 @@ def _found(folder: Path) -> Found:
         first = first or (file, origin)
         if conflict := first[1].conflict(origin):
             raise BadInput(f"{file} and {first[0]}: features of {conflict}; give a folder of features of one model")
-        found.setdefault((about["name"], origin.photo), {})[recipe.key()] = (file, recipe, origin)
+        readings = found.setdefault((about["name"], origin.photo), {})
+        if recipe.key() in readings:
+            other = readings[recipe.key()][0]
+            raise BadInput(f"{file} and {other}: two files of one reading of {about['name']}; keep one of them")
+        readings[recipe.key()] = (file, recipe, origin)
     if not found:
         raise BadInput(f"{folder}: no features in this folder; write some with shiftless extract")
     return dict(sorted(found.items()))

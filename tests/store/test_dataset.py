@@ -115,3 +115,9 @@ def test_features_of_two_models_are_not_mixed(folder, photos):
     other.save(folder / "other.safetensors")
     with pytest.raises(BadInput, match=r"two models .*one model"):
         FeatureDataset(folder, RECIPES[0])
+
+
+def test_one_reading_in_two_files_is_not_chosen_by_chance(folder, read):
+    read[0][0].save(folder / "again.safetensors")
+    with pytest.raises(BadInput, match=r"again\.safetensors: two files of one reading of .*0\.png"):
+        FeatureDataset(folder, RECIPES[0])
