@@ -7,24 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from miniworld.demo.subjects import Subject, common_points
+from miniworld.demo.subjects import Subject
+from miniworld.demo.typical import PAIRS, Judged, typical
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.registry import not_for_photographs
 from shiftless.bench.table import Table
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
-from shiftless.metrics.pck import hits
 from shiftless.reading import extract
 from shiftless.recipe import Recipe
-from shiftless.tasks.correspondence import Matches, heat, match
+from shiftless.tasks.correspondence import heat
 from shiftless.tasks.mutual import mutual_matches
 from shiftless.view import contact_sheet, match_sheet, matches_picture, pca_rgb, save_picture
 from shiftless.view.page import Bars, Chapter, draw_figure
 
-_POINTS = 14
+_FEW = 3  # validation pairs, for a first look
 
 
 @dataclass(frozen=True)
@@ -117,42 +116,36 @@ def matches(plan: Plan, maps: list[FeatureMaps]) -> Chapter:
     chapter = Chapter("Same features, same part", text, "each numbered dot and its partner; green is right, red wrong")
     if not plan.drawn:
         return _your_matches(plan, maps, chapter)
-    for file, (i, k) in {"matches.png": (0, 1), "matches-across.png": (0, 2)}.items():
-        found, truth, right = _judged(plan, maps, i, k)
-        score = f"{int(right.sum())} of {len(right)} points are right"
-        a, b = plan.subjects[i], plan.subjects[k]
-        if file == "matches.png":
-            hot = heat(maps[i], maps[k], found.source[0])
-            whom = "Two horses that face opposite ways"
+    count = _FEW if plan.quick else PAIRS
+    middle, quarter = typical(plan.model, plan.recipe, count)
+    chapter.text.append(
+        f"Which pair is shown follows a rule: the first {count} validation pairs, which no table here scores, are put "
+        "in the order of how many of their points are right, and the one in the middle is taken. So half of them do "
+        "better, and half do worse."
+    )
+    hot = heat(*middle.maps, middle.found.source[0])
 
-            def sheet(theme: str, a=a, b=b, f=found, h=hot, t=truth, r=right) -> Any:  # type: ignore[no-untyped-def]
-                return match_sheet(a.photo, b.photo, f, h, truth=t, correct=r, height=520, theme=theme)
+    def sheet(theme: str) -> Any:
+        options: dict[str, Any] = {"truth": middle.pair.target_points, "correct": middle.right, "height": 520}
+        return match_sheet(middle.pair.source, middle.pair.target, middle.found, hot, theme=theme, **options)
 
-            below = " Below, how similar every place on the right is to point 1: bright is similar."
-        else:
-            whom, below = f"From a {a.title} to a {b.title}", ""
+    def harder(theme: str) -> Any:
+        options: dict[str, Any] = {"truth": quarter.pair.target_points, "correct": quarter.right, "height": 520}
+        a, b, found = quarter.pair.source, quarter.pair.target, quarter.found
+        return matches_picture(a, b, found.source, found.points, theme=theme, **options)
 
-            def sheet(theme: str, a=a, b=b, f=found, h=None, t=truth, r=right) -> Any:  # type: ignore[no-untyped-def]
-                return matches_picture(
-                    a.photo, b.photo, f.source, f.points, truth=t, correct=r, height=520, theme=theme
-                )
-
-        caption = (
-            f"{whom}: {score}, within a tenth of the box's longer side (PCK@0.1). A ring is where a wrong one belongs."
-        )
-        chapter.figures.append(draw_figure(plan.out, file, caption + below, sheet))
+    caption = (
+        f"The pair in the middle: {_score(middle)}, within a tenth of the box's longer side (PCK@0.1). A ring is where "
+        "a wrong one belongs. Below, how similar every place on the right is to point 1: bright is similar."
+    )
+    chapter.figures.append(draw_figure(plan.out, "matches.png", caption, sheet))
+    caption = f"A harder pair, a quarter from the bottom of the same order: {_score(quarter)}."
+    chapter.figures.append(draw_figure(plan.out, "matches-harder.png", caption, harder))
     return chapter
 
 
-def _judged(plan: Plan, maps: list[FeatureMaps], i: int, k: int) -> tuple[Matches, np.ndarray, np.ndarray]:
-    """Matches of two drawn pictures' common points, where they should be, and which are right."""
-    a, b = plan.subjects[i].picture, plan.subjects[k].picture
-    assert a is not None
-    assert b is not None
-    index = common_points(a, b, _POINTS)
-    found = match(maps[i], maps[k], a.keypoints[index])
-    truth = b.keypoints[index]
-    return found, truth, hits(found.points, truth, b.box)
+def _score(one: Judged) -> str:
+    return f"{int(one.right.sum())} of {len(one.right)} points of a {one.pair.category} are right"
 
 
 def _your_matches(plan: Plan, maps: list[FeatureMaps], chapter: Chapter) -> Chapter:

@@ -108,7 +108,7 @@ def _next() -> Chapter:
         ("shiftless match A.jpg B.jpg --at 120,80", "Where is this point in the other photo?"),
         ("shiftless audit PHOTOS --suggest mine.toml", "What keeps the content of your photos; demo/photos to try."),
         ("shiftless bench mini-pairs", "The whole table, on all 360 pairs."),
-        ("shiftless bench mini-pairs --sweep", "Too little noise is bad, too much is bad: the curve."),
+        ("shiftless bench mini-pairs --sweep", "Matching over the noise: little of it is no worse here, much is."),
         ("shiftless bench mini-attention --out method.png", "Where the word horse acts, with every technique."),
         ("shiftless bench mini-correspondence", "Every method and technique on two test sets."),
         ("shiftless taps mini", "Every place inside the model that can be read."),

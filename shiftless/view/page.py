@@ -109,7 +109,8 @@ def _figure(figure: Figure) -> str:
     return (
         f'<figure{kind}><a href="{escape(figure.file)}"><picture>'
         f'<source media="(prefers-color-scheme: dark)" srcset="{escape(figure.dark)}">'
-        f'<img src="{escape(figure.file)}" width="{wide}" height="{high}" alt="{escape(figure.caption)}"></picture></a>'
+        f'<img src="{escape(figure.file)}" width="{wide}" height="{high}" style="--wide:{wide}" '
+        f'alt="{escape(figure.caption)}"></picture></a>'
         f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
     )
 
@@ -129,7 +130,7 @@ def _bars(bars: Bars) -> str:
             f'<b style="left:{start:.1f}%;width:{wide:.1f}%"></b></td>'
             f"<td>{number}</td><td class='ends'>{ends}</td></tr>"
         )
-    return f"<table><caption>{escape(bars.title)}</caption>{''.join(rows)}</table>"
+    return f"<table class='bars'><caption>{escape(bars.title)}</caption>{''.join(rows)}</table>"
 
 
 def _grid(grid: Grid) -> str:
@@ -190,6 +191,16 @@ dl{max-width:900px}dt{margin-top:16px}dd{margin:2px 0 0;color:var(--muted)}
 code{font:16px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--line);border-radius:6px;
 padding:4px 10px;overflow-wrap:anywhere}
 footer{color:var(--muted);font-size:15px;padding-top:40px;padding-bottom:60px}
+figure>a{display:block;overflow-x:auto}
+@media(max-width:700px){
+body{font-size:17px}header,section,footer{padding-left:16px;padding-right:16px}header{padding-top:40px}
+figure img{max-width:none;width:max(100%,calc(var(--wide)*.62px))}
+.bars,.bars caption,.bars tbody{display:block}
+.bars tr{display:grid;grid-template-columns:1fr auto auto;align-items:center;padding:6px 0}
+.bars th{grid-column:1/-1;width:auto;padding:2px 0;overflow-wrap:break-word}
+.bars td{padding:2px 0 2px 12px}.bars .bar{width:auto;height:26px;padding:0}
+.grid th:first-child{min-width:8.5em}
+}
 """
 
 _PAGE = """<!DOCTYPE html>

@@ -61,3 +61,18 @@ def test_only_wide_pictures_leave_the_column(tmp_path):
     html = write_page(tmp_path, "t", "l", [Chapter("c", [], "", figures)], "f").read_text()
     assert html.count('<figure class="wide">') == html.count("<figure>") == 1
     assert 'srcset="wide-dark.png"' in html
+
+
+def test_a_narrow_page_stacks_its_bars_and_scrolls_its_pictures(tmp_path):
+    """A name stands over its bar and is not broken; a wide picture keeps the size that its labels can be read at."""
+    html = write_page(tmp_path, "t", "l", [chapter()], "f").read_text()
+    wide, narrow = html.split("@media(max-width:700px)")
+    narrow = narrow.partition("</style>")[0]
+    assert 'content="width=device-width' in html
+    assert "figure>a{display:block;overflow-x:auto}" in wide
+    assert "figure img{max-width:none;width:max(100%,calc(var(--wide)*.62px))}" in narrow
+    assert 'width="2000" height="10" style="--wide:2000"' in html
+    assert ".bars th{grid-column:1/-1;" in narrow
+    assert "overflow-wrap:break-word" in narrow
+    assert "anywhere" not in narrow
+    assert html.count("<table class='bars'>") == 1

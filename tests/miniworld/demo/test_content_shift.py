@@ -30,6 +30,7 @@ class Oracle:
     def __init__(self, answer, prediction="epsilon"):
         self.spec = Spec("oracle", "sd", 16, 1, (3, 1))
         self.schedule = Schedule.from_betas(0.00085, 0.012, 1000, prediction=prediction)
+        self.device = torch.device("cpu")
         self.answer, self.asked = answer, []
 
     def encode_image(self, pixels):

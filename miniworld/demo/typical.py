@@ -1,0 +1,57 @@
+"""A typical pair: the validation pair in the middle, when pairs are ordered by how many of their points are right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from miniworld.tables.pairs import mini_pairs
+from shiftless.backbones.base import Backbone
+from shiftless.data.photopair import PhotoPair
+from shiftless.features import FeatureMaps
+from shiftless.metrics.pck import hits
+from shiftless.reading import extract
+from shiftless.recipe import Recipe
+from shiftless.tasks.correspondence import Matches, match
+
+PAIRS = 41
+"""How many validation pairs are ordered: an odd number, so that one of them is in the middle."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A pair with its matches.
+
+    maps  the features of its source and of its target        right  N bool, which of its points are right (PCK@0.1)
+    """
+
+    pair: PhotoPair
+    maps: tuple[FeatureMaps, FeatureMaps]
+    found: Matches
+    right: np.ndarray
+
+    @property
+    def share(self) -> float:
+        """The share of points that are right."""
+        return float(self.right.mean())
+
+
+def judged(model: Backbone, recipe: Recipe, pairs: Sequence[PhotoPair]) -> list[Judged]:
+    """Match every point of pairs, and say which are right."""
+    every = []
+    for pair in pairs:
+        a, b = extract(model, [pair.source, pair.target], recipe)
+        found = match(a, b, pair.source_points)
+        every.append(Judged(pair, (a, b), found, hits(found.points, pair.target_points, pair.target_box)))
+    return every
+
+
+def typical(model: Backbone, recipe: Recipe, count: int = PAIRS) -> tuple[Judged, Judged]:
+    """Return the pair in the middle of the first `count` validation pairs, and the one a quarter from the bottom.
+
+    No table of the demo scores validation pairs, and nobody looked at the pictures.
+    """
+    ordered = sorted(judged(model, recipe, mini_pairs("val", count)), key=lambda one: one.share)
+    return ordered[len(ordered) // 2], ordered[len(ordered) // 4]
