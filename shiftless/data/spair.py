@@ -97,6 +97,8 @@ def _size(notes: dict[str, Any], side: str, path: Path) -> tuple[int, int]:
         width, height = int(value[0]), int(value[1])
     except (TypeError, ValueError, IndexError, KeyError, OverflowError):
         raise BadInput(f"{path}: {side}_imsize is {value!r}; it must be [width, height, 3]") from None
+    if not (1 <= height < 2**31 and 1 <= width < 2**31):
+        raise BadInput(f"{path}: {side}_imsize is {width}x{height}; it must be the photo's size in pixels")
     return height, width
 
 

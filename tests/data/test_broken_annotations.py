@@ -76,9 +76,10 @@ def test_tables_with_numbers_that_are_too_large(tmp_path):
     [
         ({"src_imname": [0] * 1000}, "there is no picture"),
         ({"src_imsize": [float("inf"), 40, 3]}, "src_imsize is"),
+        ({"src_imsize": [HUGE, 40, 3]}, "it must be the photo's size in pixels"),
         ({"trg_bndbox": [0, 0, HUGE, 1]}, "the box must be four numbers"),
     ],
-    ids=["name", "size", "box"],
+    ids=["name", "size", "huge size", "box"],
 )
 def test_spair_annotations(tmp_path, fields, says):
     note = {"category": "cat", "trg_bndbox": [1, 1, 40, 30]}
