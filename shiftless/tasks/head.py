@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -100,7 +101,8 @@ class CorrespondenceHead(Saved):
         >>> CorrespondenceHead(Layout(2, (("up1", 8),))).merge_bucket(Bucket((maps, maps)))
         FeatureMaps(image, 96x64 pixels read as 48x32: gate 8x4x6 stride 8)
         """
-        return self.apply_to(*self.layout.tensors(bucket), bucket[0].frame, bucket[0].name)
+        first = bucket[0]
+        return replace(self.apply_to(*self.layout.tensors(bucket), first.frame, first.name), origin=first.origin)
 
 
 def _amalgamator(name: str, layout: Layout, options: dict[str, Any]) -> Saved:

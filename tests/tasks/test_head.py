@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -76,3 +77,15 @@ def test_heads_that_cannot_be():
     with pytest.raises(BadInput, match="give the attention maps"):
         CorrespondenceHead(layout)(torch.randn(2, 1, 4, 5, 6))
     assert CorrespondenceHead(LAYOUT, recipes=[Recipe()]).recipes == (Recipe(),)
+
+
+def test_merged_maps_of_two_models_are_not_matched():
+    import shiftless
+
+    first, other = (
+        shiftless.extract(name, np.zeros((64, 64, 3), np.uint8), [Recipe(taps=("up0",)), Recipe(taps=("up0",), seed=1)])
+        for name in ("twin:sd15", "twin:sd21")
+    )
+    merged = [CorrespondenceHead(Layout.of(bucket), "mean").merge_bucket(bucket) for bucket in (first, other)]
+    with pytest.raises(BadInput, match="twin:sd21"):
+        shiftless.match(*merged, points=[(20, 20)])
