@@ -26,7 +26,7 @@ def audited(plan: Plan) -> Chapter:
         [subject.photo for subject in subjects],
         recipes,
         finish=0 if plan.quick else 8,
-        on_seen=album,
+        on_observation=album,
     )
     found.write(plan.out / "audit.json")
     text = [

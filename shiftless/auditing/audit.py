@@ -34,7 +34,7 @@ class Audit:
     """How far K recipes' readings of n photos have shifted.
 
     model      its name
-    recipes    K, each with a label; bare ones were added where the recipes given had none to be compared with
+    recipes    K, each with a label, including the bare recipes that were added as baselines
     baselines  K, the bare recipe at the same noise and places that each is compared with (itself, for a bare one)
     names      n photos
     scores     measure -> n K, 0 where nothing shifted; "..., finished" is after denoising to the end
@@ -45,8 +45,8 @@ class Audit:
 
     >>> scores = {"latent": np.array([[0.4, 0.2], [0.6, 0.4]])}
     >>> recipes = Recipe(label="bare"), Recipe(control="canny", label="edges")
-    >>> found = Audit("m", recipes, (0, 0), ["a", "b"], scores, {})
-    >>> found.ranked(), round(found.value(1).value, 2), round(found.saved(1).value, 2)
+    >>> result = Audit("m", recipes, (0, 0), ["a", "b"], scores, {})
+    >>> result.ranked(), round(result.value(1).value, 2), round(result.saved(1).value, 2)
     ([1, 0], 0.3, 0.4)
     """
 
@@ -71,9 +71,9 @@ class Audit:
         return [int(k) for k in np.argsort(self._of(measure).mean(0), kind="stable")]
 
     def groups(self, measure: str | None = None) -> list[list[int]]:
-        """Return the recipes that have one bare reading to be compared with, least shift first; least noise first.
+        """Return the recipes grouped by baseline: groups by timestep, recipes within a group least shift first.
 
-        Recipes of different groups are read at different noise or places, and their shift cannot be compared.
+        Recipes of different groups are read at different noise or taps, and their shift cannot be compared.
         """
         ranked = self.ranked(measure)
         baselines = sorted(set(self.baselines), key=lambda b: (self.recipes[b].timestep, ranked.index(b)))
@@ -207,7 +207,7 @@ def audit(
     perceptual: PerceptualModel | None = None,
     batch: int = 8,
     minutes: float | None = None,
-    on_seen: Callable[[Observation], None] | None = None,
+    on_observation: Callable[[Observation], None] | None = None,
     report: Callable[[int], object] | None = None,
 ) -> Audit:
     """Measure how far recipes' readings drift from photos: which technique keeps the content, and by how much.
@@ -216,7 +216,7 @@ def audit(
     recipes  what to audit; the bare reading at the same noise is added where it is missing
     minutes  about how long it may take: it stops when the next photo would not fit by the pace so far, and counts
              those left out of a list in `left_out`. The first photo is always read
-    on_seen  called with what was seen of each photo, to draw it; nothing of a photo is kept but its numbers
+    on_observation  called with each photo's Observation, to draw it; only the scores are kept afterwards
     report   called with the number of noisy latents of each denoiser call, to say how far the work is
 
     A photo that cannot be read is left out and listed in `skipped`. Other arguments and errors are those of
@@ -224,14 +224,14 @@ def audit(
 
     >>> from shiftless.backbones.registry import load
     >>> picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    >>> found = audit(load("twin:sd15"), picture, Recipe(timestep=300, control="canny"), finish=0)
-    >>> [recipe.label for recipe in found.recipes], found.baselines
+    >>> result = audit(load("twin:sd15"), picture, Recipe(timestep=300, control="canny"), finish=0)
+    >>> [recipe.label for recipe in result.recipes], result.baselines
     (['t=300', 't=300 canny'], (0, 0))
     """
-    asked = [recipes] if isinstance(recipes, Recipe) else list(recipes)
-    if not asked:
+    requested = [recipes] if isinstance(recipes, Recipe) else list(recipes)
+    if not requested:
         raise BadInput("no recipe was given; give at least one Recipe")
-    every, baselines = compared(asked)
+    every, baselines = compared(requested)
     one_image = (str, bytes, np.ndarray, torch.Tensor)
     photos: Any = images if isinstance(images, Iterable) and not isinstance(images, one_image) else [images]
     names: list[str] = []
@@ -247,14 +247,14 @@ def audit(
     }
     windows = Windows(photos, batch, minutes)
     for some in windows:
-        for seen in observe(model, some, every, batch=batch, skipped=skipped, report=report, **options):
-            names.append(seen.name)
-            for name, values in seen.scores.items():
+        for observation in observe(model, some, every, batch=batch, skipped=skipped, report=report, **options):
+            names.append(observation.name)
+            for name, values in observation.scores.items():
                 scores.setdefault(name, []).append(values)
-            for name, value in seen.floor.items():
+            for name, value in observation.floor.items():
                 floor.setdefault(name, []).append(value)
-            if on_seen is not None:
-                on_seen(seen)
+            if on_observation is not None:
+                on_observation(observation)
     if not names:
         raise BadInput(f"no photo could be read: {'; '.join(skipped[:3]) or 'none was given'}")
     return Audit(

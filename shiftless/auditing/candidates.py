@@ -28,23 +28,23 @@ def candidates(
     """Return at each timestep the bare reading, each technique alone, and all of them together.
 
     recipe     where and how to read: taps, seed, size; its timestep if no other is given. Its captioner, its scales
-               (one for all, or one for each of `controls` and `loras`), start and steps are those of what steers
-    prompts, controls, loras  what to try; if all are left out, whatever the model has at hand: a captioner,
-               ControlNets, LoRAs in its folder. Together go the first prompt, every ControlNet and the first LoRA;
-               no LoRA where several were merely at hand, for they are of different looks.
+               (one for all, or one for each of `controls` and `loras`), start and steps apply to the steered recipes
+    prompts, controls, loras  what to try; if all are left out, what is available for the model: a captioner,
+               ControlNets, LoRAs in its folder. "All together" joins the first prompt, every ControlNet and the first
+               LoRA; it has no LoRA if none was named and several are available, for their styles differ.
 
-    Raises BadInput for a tap that the model does not have, and for a technique asked for by name that is not at hand.
+    Raises BadInput for a tap that the model does not have, and for a named technique that is not available.
 
     >>> from shiftless.backbones.registry import load
-    >>> tried = {"controls": ["canny"], "prompts": ["a red horse, running"]}
-    >>> found = candidates(load("twin:sd15"), Recipe(timestep=300), **tried)
-    >>> len(found), found[-1].control, found[-1].prompt
+    >>> options = {"controls": ["canny"], "prompts": ["a red horse, running"]}
+    >>> recipes = candidates(load("twin:sd15"), Recipe(timestep=300), **options)
+    >>> len(recipes), recipes[-1].control, recipes[-1].prompt
     (4, ('canny',), 'a red horse, running')
     """
     select(recipe.taps, model.taps, model.spec.name)
     base = bare(recipe)
-    asked = bool(prompts or controls or loras)
-    if not asked:
+    by_name = bool(prompts or controls or loras)
+    if not by_name:
         known = "lora" in model.spec.techniques
         prompts = [AUTO] if "prompt" in model.spec.techniques else []
         controls = model.controls() if known else []  # type: ignore[attr-defined]  # a family that has them lists them
@@ -55,19 +55,19 @@ def candidates(
     for kind, names in (("control", controls), ("lora", loras)):
         scales = _one_each(kind, names, getattr(recipe, f"{kind}_scale"))
         singles += [base.but(**{kind: name, f"{kind}_scale": scale}, **walk) for name, scale in zip(names, scales)]
-    if asked:
+    if by_name:
         _check(model, singles)
     singles = list(available(model, {one: one for one in singles}))
-    together = _together(base.but(**walk), singles, several_loras=asked)
+    together = _together(base.but(**walk), singles, several_loras=by_name)
     ways = [base, *singles, *([together] if len(singles) > 1 else [])]
     return list(dict.fromkeys(way.at(t) for t in timesteps or [recipe.timestep] for way in ways))
 
 
 def fewer(recipes: Sequence[Recipe], most: int) -> list[Recipe]:
-    """Return at most so many of the recipes that `candidates` gives, the same ways of steering at every timestep.
+    """Return at most `most` of the recipes that `candidates` gives, the same ways of steering at every timestep.
 
-    In this order, for as many as there is room: the bare reading, all techniques together, prompts, ControlNets, and
-    LoRAs, which are taken evenly from their list. Never fewer than two at a timestep, or nothing could be compared.
+    They are kept in this order: the bare reading, all techniques together, prompts, ControlNets, and LoRAs, which are
+    taken evenly from their list. At least two are kept at each timestep, so that there is something to compare.
 
     >>> every = [Recipe(), *(Recipe(lora=name) for name in "abcd"), Recipe(prompt="auto")]
     >>> [one.lora or one.prompt for one in fewer(every, 4)]

@@ -41,12 +41,12 @@ def is_bare(recipe: Recipe) -> bool:
 
 
 def compared(recipes: Sequence[Recipe]) -> tuple[tuple[Recipe, ...], tuple[int, ...]]:
-    """Return the recipes with the bare ones that they lack put before them, all named, and each one's baseline.
+    """Return the recipes, named, after the bare recipes that were missing, and the index of each one's baseline.
 
-    Recipes are alike, and have one baseline, that differ in what steers them and in the seed only.
+    Recipes that differ only in seed and in what steers them share a baseline.
 
-    >>> found, baselines = compared([Recipe(timestep=300, control="canny")])
-    >>> [recipe.label for recipe in found], baselines
+    >>> every, baselines = compared([Recipe(timestep=300, control="canny")])
+    >>> [recipe.label for recipe in every], baselines
     (['t=300', 't=300 canny'], (0, 0))
     """
     kinds = [bare(recipe).but(seed=0, ensemble=1) for recipe in recipes]

@@ -1,4 +1,4 @@
-"""The measures of an audit: what each one says, in what unit, and how one photo is scored by all of them."""
+"""The measures of an audit: what each one measures, in what unit, and how one photo is scored by all of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shiftless.backbones.perceptual import PerceptualModel
 
 FINISHED = ", finished"
-"""Ends the name of a measure of what is left after denoising to the end."""
+"""Suffix of the measures that are taken after denoising to the end."""
 PERCEPTUAL = "perceptual"
 _VARYING = ("spread", "seeds")
 
@@ -46,11 +46,11 @@ MEASURES = (
     Measure("seeds", "1 - agreement of the features' self-similarity across noise draws", digits=4),
 )  # fmt: skip
 HEADLINE = "latent"
-"""The measure that ranks: chosen on one half of the configurations of `shiftless bench mini-audit`, not the other."""
+"""The measure that ranks by default: chosen on one half of the configurations of `shiftless bench mini-audit`."""
 
 
 def expected(draws: int, finish: int, perceptual: bool) -> list[str]:
-    """List the measures that an audit takes with so many noise draws and steps to finish.
+    """List the measures that an audit takes with `draws` noise draws and `finish` steps of denoising to the end.
 
     >>> expected(draws=1, finish=0, perceptual=False)
     ['structure', 'scales', 'edges', 'colour', 'latent', 'features']
@@ -84,7 +84,7 @@ def worded(name: str) -> str:
 
 
 def measure_named(name: str) -> Measure:
-    """Return a measure by its name, with or without what says that it is of the finished picture.
+    """Return a measure by its name, with or without the suffix ", finished".
 
     >>> measure_named("colour, finished").digits
     1
@@ -100,27 +100,27 @@ def of_pictures(
     >>> of_pictures(np.zeros((32, 32, 3)), np.zeros((32, 32, 3)))["colour"].value
     0.0
     """
-    found = {
+    scores = {
         "structure": content_shift.structure(given, predicted),
         "scales": content_shift.scales(given, predicted),
         "edges": content_shift.edges(given, predicted),
         "colour": content_shift.colour(given, predicted),
     }
     if perceptual is not None:
-        found[PERCEPTUAL] = content_shift.perceptual(perceptual.look(given), perceptual.look(predicted))
-    return found
+        scores[PERCEPTUAL] = content_shift.perceptual(perceptual.look(given), perceptual.look(predicted))
+    return scores
 
 
 def of_latents(prediction: Prediction, others: Sequence[Prediction]) -> dict[str, float]:
-    """Score what is predicted in latents; `others` are readings of the same photo with other noise."""
-    found = {"latent": content_shift.latent(prediction.clean, prediction.once).value}
+    """Score the predicted latents; `others` are readings of the same photo with other noise."""
+    scores = {"latent": content_shift.latent(prediction.clean, prediction.once).value}
     if prediction.finished is not None:
-        found["latent" + FINISHED] = content_shift.latent(prediction.clean, prediction.finished).value
+        scores["latent" + FINISHED] = content_shift.latent(prediction.clean, prediction.finished).value
     if others:
-        found["spread"] = content_shift.spread(
+        scores["spread"] = content_shift.spread(
             [prediction.once, *(other.once for other in others)], prediction.clean
         ).value
-    return found
+    return scores
 
 
 def of_features(prediction: Prediction, anchor: Prediction, others: Sequence[Prediction]) -> dict[str, float]:
@@ -128,14 +128,14 @@ def of_features(prediction: Prediction, anchor: Prediction, others: Sequence[Pre
 
     anchor  the nearly clean reading, steered as this one is      others  readings with other noise
     """
-    found = {
+    scores = {
         "features": _mean(
             [content_shift.features(prediction.maps[tap], anchor.maps[tap]).value for tap in prediction.maps]
         )
     }
     if others:
         readings = [prediction, *others]
-        found["seeds"] = _mean(
+        scores["seeds"] = _mean(
             [
                 content_shift.features(readings[i].maps[tap], readings[j].maps[tap]).value
                 for tap in prediction.maps
@@ -143,7 +143,7 @@ def of_features(prediction: Prediction, anchor: Prediction, others: Sequence[Pre
                 for j in range(i)
             ]
         )
-    return found
+    return scores
 
 
 def pixels(latent_pixels: torch.Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Observation: what the audit saw of one photo; and the loop that sees one photo after another."""
+"""Observation: what an audit computes for one photo, and the loop that yields one for each photo."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from shiftless.backbones.perceptual import PerceptualModel
 
 CLEANEST = 20
-"""The timestep of the nearly clean reading that features are compared with: some noise, or they mean nothing."""
+"""The timestep of the nearly clean reading that features are compared with; without noise they carry no meaning."""
 DRAWS = 2
 FINISH = 8
-_BLUR = 1.5  # of the map that is shown, in hundredths of the longer side
+_BLUR = 1.5  # smoothing of the map that is shown, in percent of the longer side
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What the audit saw of one photo, for K recipes.
+    """The pictures, maps and scores of one photo for K recipes.
 
-    name      the photo's
+    name      the photo's name
     given     H W 3 uint8, the photo as the model is fed it (by the first recipe)
     kept      H W 3 uint8, the autoencoder's own reconstruction: what the others are compared with
-    once      K, H W 3 uint8, what one step makes the model predict where features are read
-    finished  K, H W 3 uint8, what is left after denoising from there to the end; empty when not asked for
-    where     K, H W float32, where content shifted: CIEDE2000 between what is predicted and what was kept, smoothed
+    once      K, H W 3 uint8, the predicted clean image where features are read (x0 prediction of one step)
+    finished  K, H W 3 uint8, the image after denoising from there to the end; empty if `finish` is 0
+    where     K, H W float32, where content shifted: CIEDE2000 between `once` and `kept`, smoothed
     scores    measure -> K float64, 0 where nothing shifted
     floor     picture measure -> what the autoencoder alone does to the photo
     """
@@ -68,22 +68,22 @@ def observe(
     skipped: list[str] | None = None,
     report: Callable[[int], object] | None = None,
 ) -> Iterator[Observation]:
-    """Yield what recipes make the model predict of one photo after another, and how far that has shifted.
+    """Yield for each photo the clean images predicted by the recipes, and how far they have shifted.
 
-    draws     how many noise draws each recipe is read with, from its own seed on; what varies was invented
+    draws     how many noise draws each recipe is read with, from its own seed on; "spread" and "seeds" compare them
     finish    in how many steps to denoise to the end; 0 leaves it out
     cleanest  the timestep of the nearly clean reading, steered alike, that features are compared with
-    eye       another vision model that judges too (`shiftless.backbones.perceptual`)
+    perceptual  another vision model for the measure of that name (`shiftless.backbones.perceptual`)
     batch     how many photos are held at once; the numbers do not depend on it
     report    called with the number of noisy latents of each denoiser call, to say how far the work is
 
-    What is predicted is compared with the autoencoder's own reconstruction, so that nothing it does is blamed on the
-    denoiser. Raises BadInput for arguments out of range, and as `shiftless.stream` does.
+    Predictions are compared with the autoencoder's own reconstruction, so that its errors are not counted as shift.
+    Raises BadInput for arguments out of range, and as `shiftless.stream` does.
 
     >>> from shiftless.backbones.registry import load
     >>> picture = np.zeros((64, 64, 3), np.uint8)
-    >>> seen = next(observe(load("twin:sd15"), [picture], [Recipe(timestep=300)], finish=2))
-    >>> seen.once[0].shape, sorted(seen.scores)[:3]
+    >>> observation = next(observe(load("twin:sd15"), [picture], [Recipe(timestep=300)], finish=2))
+    >>> observation.once[0].shape, sorted(observation.scores)[:3]
     ((128, 128, 3), ['colour', 'colour, finished', 'edges'])
     """
     _check(model, draws, finish, cleanest)
@@ -93,10 +93,10 @@ def observe(
     plan, steps = planned(recipes, draws, finish, cleanest)
     anchors = plan[k * draws :]
     options: dict[str, Any] = {"fill": fill, "batch": batch, "skipped": skipped}
-    for found in predictions(fixed, images, plan, finish=steps, maps=True, **options):
-        firsts, others, nearly = found[:k], found[k : k * draws], found[k * draws :]
+    for readings in predictions(fixed, images, plan, finish=steps, maps=True, **options):
+        firsts, others, nearly = readings[:k], readings[k : k * draws], readings[k * draws :]
         by_draw = [others[i::k] for i in range(k)]
-        yield _seen(fixed, firsts, by_draw, [nearly[anchors.index(one)] for one in clean], perceptual)
+        yield _observation(fixed, firsts, by_draw, [nearly[anchors.index(one)] for one in clean], perceptual)
 
 
 def planned(
@@ -104,7 +104,7 @@ def planned(
 ) -> tuple[list[Recipe], list[int]]:
     """Return every reading that an audit takes of a photo, and in how many steps each is denoised to the end.
 
-    First the recipes, then they with other noise draws, then the different nearly clean readings of them.
+    First the recipes, then the recipes with further noise draws, then their nearly clean readings without repeats.
 
     >>> plan, steps = planned([Recipe(timestep=300)], draws=2, finish=8, cleanest=20)
     >>> [(one.timestep, one.seed) for one in plan], steps
@@ -119,7 +119,7 @@ def _nearly_clean(recipe: Recipe, cleanest: int) -> Recipe:
     return recipe.but(timestep=cleanest, start=None, steps=None, noise="draw", label="")
 
 
-def _seen(
+def _observation(
     model: Backbone,
     firsts: list[Prediction],
     others: list[list[Prediction]],
@@ -142,8 +142,8 @@ def _seen(
         where.append(content_shift.smoothed(compared["colour"].where, blur))
         if finished:
             ends = of_pictures(kept[i], finished[i], perceptual)
-            compared |= {name + FINISHED: found for name, found in ends.items()}
-        row = {name: found.value for name, found in compared.items()}
+            compared |= {name + FINISHED: shift for name, shift in ends.items()}
+        row = {name: shift.value for name, shift in compared.items()}
         rows.append(row | of_latents(prediction, others[i]) | of_features(prediction, anchors[i], others[i]))
     return Observation(
         firsts[0].photo.name,
@@ -153,7 +153,7 @@ def _seen(
         [_uint8(picture) for picture in finished],
         where,
         {name: np.array([row[name] for row in rows]) for name in rows[0]},
-        {name: found.value for name, found in of_pictures(given, kept[0], perceptual).items()},
+        {name: shift.value for name, shift in of_pictures(given, kept[0], perceptual).items()},
     )
 
 

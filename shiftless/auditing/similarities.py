@@ -1,4 +1,4 @@
-"""What readings say resembles what, for a few photos: enough to tell how far any bucket of them has shifted."""
+"""Self-similarities of readings of a few photos, from which the content shift of any bucket of them is computed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ CELLS = 256
 
 
 class Similarities:
-    """The self-similarity of every option's features on every photo, and of the same reading, nearly clean.
+    """The self-similarity of every option's features on every photo, and of the matching nearly clean reading.
 
-    A bucket whose maps are joined channel by channel resembles itself as its readings do on average, so that the
-    shift of any bucket is known without reading it: 1 - agreement of mean self-similarities.
+    The self-similarity of a bucket joined along channels is the mean of its readings' self-similarities, so that the
+    shift of any bucket follows without reading it: 1 - agreement of mean self-similarities.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class Similarities:
             Backbone, FixedBatch(model) if report is None else Counted(cast(Backbone, FixedBatch(model)), report)
         )
         for bucket in stream(fixed, images, every, fill=fill, batch=batch, dtype=None, skipped=skipped):
-            found = [_similar(maps) for maps in bucket]
-            self._read.append(found[: len(options)])
-            self._clean.append(found[len(options) :])
+            similarities = [_similar(maps) for maps in bucket]
+            self._read.append(similarities[: len(options)])
+            self._clean.append(similarities[len(options) :])
 
     def __len__(self) -> int:
         return len(self._read)

@@ -18,8 +18,8 @@ from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe, recipes_to_toml
 
 MEASURE = "features"
-"""The measure that advice is told in: the one that readings which are joined in a bucket have."""
-_LEAST = 0.01  # of the usual reading's shift: what adding a reading must save, or it is not worth its cost
+"""The measure that advice reports: the one that is defined for readings joined in a bucket."""
+_LEAST = 0.01  # share of the usual reading's shift that another reading must save to be added
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +28,12 @@ class Suggestion:
 
     recipes  the bucket: one recipe or several, each with a label
     usual    the bare reading that it is compared with
-    limit    the most that a photo could cost, in plain denoiser calls
+    limit    the highest cost allowed for a photo, in plain denoiser calls
     shift, usual_shift  the bucket's and the usual reading's features shift, with 95% intervals over photos
     saved    the share of the usual reading's shift that the bucket saves, paired
     better   the share of photos on which it shifts less
     path     the shift on the choosing photos after each reading that was added
-    chosen_on, told_on  how many photos it was chosen on, and on how many others the numbers were taken
+    chosen_on, told_on  the number of photos it was chosen on, and of the other photos it was measured on
     too_noisy  the timesteps at which no bucket within the limit came down to the usual reading's shift
     """
 
@@ -58,22 +58,22 @@ class Suggestion:
         """Return in plain words what was chosen, what to expect, and how sure that is."""
         s, u, t = (tuple(round(v, 3) for v in one) for one in (self.shift, self.usual_shift, self.saved))
         n, names = len(self.recipes), "; ".join(recipe.label for recipe in self.recipes)
-        told = [f"{'one reading' if n == 1 else f'a bucket of {n} readings'}: {names}"]
-        told.append(f"cost: {self.cost:g} plain denoiser calls a photo, of {self.limit:g} allowed")
-        told.append(
+        lines = [f"{'one reading' if n == 1 else f'a bucket of {n} readings'}: {names}"]
+        lines.append(f"cost: {self.cost:g} plain denoiser calls a photo, of {self.limit:g} allowed")
+        lines.append(
             f"expected: {worded(MEASURE)} {s[0]:.3f} [{s[1]:.3f}, {s[2]:.3f}] where the usual reading, "
             f"{self.usual.label}, has {u[0]:.3f}; it saves {100 * t[0]:.0f}% [{100 * t[1]:.0f}, {100 * t[2]:.0f}], "
             f"and has less on {100 * self.better:.0f}% of photos"
         )
         if self.chosen_on:
             photos = "1 photo" if self.told_on == 1 else f"{self.told_on} photos"
-            told.append(f"measured on {photos}; {self.chosen_on} others chose")
-        told.append(self._surety())
+            lines.append(f"measured on {photos}; {self.chosen_on} others chose")
+        lines.append(self._surety())
         if self.too_noisy:
             steps = ", ".join(f"t={t}" for t in self.too_noisy)
             what = worded(MEASURE)
-            told.append(f"too noisy: at {steps} nothing within the cost came down to the usual reading's {what}")
-        return told
+            lines.append(f"too noisy: at {steps} nothing within the cost came down to the usual reading's {what}")
+        return lines
 
     def to_toml(self) -> str:
         """Return the recipe file, its advice above the recipes."""
@@ -109,10 +109,10 @@ def suggest(
     limit    the most that a photo may cost, in plain denoiser calls
     report   called with the number of noisy latents of each denoiser call, to say how far the work is
 
-    Shift alone would always ask for less noise, but noise is what makes features mean something. So the noise is as
-    much as steering can afford: the largest timestep at which a bucket shifts no more than the usual reading. There
-    readings are added one by one, each the one that brings the bucket's features nearest to those of a clean photo.
-    Every photo takes part: the first, third, fifth and so on choose, the others tell what to expect.
+    Minimising shift alone would always choose the least noise, but features need noise to carry meaning. So the
+    largest timestep is taken at which a bucket shifts no more than the usual reading. There readings are added
+    greedily, each the one that brings the bucket's features nearest to those of a nearly clean photo. The bucket is
+    chosen on the first, third, fifth photo and so on, and measured on the others.
 
     Raises BadInput if nothing fits the limit, or no photo can be read.
 
@@ -120,8 +120,8 @@ def suggest(
     >>> import numpy as np
     >>> pictures = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(4)]
     >>> usual = Recipe(timestep=300)
-    >>> found = suggest(load("twin:sd15"), pictures, [usual, usual.but(control="canny")], usual, limit=2)
-    >>> found.cost <= 2, found.chosen_on, found.told_on
+    >>> suggestion = suggest(load("twin:sd15"), pictures, [usual, usual.but(control="canny")], usual, limit=2)
+    >>> suggestion.cost <= 2, suggestion.chosen_on, suggestion.told_on
     (True, 2, 2)
     """
     options = options_of(recipes, usual, limit)
@@ -131,16 +131,16 @@ def suggest(
     choosing = list(range(0, len(read), 2))
     others = list(range(1, len(read), 2))
     target = float(read.shifts([0], choosing).mean())
-    found: dict[int, tuple[list[int], list[float]]] = {}
+    grown: dict[int, tuple[list[int], list[float]]] = {}
     for t in sorted({recipe.timestep for recipe in recipes if recipe in options}, reverse=True):
-        found[t] = _grown(read, options, [k for k, o in enumerate(options) if o.timestep == t], choosing, limit, target)
-        if found[t][1][-1] <= target:
+        grown[t] = _grown(read, options, [k for k, o in enumerate(options) if o.timestep == t], choosing, limit, target)
+        if grown[t][1][-1] <= target:
             break
     else:
-        t = min(found, key=lambda t: found[t][1][-1])
-    bucket, path = found[t]
-    too_noisy = [one for one, (_, shifts) in found.items() if one != t and shifts[-1] > target]
-    return _told(read, options, bucket, path, choosing, others, limit, too_noisy)
+        t = min(grown, key=lambda t: grown[t][1][-1])
+    bucket, path = grown[t]
+    too_noisy = [one for one, (_, shifts) in grown.items() if one != t and shifts[-1] > target]
+    return _measured(read, options, bucket, path, choosing, others, limit, too_noisy)
 
 
 def options_of(recipes: Sequence[Recipe], usual: Recipe, limit: float) -> list[Recipe]:
@@ -180,7 +180,7 @@ def _grown(
         path.append(shifts[best])
 
 
-def _told(
+def _measured(
     read: Similarities,
     options: Sequence[Recipe],
     bucket: Sequence[int],

@@ -214,7 +214,7 @@ def audit(
         shared["report"] = step.advance
         minutes = None if max_minutes is None else max_minutes * each / (each + weighed)
         options: dict[str, Any] = {"draws": draws, "finish": finish, "perceptual": judge, "minutes": minutes}
-        found = measure(backbone, paths, named, on_seen=album, **options, **shared)
+        found = measure(backbone, paths, named, on_observation=album, **options, **shared)
         step.skip((each + weighed) * found.left_out)
         if suggest is not None:
             taken = advise(backbone, paths[: len(paths) - found.left_out], recipes, usual, limit=cost, **shared)

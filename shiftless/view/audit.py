@@ -1,4 +1,4 @@
-"""The audit's pictures: what recipes make a model predict of a photo, and a heat map of where content shifted."""
+"""The audit's pictures: the clean images predicted by recipes, and heat maps of where content shifted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GLANCE = 132
 
 
 def photo_sheet(
-    seen: Observation,
+    observation: Observation,
     labels: Sequence[str],
     shown: Sequence[int],
     *,
@@ -37,35 +37,42 @@ def photo_sheet(
     top: float | None = None,
     theme: str = "light",
 ) -> Image.Image:
-    """Draw the clean pictures that recipes make the model predict of one photo: a column each.
+    """Draw the predicted clean images of one photo: a column for each recipe.
 
-    labels    K, what stands over the recipes' columns
+    labels    K, the titles of the recipes' columns
     shown     the indices of those that are drawn, in the order of the columns; a line says how many were left out
     headline  the measure under each picture
     top       the end of the heat's scale in CIEDE2000, one for all columns; `heat_scale` of this photo by default
 
-    The rows are the picture predicted in one step, where it shifted, laid over the autoencoder's own copy of the
-    photo, and what is left after denoising to the end, if that was asked for. Raises BadInput for another number of
-    labels than of readings, and for indices that are none of theirs, or repeated.
+    The rows are the clean image predicted in one step, where it shifted, drawn over the autoencoder's own copy of the
+    photo, and the image after denoising to the end, if there is one. Raises BadInput if labels and readings differ in
+    number, and for indices out of range or repeated.
     """
-    if len(seen.once) != len(labels) or not shown or not set(shown) <= set(range(len(labels))):
-        raise BadInput(f"{len(labels)} labels for {len(seen.once)} readings, of which {list(shown)}: give one of each")
+    if len(observation.once) != len(labels) or not shown or not set(shown) <= set(range(len(labels))):
+        raise BadInput(
+            f"{len(labels)} labels for {len(observation.once)} readings, of which {list(shown)}: give one of each"
+        )
     if len(set(shown)) < len(shown):
         raise BadInput(f"{list(shown)}: a reading is to be shown twice; give one of each")
-    top = heat_scale([seen], shown) if top is None else top
-    rows: list[list[Any]] = [[(seen.given, "as the model is fed it")], [(seen.kept, "the autoencoder's copy")]]
-    rows[0] += [(seen.once[k], _score(seen, headline, k)) for k in shown]
-    rows[1] += [(shift_overlay(seen.kept, seen.where[k], top), _score(seen, "colour", k)) for k in shown]
+    top = heat_scale([observation], shown) if top is None else top
+    rows: list[list[Any]] = [
+        [(observation.given, "as the model is fed it")],
+        [(observation.kept, "the autoencoder's copy")],
+    ]
+    rows[0] += [(observation.once[k], _score(observation, headline, k)) for k in shown]
+    rows[1] += [
+        (shift_overlay(observation.kept, observation.where[k], top), _score(observation, "colour", k)) for k in shown
+    ]
     titles = ["predicted clean image after one step", "where content shifted"]
-    if seen.finished:
-        rows.append([None, *((seen.finished[k], _score(seen, "colour" + FINISHED, k)) for k in shown)])
+    if observation.finished:
+        rows.append([None, *((observation.finished[k], _score(observation, "colour" + FINISHED, k)) for k in shown)])
         titles.append("denoised to the end")
     paper = theme_named(theme).paper
     cells = [[cell and (_widened(cell[0], paper), cell[1]) for cell in row] for row in rows]
     left_out = len(labels) - len(shown)
     note = f"{left_out} more recipe{'s are' if left_out > 1 else ' is'} left out here." if left_out else ""
     heads = ["the photo", *(labels[k] for k in shown)]
-    sheet = contact_sheet(cells, heads, titles, note=note, height=_height(seen.given.shape), theme=theme)
+    sheet = contact_sheet(cells, heads, titles, note=note, height=_height(observation.given.shape), theme=theme)
     return _with_legend(sheet, top, theme)
 
 
@@ -78,8 +85,11 @@ def glance_sheet(
     """
     paper = theme_named(theme).paper
     rows = [
-        [_widened(seen.given, paper), *(_widened(shift_overlay(seen.kept, seen.where[k], top), paper) for k in shown)]
-        for seen in sheets
+        [
+            _widened(observation.given, paper),
+            *(_widened(shift_overlay(observation.kept, observation.where[k], top), paper) for k in shown),
+        ]
+        for observation in sheets
     ]
     heads = ["the photo", *(labels[k] for k in shown)]
     return _with_legend(contact_sheet(rows, heads, height=_GLANCE, theme=theme), top, theme)
@@ -100,7 +110,7 @@ def shift_overlay(kept: np.ndarray, where: np.ndarray, top: float) -> np.ndarray
         raise BadInput(f"where has shape {values.shape}; give h w of finite values")
     h, w = kept.shape[:2]
     share = np.clip(cv2.resize(values, (w, h), interpolation=cv2.INTER_LINEAR) / max(top, 1e-9), 0, 1)
-    # Inferno begins with black, which would look like a shadow of the photo's own.
+    # The colours start a quarter into Inferno, whose black would look like a shadow in the photo.
     level = (255 * (0.25 + 0.75 * share)).round().astype(np.uint8)
     glow = cv2.applyColorMap(level, cv2.COLORMAP_INFERNO)[..., ::-1].astype(np.float32)
     grey = 0.6 * kept.mean(2, keepdims=True)
@@ -111,9 +121,9 @@ def shift_overlay(kept: np.ndarray, where: np.ndarray, top: float) -> np.ndarray
 def heat_scale(sheets: Sequence[Observation], shown: Sequence[int]) -> float:
     """Return a round end for one scale of the heat maps of some photos and recipes, in CIEDE2000.
 
-    Little of the maps lies beyond it. It is never below 5, so that what can hardly be seen does not glow.
+    It covers 99.5% of the values where it can, and is at least 5, so that barely visible differences stay dark.
     """
-    values = np.concatenate([seen.where[k].ravel() for seen in sheets for k in shown])
+    values = np.concatenate([observation.where[k].ravel() for observation in sheets for k in shown])
     end = float(np.percentile(values, 99.5))
     return float(next((scale for scale in _SCALES if scale >= end), _SCALES[-1]))
 
@@ -135,7 +145,7 @@ def columns(audit: Audit, most: int = COLUMNS) -> list[int]:
 
 
 def roles(audit: Audit, shown: Sequence[int]) -> list[str]:
-    """Return every recipe's label, with what it is among those shown: the least shift, the most, the bare reading."""
+    """Return every recipe's label; those shown are marked as least shift, most shift or bare."""
     named = [recipe.label for recipe in audit.recipes]
     if len(shown) > 1:
         marks = {shown[0]: ["least shift"], shown[-1]: ["most shift"]}
@@ -147,7 +157,7 @@ def roles(audit: Audit, shown: Sequence[int]) -> list[str]:
 
 
 class Album:
-    """Keeps what was seen of the photos that shifted most, at the size of a sheet's cells: give it as `on_seen`.
+    """Keeps the observations of the photos that shifted most, shrunk to a sheet's cells: the audit's `on_observation`.
 
     most      how many photos are kept; memory does not grow with the others
     headline  the measure that says how far a photo has shifted, the mean over recipes
@@ -157,15 +167,15 @@ class Album:
         self.most, self.headline = most, headline
         self.sheets: list[Observation] = []  # most shift first
 
-    def __call__(self, seen: Observation) -> None:
-        self.sheets.append(small(seen))
+    def __call__(self, observation: Observation) -> None:
+        self.sheets.append(small(observation))
         self.sheets.sort(key=lambda one: -float(np.mean(one.scores[self.headline])))
         del self.sheets[self.most :]
 
 
-def small(seen: Observation) -> Observation:
-    """Return the same with its pictures and maps no larger than they are drawn."""
-    high = _height(seen.given.shape)
+def small(observation: Observation) -> Observation:
+    """Return the observation with its pictures and maps shrunk to the size they are drawn at."""
+    high = _height(observation.given.shape)
 
     def shrunk(array: np.ndarray) -> np.ndarray:
         h, w = array.shape[:2]
@@ -174,15 +184,15 @@ def small(seen: Observation) -> Observation:
         return cv2.resize(array, (max(1, round(w * high / h)), high), interpolation=cv2.INTER_AREA)
 
     lists: dict[str, Any] = {
-        name: [shrunk(one) for one in getattr(seen, name)] for name in ("once", "finished", "where")
+        name: [shrunk(one) for one in getattr(observation, name)] for name in ("once", "finished", "where")
     }
-    return replace(seen, given=shrunk(seen.given), kept=shrunk(seen.kept), **lists)
+    return replace(observation, given=shrunk(observation.given), kept=shrunk(observation.kept), **lists)
 
 
-def _score(seen: Observation, measure: str, k: int) -> str:
-    if measure not in seen.scores:
+def _score(observation: Observation, measure: str, k: int) -> str:
+    if measure not in observation.scores:
         return ""
-    return f"{measure.removesuffix(FINISHED)} {seen.scores[measure][k]:.{measure_named(measure).digits}f}"
+    return f"{measure.removesuffix(FINISHED)} {observation.scores[measure][k]:.{measure_named(measure).digits}f}"
 
 
 def _height(shape: tuple[int, ...]) -> int:

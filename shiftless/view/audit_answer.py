@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _FEW = 10  # photos; a bootstrap of fewer gives intervals that are too narrow
 _NAMED = 6  # recipes in a sentence
-_GROUPS = 3  # of recipes that are compared among themselves; as many are told in sentences
-_MANY = 3  # recipes; the best of so many looks better than it is
+_GROUPS = 3  # most groups of recipes with one baseline that are described in sentences
+_MANY = 3  # recipes; the best of more is said to be judged on the photos it was picked on
 
 
 def answer(audit: Audit) -> str:
@@ -27,23 +27,23 @@ def answer(audit: Audit) -> str:
     best, what, on = audit.ranked()[0], worded(audit.headline), photos(len(audit.names))
     groups = _compared(audit)
     if not groups:
-        name, least = _name(audit, best), f"{told(audit, best)}, on {on}"
+        name, least = _name(audit, best), f"{headline_score(audit, best)}, on {on}"
         if len(audit.recipes) == 1:
             return f"Only one recipe was audited, {name}: its {what} is {least}. There is nothing to compare it with."
         return f"Nothing steers any of these readings. Of them, {name} has the least {what}: {least}."
-    sentences = [_answer_of(audit, group, on) for group in told_groups(audit)]
+    sentences = [_answer_of(audit, group, on) for group in described_groups(audit)]
     if len(groups) > _GROUPS:
         sentences.append(f"The tables tell of {len(groups) - _GROUPS} timesteps more, where recipes differ less.")
     return " ".join(sentences)
 
 
 def _compared(audit: Audit) -> list[list[int]]:
-    """The groups of recipes in which something steers, and is compared with a bare reading."""
+    """The groups of recipes that hold a steered one, compared with a bare reading."""
     return [group for group in audit.groups() if set(group) & set(techniques(audit))]
 
 
-def told_groups(audit: Audit) -> list[list[int]]:
-    """Return the groups of recipes that are told in sentences: at most three, where recipes differ most."""
+def described_groups(audit: Audit) -> list[list[int]]:
+    """Return the groups of recipes that are described in sentences: at most three, where recipes differ most."""
     means = audit.scores[audit.headline].mean(0)
     groups = _compared(audit)
     most = sorted(groups, key=lambda group: means[group[0]] - means[group[-1]])[:_GROUPS]
@@ -58,7 +58,7 @@ def _answer_of(audit: Audit, group: Sequence[int], on: str) -> str:
         sure = len(audit.names) == 1 or audit.saved(best).clear
         chance = "" if sure else " The interval holds zero, so this may be chance."
         return f"{_name(audit, best)} keeps the content best: {amount}{chance}"
-    least = f"{worded(audit.headline)} {told(audit, best)}, on {on}. No technique at that noise has less."
+    least = f"{worded(audit.headline)} {headline_score(audit, best)}, on {on}. No technique at that noise has less."
     return f"The bare reading {_name(audit, best)} keeps the content best: {least}"
 
 
@@ -75,7 +75,7 @@ def advised(audit: Audit, advice: Suggestion) -> str:
 
 
 def doubts(audit: Audit) -> list[str]:
-    """Say what else is clear, and what is not: a sentence each."""
+    """Say which other differences are clear and which are not: a sentence each."""
     n, what = len(audit.names), worded(audit.headline)
     if n == 1:
         alone = "One photo tells nothing of others: the intervals here have no width, and no difference is sure."
@@ -83,17 +83,17 @@ def doubts(audit: Audit) -> list[str]:
     steered = techniques(audit)
     saved = {k: audit.saved(k) for k in steered}
     lines = audit.reached()
-    for about, found in {
+    for about, group in {
         f"Clearly less {what} than the bare reading at the same noise": [k for k in steered if saved[k].low > 0],
         "Clearly more": [k for k in steered if saved[k].high < 0],
         "Not clear on these photos": [k for k in steered if saved[k].low <= 0 <= saved[k].high],
     }.items():
-        if found:
-            lines.append(f"{about}: {_names(audit, found)}.")
+        if group:
+            lines.append(f"{about}: {_names(audit, group)}.")
     if len(steered) > 1:
         lines.append(f"Techniques against their bare readings, {multiplicity(list(saved.values()))}.")
     scores = audit.scores[audit.headline]
-    for best, *others in told_groups(audit) or audit.groups()[:1]:
+    for best, *others in described_groups(audit) or audit.groups()[:1]:
         rest = [k for k in others if not difference(scores[:, k], scores[:, best]).clear]
         if rest:
             lines.append(f"Not told apart from {_name(audit, best)} on these photos: {_names(audit, rest)}.")
@@ -137,7 +137,7 @@ def less(share: float, what: str = "shift") -> str:
     return f"{_percent(abs(share))} {'less' if share >= 0 else 'more'} {what}"
 
 
-def told(audit: Audit, k: int) -> str:
+def headline_score(audit: Audit, k: int) -> str:
     """Say a recipe's mean headline score, with its interval where there is one."""
     value, form = audit.value(k), f".{measure_named(audit.headline).digits}f"
     if len(audit.names) == 1:
@@ -161,7 +161,7 @@ def _amount(audit: Audit, k: int) -> str:
 
 
 def _reading(recipe: Recipe) -> Recipe:
-    """What is read, whatever it is called and whichever noise is drawn."""
+    """The recipe without its label and seed."""
     return recipe.but(label="", seed=0)
 
 
@@ -181,12 +181,12 @@ def _by_other_measures(audit: Audit, best: int) -> list[str]:
     if best not in techniques(audit) or not others:
         return []
     saved = {m: audit.saved(best, m) for m in others}
-    said = {
+    by_outcome = {
         "less shift": [m for m in others if saved[m].low > 0],
         "more shift": [m for m in others if saved[m].high < 0],
         "no clear difference": [m for m in others if saved[m].low <= 0 <= saved[m].high],
     }
-    parts = [f"{what} ({_listed(names)})" for what, names in said.items() if names]
+    parts = [f"{what} ({_listed(names)})" for what, names in by_outcome.items() if names]
     return [f"What other measures say of {_name(audit, best)}, against its bare reading: {'; '.join(parts)}."]
 
 

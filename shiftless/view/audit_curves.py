@@ -1,4 +1,4 @@
-"""Shift over noise, a curve a technique: does a technique move the curve, or does it only move along it?"""
+"""Shift over noise, a curve for each technique: does it lower the curve, or only move along it?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shiftless.recipe import Recipe
 
 BARE = "bare"
-_MOST = 10  # curves that can be told apart
+_MOST = 10  # curves that are still distinguishable
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class Line:
 def lines_of(audit: Audit) -> list[Line]:
     """Return the ways of steering that an audit holds, each with its timesteps; the bare one first.
 
-    What differs in the timestep, and where a walk begins, is one way.
+    Recipes that differ only in timestep, start and steps belong to one way.
     """
-    found: dict[tuple[Recipe, bool, int], dict[int, int]] = {}
+    recipes_of: dict[tuple[Recipe, bool, int], dict[int, int]] = {}
     for k, recipe in enumerate(audit.recipes):
         way, turn = recipe.but(timestep=0, start=None, steps=None, label=""), 0
-        while recipe.timestep in found.setdefault((way, recipe.start is not None, turn), {}):
+        while recipe.timestep in recipes_of.setdefault((way, recipe.start is not None, turn), {}):
             turn += 1
-        found[way, recipe.start is not None, turn][recipe.timestep] = k
-    ways = list(dict.fromkeys(way for way, _, _ in found))
+        recipes_of[way, recipe.start is not None, turn][recipe.timestep] = k
+    ways = list(dict.fromkeys(way for way, _, _ in recipes_of))
     names = {
         way: f"{BARE if is_bare(way) else ''} {one.label.removeprefix('t=0').strip()}".strip()
         for way, one in zip(ways, named(ways))
     }
-    both = {way for way, walks, _ in found if walks} & {way for way, walks, _ in found if not walks}
+    both = {way for way, walks, _ in recipes_of if walks} & {way for way, walks, _ in recipes_of if not walks}
     lines = []
-    for (way, walks, turn), recipes in found.items():
+    for (way, walks, turn), recipes in recipes_of.items():
         name = names[way] + (", walked" if walks and way in both else "") + (f" ({turn + 1})" if turn else "")
         lines.append(Line(name, dict(sorted(recipes.items()))))
     return sorted(lines, key=lambda line: not _is_bare(audit, line))
@@ -72,7 +72,7 @@ def curves_of(audit: Audit) -> dict[str, Curve]:
 
 def moves(audit: Audit) -> list[str]:
     """Say of each technique with several timesteps whether it moves the curve: a sentence each."""
-    said, what = [], worded(audit.headline)
+    sentences, what = [], worded(audit.headline)
     for line in lines_of(audit):
         if len(line.recipes) == 1 or _is_bare(audit, line):
             continue
@@ -83,12 +83,12 @@ def moves(audit: Audit) -> list[str]:
             text += f", clearly at {len(clear)}"
         least, largest = (pick(saved, key=lambda t: saved[t].value) for pick in (min, max))
         text += f"; from {less(saved[least].value)} (t={least}) to {less(saved[largest].value)} (t={largest})."
-        said.append(text + _worth(audit, line))
-    return said
+        sentences.append(text + _worth(audit, line))
+    return sentences
 
 
 def _worth(audit: Audit, line: Line) -> str:
-    """At the noisiest timestep that can be told: how noisy a bare reading with as much shift would be."""
+    """Say at which timestep a bare reading has as much shift, for the noisiest timestep that allows interpolation."""
     for t, k in reversed(line.recipes.items()):
         bare = next(one.recipes for one in lines_of(audit) if audit.baselines[k] in one.recipes.values())
         steps = [step for step in bare if step <= t]

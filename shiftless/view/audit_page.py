@@ -14,7 +14,7 @@ from shiftless.errors import BadInput
 from shiftless.presets import default_recipe
 from shiftless.recipe import Recipe
 from shiftless.view.audit import columns, glance_sheet, heat_scale, photo_sheet, roles
-from shiftless.view.audit_answer import advised, answer, doubts, photos, techniques, told_groups
+from shiftless.view.audit_answer import advised, answer, described_groups, doubts, photos, techniques
 from shiftless.view.audit_curves import curves_of, moves
 from shiftless.view.curves import curves_picture
 from shiftless.view.page import Bars, Chapter, Grid, draw_figure, write_page
@@ -37,10 +37,10 @@ def write_report(
 ) -> Path:
     """Write an audit as index.html with its pictures, in light and dark, into a folder; return the page's path.
 
-    sheets    what was seen of the photos to draw, such as an `Album`'s; they may be fewer than were audited
+    sheets    the observations to draw, such as an `Album`'s; they may be fewer than the photos audited
     title     of the page        foot  the line under it
     commands  what to do next, before the report's own: (command, why)
-    advice    which readings to take, told in a chapter of its own
+    advice    which readings to take, shown in a chapter of its own
 
     The pictures are written first and the page last. Raises BadInput if the folder cannot be written.
     """
@@ -174,7 +174,7 @@ def _photos(out: Path, audit: Audit, sheets: Sequence[Observation]) -> Chapter |
     if len(sheets) < len(audit.names):
         chapter.text.append(f"Shown are {len(sheets)} of {photos(len(audit.names))}.")
     digits = measure_named(audit.headline).digits
-    ordered = sorted(sheets, key=lambda seen: -float(seen.scores[audit.headline].mean()))
+    ordered = sorted(sheets, key=lambda observation: -float(observation.scores[audit.headline].mean()))
     if len(ordered) > 1:
 
         def glance(theme: str) -> Any:
@@ -182,13 +182,13 @@ def _photos(out: Path, audit: Audit, sheets: Sequence[Observation]) -> Chapter |
 
         caption = "Where content shifted, at a glance: a row is a photo, the most shifted first."
         chapter.figures.append(draw_figure(out, "sheet.png", caption, glance))
-    for number, seen in enumerate(ordered, 1):
-        scores = seen.scores[audit.headline][shown]
+    for number, observation in enumerate(ordered, 1):
+        scores = observation.scores[audit.headline][shown]
 
-        def sheet(theme: str, seen: Observation = seen) -> Any:
-            return photo_sheet(seen, labels, shown, headline=audit.headline, top=top, theme=theme)
+        def sheet(theme: str, observation: Observation = observation) -> Any:
+            return photo_sheet(observation, labels, shown, headline=audit.headline, top=top, theme=theme)
 
-        caption = f"{seen.name}: {what} {scores.min():.{digits}f}"
+        caption = f"{observation.name}: {what} {scores.min():.{digits}f}"
         caption += f" to {scores.max():.{digits}f}" if len(scores) > 1 else ""
         chapter.figures.append(draw_figure(out, f"photo-{number:02}.png", caption, sheet))
     return chapter
@@ -224,7 +224,7 @@ def _glossary(audit: Audit) -> Chapter:
 def _next(audit: Audit, commands: Sequence[tuple[str, str]], advice: Suggestion | None) -> Chapter:
     best, own = audit.best(), []
     if advice is None:
-        for k in [group[0] for group in told_groups(audit)] or audit.ranked()[:1]:
+        for k in [group[0] for group in described_groups(audit)] or audit.ranked()[:1]:
             one = audit.recipes[k]
             command = f"shiftless extract PHOTOS --model {shlex.quote(audit.model)} {flags(one, audit.model)}"
             own.append((command, f"Features by the recipe that keeps the content best at its noise: {one.label}."))

@@ -15,7 +15,7 @@ from shiftless.atomic import check_writable, write_atomic
 from shiftless.errors import BadInput
 from shiftless.view.sheet import Colour, theme_named
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", None)  # told apart by everyone
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", None)  # safe for colour-blind readers
 _STYLES = ("-", "--", ":")
 _KINDS = ("png", "pdf", "svg")
 _DPI = 150
@@ -33,7 +33,7 @@ def draw_curves(path: str | os.PathLike[str], curves: Mapping[str, Curve], **opt
 
 
 def check_drawing(path: str | os.PathLike[str]) -> None:
-    """Raise BadInput for what `draw_curves` would end in: no matplotlib, another kind of file, a place not writable.
+    """Raise BadInput where `draw_curves` would: without matplotlib, for another kind of file or an unwritable path.
 
     >>> check_drawing("curves.jpg")
     Traceback (most recent call last):
@@ -137,7 +137,7 @@ def figure_class() -> Any:
 
 
 def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # else matplotlib would set what is between two of them as an equation
+    return text.replace("$", r"\$")  # matplotlib typesets text between two dollar signs as an equation
 
 
 def _hex(colour: Colour) -> str:

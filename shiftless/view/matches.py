@@ -93,9 +93,9 @@ def match_sheet(
     other arguments and errors as in `matches_picture`
 
     >>> from types import SimpleNamespace
-    >>> found = SimpleNamespace(source=[(9, 9)], points=[(5, 5)], scores=[0.9], mutual=None)
+    >>> matches = SimpleNamespace(source=[(9, 9)], points=[(5, 5)], scores=[0.9], mutual=None)
     >>> photo = np.zeros((40, 40, 3), np.uint8)
-    >>> match_sheet(photo, photo, found, np.eye(4), height=120).size
+    >>> match_sheet(photo, photo, matches, np.eye(4), height=120).size
     (268, 268)
     """
     judged = {"correct": correct, "truth": truth, "mutual": matches.mutual}

@@ -103,8 +103,8 @@ def outlined(image: Any, outlines: Sequence[Outline]) -> np.ndarray:
     h, w = array.shape[:2]
     for outline in outlines:
         soft = cv2.resize(outline.mask.astype(np.float32), (w, h), interpolation=cv2.INTER_LINEAR)
-        found, _ = cv2.findContours((soft >= 0.5).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        lines = [np.asarray(line, np.int32) * 2**_BITS for line in found if len(line) >= 12]  # specks would be noise
+        contours, _ = cv2.findContours((soft >= 0.5).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        lines = [np.asarray(line, np.int32) * 2**_BITS for line in contours if len(line) >= 12]  # specks would be noise
         for ink, wide in (((20, 20, 20), 3), (outline.colour, 1)):
             cv2.polylines(array, lines, True, ink, wide, cv2.LINE_AA, _BITS)
     return array

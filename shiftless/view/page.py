@@ -1,4 +1,4 @@
-"""A report's index.html: chapters of plain sentences, large pictures and small tables; nothing from elsewhere."""
+"""A report's index.html: chapters of sentences, pictures and small tables, without external resources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shiftless.view.sheet import save_picture
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture in a light and a dark version: file name (of the light one), what to see in it, (width, height)."""
+    """A picture in a light and a dark version: the light one's file name, a caption, and (width, height)."""
 
     file: str
     caption: str
@@ -31,7 +31,7 @@ class Figure:
 class Bars:
     """Values with intervals, drawn as bars from 0: rows of (name, value, low, high, main).
 
-    The scale leads from `bottom`, 0 or below, to `top`.
+    The scale runs from `bottom`, 0 or below, to `top`.
     """
 
     title: str
@@ -53,7 +53,7 @@ class Grid:
 
 @dataclass
 class Chapter:
-    """One part of the story: a title, what it says, what to look at, and what it shows, in the order of the page.
+    """One chapter of a page: its title, text, pictures and tables, in the order in which they stand.
 
     items  lines of a list        terms, commands  each with what it means
     """

@@ -73,8 +73,8 @@ def principal_axes(vectors: torch.Tensor, count: int = 3) -> tuple[torch.Tensor,
     """
     vectors = vectors.cpu().double()
     mean = vectors.mean(0)
-    _, found = torch.linalg.eigh((vectors - mean).T @ (vectors - mean))
-    axes = found.flip(1)[:, :count]
+    _, eigenvectors = torch.linalg.eigh((vectors - mean).T @ (vectors - mean))
+    axes = eigenvectors.flip(1)[:, :count]
     largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
     return mean, axes * torch.where(largest < 0, -1.0, 1.0)
 
