@@ -1,4 +1,4 @@
-"""Captions: what a captioner says is in a photo, to be used as its prompt."""
+"""Captions: text that a captioner writes for a photo, to be used as its prompt."""
 
 from __future__ import annotations
 

@@ -39,17 +39,17 @@ def remembered(captioner: Captioner, photos: Sequence[Photo]) -> list[str]:
     """
     folder = captions_folder() / captioner.fingerprint if captioner.fingerprint else None
     waiting = {photo.digest: photo for photo in photos}
-    said: dict[str, str] = {}
+    captions: dict[str, str] = {}
     if folder is not None:
-        said = {digest: kept for digest in waiting if (kept := _read(folder / f"{digest}.txt"))}
-    new = [photo for digest, photo in waiting.items() if digest not in said]
+        captions = {digest: kept for digest in waiting if (kept := _read(folder / f"{digest}.txt"))}
+    new = [photo for digest, photo in waiting.items() if digest not in captions]
     for start in range(0, len(new), _SAVE_EVERY):
         part = new[start : start + _SAVE_EVERY]
         for photo, text in zip(part, captioner.caption(part), strict=True):
-            said[photo.digest] = spoken(text, captioner.name, photo.name)
+            captions[photo.digest] = spoken(text, captioner.name, photo.name)
             if folder is not None:
-                _keep(folder / f"{photo.digest}.txt", said[photo.digest])
-    return [said[photo.digest] for photo in photos]
+                _keep(folder / f"{photo.digest}.txt", captions[photo.digest])
+    return [captions[photo.digest] for photo in photos]
 
 
 def captions_folder() -> Path:

@@ -27,9 +27,9 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Family:
-    """How a family of models is asked for a caption.
+    """How a family of models is prompted for a caption.
 
-    prompt  what it is told besides the picture; "" for families that caption unasked
+    prompt  the text given with the picture; "" for families that caption without one
     clean   raw text -> caption, where the answer holds more than that
     """
 
@@ -75,8 +75,8 @@ class ImageToText:
 
     def _read(self, photos: Sequence[Photo]) -> list[str]:
         pictures = [Image.fromarray(photo.array) for photo in photos]
-        asked = {"text": [self.family.prompt] * len(pictures)} if self.family.prompt else {}
-        inputs = self.processor(images=pictures, return_tensors="pt", **asked)
+        text = {"text": [self.family.prompt] * len(pictures)} if self.family.prompt else {}
+        inputs = self.processor(images=pictures, return_tensors="pt", **text)
         inputs = inputs.to(self.model.device, self.model.dtype)
         with exclusive(self.model), silenced():
             tokens = self.model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False, num_beams=1)

@@ -1,4 +1,4 @@
-"""Captioner: whatever can say what is in photos."""
+"""Captioner: the protocol of objects that caption photos."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shiftless.image import Photo
 
 
 class Captioner(Protocol):
-    """Whatever can say what is in photos.
+    """An object that captions photos.
 
     name         for messages and tables
     fingerprint  changes whenever its captions may; "" if they are not to be kept on disk

@@ -1,4 +1,4 @@
-"""Condition: what a backbone is told besides the noisy latent."""
+"""Condition: the inputs of a denoiser besides the noisy latent: text, control, and what a family adds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Condition:
 
     embeds  B T D prompt embeddings, or None for a model that takes no text
     words   for each image, the T token texts ("" for padding), so that maps can be read per word
-    extra   whatever else a family's denoiser takes (pooled embeddings, size tokens), each B ...
+    extra   other inputs that a family's denoiser takes (pooled embeddings, size tokens), each B ...
     steers  the ControlNets that add their residuals, in order
 
     >>> Condition(torch.zeros(1, 77, 8), (("horse",),)).steers
@@ -43,7 +43,7 @@ class Condition:
 
 
 def take(condition: Condition, rows: Sequence[int]) -> Condition:
-    """Return some images' rows of a condition, in the order asked for; a row may come twice.
+    """Return some images' rows of a condition, in the given order; a row may be repeated.
 
     >>> two = Condition(torch.zeros(2, 77, 8), (("horse",), ("cow",)))
     >>> take(two, [1]).words, take(two, [1, 1]).embeds.shape

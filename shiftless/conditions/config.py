@@ -19,7 +19,7 @@ AGAIN = "fetch or save the model again"
 class Field:
     """What one field of a config may hold: a value, null where `null`, and a list of up to `many` values.
 
-    kind     int, float (which takes whole numbers too), bool, str or None: nothing but null
+    kind     int, float (which takes whole numbers too), bool, str or None (only null)
     low, high, choices   the range of a number, the words a string is one of
     only     whether it is always a list
     default  what the libraries take for a field that is missing
@@ -118,7 +118,7 @@ def check_fields(config: Mapping[str, Any], fields: Mapping[str, Field], path: P
 
 @dataclass(frozen=True)
 class Claim:
-    """What a field of a config says of the weights: the size of a tensor along one dimension, or a list's length.
+    """What a field of a config implies for the weights: the size of a tensor along one dimension, or a list's length.
 
     field  whose value it is, for the message
     name   a tensor's name, or its end; or, without a dim, a module list's
@@ -140,14 +140,14 @@ def check_weights(claims: Iterable[Claim], folder: Path, path: Path) -> None:
     counts = _list_lengths(shapes)
     for claim in claims:
         if claim.dim is None:
-            found = counts.get(_match(claim.name, counts), 0)
+            value = counts.get(_match(claim.name, counts), 0)
         else:
             shape = shapes.get(_match(claim.name, shapes), ())
             if claim.dim >= len(shape):
                 raise BadInput(f"{path}: '{claim.field}' needs a {claim.name}, which the weights lack; {AGAIN}")
-            found = shape[claim.dim]
-        if found != claim.value:
-            where = f"{claim.name} has {found}"
+            value = shape[claim.dim]
+        if value != claim.value:
+            where = f"{claim.name} has {value}"
             raise BadInput(f"{path}: '{claim.field}' asks for {claim.value} where the weights' {where}; {AGAIN}")
 
 
@@ -173,7 +173,7 @@ def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def check_finite(config: Any, path: Path, depth: int = 32) -> None:
-    """Raise BadInput where any number of a config is not finite, whatever its fields are called.
+    """Raise BadInput where any number of a config is not finite, in any field.
 
     >>> check_finite({"scale": [1.0, math.nan]}, Path("config.json"))
     Traceback (most recent call last):

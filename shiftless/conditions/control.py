@@ -86,9 +86,9 @@ def read_name(name: str, own: Mapping[str, Any]) -> tuple[str, Any]:
     if name in MAPS:
         there = f"it has {', '.join(own)}" if own else "it has none of its own"
         raise BadInput(f"control {name!r}: this model has no such ControlNet ({there}); give one as {name}=FOLDER")
-    found = [kind for kind in MAPS if kind in Path(name).name.lower()]
-    if len(found) == 1:
-        return found[0], name
+    kinds = [kind for kind in MAPS if kind in Path(name).name.lower()]
+    if len(kinds) == 1:
+        return kinds[0], name
     raise BadInput(f"control {name!r}: say what map it follows, as KIND=FOLDER or KIND=HUB/ID; KIND is {_kinds()}")
 
 
@@ -113,7 +113,7 @@ def load_control(
 def digest_of_control(name: str, own: Mapping[str, Any]) -> str:
     """Return the digest of what a ControlNet's name stands for: the kind of its map, and the contents of its folder.
 
-    A map of depth is estimated by a model, whose contents count too. Raises BadInput for what is not on this machine.
+    A depth map is estimated by a model, whose contents count too. Raises BadInput if that model is not available.
     """
     kind, where = read_name(name, own)
     drawn_by = ""
@@ -209,4 +209,4 @@ def own_controls(folder: str | os.PathLike[str]) -> dict[str, str]:
     >>> own_controls("nowhere")
     {}
     """
-    return {kind: str(found) for kind in MAPS if (found := Path(folder) / f"controlnet-{kind}").is_dir()}
+    return {kind: str(path) for kind in MAPS if (path := Path(folder) / f"controlnet-{kind}").is_dir()}

@@ -33,10 +33,10 @@ def depth(pixels: torch.Tensor, estimator: str | None = None) -> torch.Tensor:
     mean, std = (torch.tensor(getattr(processor, name)).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
     side = _side(processor)
     fed = F.interpolate((pixels.float().cpu() + 1) / 2, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
-    found = model(pixel_values=(fed - mean) / std).predicted_depth[:, None]
-    found = F.interpolate(found.float(), pixels.shape[-2:], mode="bicubic", align_corners=False)
-    low, high = found.amin((2, 3), keepdim=True), found.amax((2, 3), keepdim=True)
-    return ((found - low) / (high - low).clamp_min(1e-8)).expand(-1, 3, -1, -1).contiguous()
+    estimate = model(pixel_values=(fed - mean) / std).predicted_depth[:, None]
+    estimate = F.interpolate(estimate.float(), pixels.shape[-2:], mode="bicubic", align_corners=False)
+    low, high = estimate.amin((2, 3), keepdim=True), estimate.amax((2, 3), keepdim=True)
+    return ((estimate - low) / (high - low).clamp_min(1e-8)).expand(-1, 3, -1, -1).contiguous()
 
 
 def _side(processor: Any) -> int:
@@ -46,16 +46,18 @@ def _side(processor: Any) -> int:
 
 def find_estimator(estimator: str | None = None) -> Path:
     """Return the folder of the depth model that `depth` uses; raises BadInput, with the command that fetches one."""
-    wanted = estimator or os.environ.get("SHIFTLESS_DEPTH")
-    for name in (wanted,) if wanted else ESTIMATORS:
+    requested = estimator or os.environ.get("SHIFTLESS_DEPTH")
+    for name in (requested,) if requested else ESTIMATORS:
         folder = Path(name) if Path(name).is_dir() else fetched(name)
         if folder is not None and (folder / "config.json").is_file():
             return folder
-    if wanted and Path(wanted).exists():
-        raise BadInput(f"{wanted}: not a depth model that can be loaded; give a transformers folder with safetensors")
+    if requested and Path(requested).exists():
+        raise BadInput(
+            f"{requested}: not a depth model that can be loaded; give a transformers folder with safetensors"
+        )
     raise BadInput(
         "control 'depth' needs a depth model, and none is on this machine; fetch one once with: "
-        f"{fetch_command(wanted or ESTIMATORS[0], VISION_FILES)}"
+        f"{fetch_command(requested or ESTIMATORS[0], VISION_FILES)}"
     )
 
 

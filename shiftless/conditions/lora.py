@@ -47,8 +47,8 @@ def adapted(unet: nn.Module, text_encoder: nn.Module | None, loras: Sequence[tup
     for name, scale in loras:
         if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
             raise BadInput(f"{name}: scale {scale!r}; give a number, such as 1.0")
-        for part, found in fitted(read_lora(name), models).items():
-            for path, pair in found.items():
+        for part, fitted_pairs in fitted(read_lora(name), models).items():
+            for path, pair in fitted_pairs.items():
                 pairs[part].setdefault(path, []).append(replace(pair, up=pair.up.float() * scale))
     changes = {p: {path: _change(models[p], path, many) for path, many in pairs[p].items()} for p in models}
     with ExitStack() as stack:

@@ -77,8 +77,8 @@ def lora_files(name: str | os.PathLike[str]) -> dict[str, Path]:
     path = find_lora(name)
     if path.is_file():
         return _with_settings(path)
-    found = {part: _with_settings(path / part / PEFT_WEIGHTS) for part in PARTS}
-    return {f"{role} of {part}": file for part, of in found.items() for role, file in of.items() if file.is_file()}
+    files = {part: _with_settings(path / part / PEFT_WEIGHTS) for part in PARTS}
+    return {f"{role} of {part}": file for part, of in files.items() for role, file in of.items() if file.is_file()}
 
 
 def _with_settings(weights: Path) -> dict[str, Path]:
@@ -93,11 +93,11 @@ def _in_folder(folder: Path) -> Path:
             return folder / name
     if any((folder / part / PEFT_WEIGHTS).is_file() for part in PARTS):
         return folder
-    found = sorted(folder.glob("*.safetensors"))
-    if len(found) != 1:
-        holds = f"several ({', '.join(f.name for f in found)})" if found else "none"
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) != 1:
+        holds = f"several ({', '.join(f.name for f in files)})" if files else "none"
         raise BadInput(f"{folder}: the folder must hold one .safetensors LoRA, it holds {holds}; give the file itself")
-    return found[0]
+    return files[0]
 
 
 def read_lora(name: str | os.PathLike[str]) -> LoraFile:
@@ -120,13 +120,13 @@ def digest_of_lora(name: str | os.PathLike[str]) -> str:
 def _read(path: Path, _digest: str) -> LoraFile:
     if path.is_file():
         return _one(path, "")
-    found = [_one(path / part / PEFT_WEIGHTS, part) for part in PARTS if (path / part / PEFT_WEIGHTS).is_file()]
-    parts = {part: pairs for one in found for part, pairs in one.parts.items() if pairs}
-    return LoraFile(str(path), parts, tuple(key for one in found for key in one.strange))
+    files = [_one(path / part / PEFT_WEIGHTS, part) for part in PARTS if (path / part / PEFT_WEIGHTS).is_file()]
+    parts = {part: pairs for one in files for part, pairs in one.parts.items() if pairs}
+    return LoraFile(str(path), parts, tuple(key for one in files for key in one.strange))
 
 
 def _one(path: Path, part: str) -> LoraFile:
-    """Read one file; `part` is the part of the model that the file is for, where its folder says so."""
+    """Read one file; `part` is the part of the model that the file is for, if its folder names one."""
     from safetensors import safe_open
 
     try:

@@ -64,7 +64,7 @@ class LoraFile:
 
     @property
     def made_for(self) -> str:
-        """The family the LoRA seems to be for, or "" where nothing tells.
+        """The family the LoRA seems to be for, or "" if it cannot be determined.
 
         >>> pair = Pair(torch.zeros(4, 768), torch.zeros(320, 4))
         >>> LoraFile("my", {"unet": {"down_blocks.0.attn2.to_k": pair}}, ()).made_for
@@ -106,14 +106,14 @@ def parse_lora(
     _check_kind(name, state)
     state, magnitudes = _magnitudes_taken(_alpha_folded(state))
     try:
-        found: dict[str, torch.Tensor] = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(state))[0]
-        of = {p: {k.removeprefix(f"{p}."): v for k, v in found.items() if k.startswith(f"{p}.")} for p in PARTS}
+        converted: dict[str, torch.Tensor] = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(state))[0]
+        of = {p: {k.removeprefix(f"{p}."): v for k, v in converted.items() if k.startswith(f"{p}.")} for p in PARTS}
         of["unet"] = convert_unet_state_dict_to_peft(of["unet"])
         of["text_encoder"] = _text_to_peft(of["text_encoder"])
     except (ValueError, KeyError, IndexError) as error:  # what the converters raise for keys that they cannot place
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"{name}: its keys are of no format known here ({reason}); give a LoRA of diffusers") from None
-    strange = [key for key in found if not key.startswith(tuple(f"{p}." for p in PARTS))]
+    strange = [key for key in converted if not key.startswith(tuple(f"{p}." for p in PARTS))]
     saved = _saved_config(name, metadata or {})
     parts = {}
     for part in PARTS:

@@ -43,7 +43,7 @@ def fill(prompt: str, values: Mapping[str, str], photo: str = "image") -> str:
             f"{photo}: the prompt {prompt!r} asks for {{{missing[0]}}}; give it a value (fill={{{missing[0]!r}: ...}}, "
             f"or --fill {missing[0]}=...)"
         )
-    filled = _FIELD.sub(lambda found: str(values[found[1]]), template(prompt))
+    filled = _FIELD.sub(lambda match: str(values[match[1]]), template(prompt))
     if any("\ud800" <= letter <= "\udfff" for letter in filled):
         raise BadInput(f"{photo}: the prompt {filled!r} holds bytes that are not UTF-8 text; write it in UTF-8")
     return filled

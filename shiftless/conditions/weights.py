@@ -15,14 +15,14 @@ from shiftless.errors import BadInput
 DIFFUSERS, TRANSFORMERS = "diffusion_pytorch_model", "model"
 """What the libraries call a model's weights, without the suffix."""
 VARIANTS = ("", "fp16", "bf16", "fp32")
-"""Precisions that a file's name may tell, in the order in which they are taken; others hold other weights."""
+"""Precisions in file names, in order of preference; other variants hold different weights."""
 _PICKLES = {DIFFUSERS: "diffusion_pytorch_model", TRANSFORMERS: "pytorch_model"}
 _POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The files that a model's weights are read from, and the variant that `from_pretrained` is to be told."""
+    """The files that a model's weights are read from, and the `variant` argument for `from_pretrained`."""
 
     files: tuple[Path, ...]
     variant: str | None
@@ -92,7 +92,7 @@ def _none_found(folder: Path, stem: str, patterns: Sequence[str], loader: str) -
 
 
 def _to_safetensors(folder: Path, stem: str, pickles: Sequence[str]) -> str:
-    """The command that saves a pickle's tensors; torch's weights_only refuses whatever is more than tensors."""
+    """The command that saves a pickle's tensors; torch's weights_only refuses anything but tensors."""
     usual = [name for name in pickles if name.count(".") == 1] or pickles
     kind = usual[0].removesuffix(".bin").split(".")[1].split("-")[0] if usual[0].count(".") == 2 else ""
     together = [name for name in usual if "-of-" in name] if "-of-" in usual[0] else usual[:1]

@@ -1,4 +1,4 @@
-"""Which readings can be taken here: those whose ControlNets, LoRAs, captioner and taps the model has."""
+"""Readings that are available: those whose ControlNets, LoRAs, captioner and taps the model has."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def available(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recipe]:
-    """Return the recipes whose ControlNets, LoRAs, captioner and taps the model has at hand.
+    """Return the recipes whose ControlNets, LoRAs, captioner and taps the model has.
 
-    A LoRA is at hand if it is a file, or one of the model's own by name.
+    A LoRA is available if it is a file, or one of the model's own by name.
 
     >>> from shiftless.backbones.registry import load
     >>> requested = {"plain": Recipe(), "captions": Recipe(prompt="auto"), "edges": Recipe(control="canny")}

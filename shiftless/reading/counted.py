@@ -1,4 +1,4 @@
-"""Denoiser calls: how many recipes need, and a model that counts those it makes."""
+"""Denoiser calls: how many recipes need, and a wrapper that reports each call of a model."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def pass_calls(recipes: Iterable[Recipe]) -> dict[Pass, int]:
     [1, 1, 3]
     """
     passes = dict.fromkeys(one for recipe in recipes for one in written_passes(recipe))
-    reached: dict[tuple[Pass, float], int] = {}  # (pass but for its timestep, stride) -> timestep reached so far
-    found: dict[Pass, int] = {}
+    reached: dict[tuple[Pass, float], int] = {}  # (pass without its timestep, stride) -> timestep reached so far
+    calls_of: dict[Pass, int] = {}
     for one in sorted(passes, key=lambda one: one.recipe.timestep):
         recipe = one.recipe
         if recipe.noise == "invert" and recipe.timestep:
@@ -47,17 +47,17 @@ def pass_calls(recipes: Iterable[Recipe]) -> dict[Pass, int]:
             way = replace(one, recipe=recipe.but(timestep=1, steps=None)), recipe.timestep / steps
             first = continued(recipe.timestep, steps, reached[way]) if way in reached else 0
             reached[way] = recipe.timestep
-            found[one] = strides_left(recipe.timestep, steps, first) + 1
+            calls_of[one] = strides_left(recipe.timestep, steps, first) + 1
         elif recipe.start is not None:
             reference = recipe.scheduler == "pndm-reference"
-            found[one] = walk_calls(recipe.start, recipe.timestep, recipe.steps, reference) + 1
+            calls_of[one] = walk_calls(recipe.start, recipe.timestep, recipe.steps, reference) + 1
         else:
-            found[one] = 1
-    return found
+            calls_of[one] = 1
+    return calls_of
 
 
 def written_passes(recipe: Recipe) -> list[Pass]:
-    """Return a recipe's passes of any one photo; prompts with a caption by different captioners are told apart."""
+    """Return a recipe's passes of any one photo; prompts captioned by different captioners are kept apart."""
     captioned = CAPTION in fields_of(recipe.prompt)
     prompt = template(recipe.prompt) + (f"\n{recipe.captioner}" if captioned else "")
     return passes_of(0, recipe, prompt, (0, 0))
@@ -66,7 +66,7 @@ def written_passes(recipe: Recipe) -> list[Pass]:
 class Counted:
     """A model that reports each denoiser call; everything else is the model's own.
 
-    report  called with the number of rows of each batch as soon as the denoiser is through with it
+    report  called with the number of rows of each batch after the denoiser has run it
 
     >>> from shiftless.backbones.registry import load
     >>> from shiftless.reading import extract

@@ -87,8 +87,8 @@ def extract(
     [dtype('float32'), dtype('float32')]
     """
     several, pictures = images_in(images)
-    found = list(stream(model, pictures, recipes, fill=fill, batch=batch, dtype=dtype))
-    return found if several else found[0]
+    features = list(stream(model, pictures, recipes, fill=fill, batch=batch, dtype=dtype))
+    return features if several else features[0]
 
 
 @overload
@@ -114,7 +114,7 @@ def stream(
     """Yield what `extract` gives, one image after another, in order, with the memory of one batch.
 
     Arguments and errors are those of `extract`; recipes, taps and adapters are checked by the call itself, before the
-    first image is asked for. With a list of recipes each item is a Bucket, with one Recipe a FeatureMaps.
+    first image is opened. With a list of recipes each item is a Bucket, with one Recipe a FeatureMaps.
 
     skipped  if given, an image that cannot be read is left out and its message is added here instead of raised
 
@@ -127,8 +127,8 @@ def stream(
     chosen = _chosen(loaded, recipes)
     check(loaded, chosen, batch)
     _, pictures = images_in(images)
-    found = warned(buckets(loaded, pictures, chosen, fill=fill, batch=batch, dtype=out, skipped=skipped))
-    return (bucket[0] for bucket in found) if recipes is None or isinstance(recipes, Recipe) else found
+    bucket_stream = warned(buckets(loaded, pictures, chosen, fill=fill, batch=batch, dtype=out, skipped=skipped))
+    return (bucket[0] for bucket in bucket_stream) if recipes is None or isinstance(recipes, Recipe) else bucket_stream
 
 
 def _loaded(model: Model) -> Backbone:

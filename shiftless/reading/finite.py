@@ -20,10 +20,10 @@ def warned(buckets: Iterable[Bucket]) -> Iterator[Bucket]:
     >>> list(warned([]))
     []
     """
-    said = False
+    already = False
     for bucket in buckets:
-        if not said and (taps := not_finite(bucket)):
-            said = True
+        if not already and (taps := not_finite(bucket)):
+            already = True
             warnings.warn(
                 f"{bucket[0].name}: values that are not finite in {', '.join(taps)}, and perhaps in later photos; "
                 "read in fp32, and check the model and its adapters",

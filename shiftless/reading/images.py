@@ -20,7 +20,7 @@ def images_in(given: Any) -> tuple[bool, Iterable[Any]]:
     """Return whether several images were given, and an iterable of them.
 
     Arrays B H W C and tensors B 3 H W are several, also with B = 1, and so is every iterable that is no path, picture
-    or mapping. What is no image at all is passed on as one, for `open_photo` to refuse.
+    or mapping. Anything else is passed on as one image, which `open_photo` refuses.
 
     >>> several, images = images_in(np.zeros((2, 30, 40, 3), np.uint8))
     >>> several, [image.shape for image in images]

@@ -1,4 +1,4 @@
-"""Clean and noisy latents of a few photos, each encoded once however many recipes ask."""
+"""Clean and noisy latents of a few photos, each encoded once for all recipes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shiftless.reading.passes import Pass
 
 
 class Latents:
-    """The latents of a window of photos, and what else is drawn from their pixels: ControlNets' maps."""
+    """The latents of a window of photos, and the ControlNet maps drawn from their pixels."""
 
     def __init__(self, model: Backbone, photos: Sequence[Photo]) -> None:
         self.model, self.photos = model, photos
@@ -23,7 +23,7 @@ class Latents:
         self._maps: dict[tuple[int, tuple[int, int], str], torch.Tensor] = {}
 
     def encode(self, passes: Sequence[Pass]) -> None:
-        """Encode what these passes of one size need and is not there yet, all photos in one call."""
+        """Encode the latents that these passes of one size still lack, all photos in one call."""
         fed = passes[0].fed
         means = sorted({p.photo for p in passes if p.recipe.latent == "mean" and (p.photo, fed) not in self._means})
         if means:
@@ -56,7 +56,7 @@ class Latents:
         return self.model.schedule.add(clean, noise.to(clean.device), timestep)
 
     def guide(self, one: Pass, name: str) -> tuple[Any, torch.Tensor]:
-        """A ControlNet, and what it is shown of a pass's photo: 1 3 H W in [0, 1], drawn once."""
+        """A ControlNet, and its control map of a pass's photo: 1 3 H W in [0, 1], drawn once."""
         control = steerable(self.model, "control").control(name)
         key = (one.photo, one.fed, name)
         if key not in self._maps:

@@ -50,7 +50,7 @@ def buckets(
 
 
 def check(model: Backbone, recipes: Sequence[Recipe], batch: int) -> None:
-    """Raise BadInput for what no reading could begin with, before any photo is opened."""
+    """Raise BadInput for a recipe that the model cannot be read by, before any photo is opened."""
     if batch < 1:
         raise BadInput(f"batch={batch}: give a whole number from 1 up")
     if not recipes:
@@ -74,9 +74,9 @@ def windows(
     batch: int,
     skipped: list[str] | None,
 ) -> Iterator[tuple[list[Photo], list[list[str]]]]:
-    """Open photos, `batch` at a time, and write their prompts: for each recipe one a photo.
+    """Open photos, `batch` at a time, and write their prompts: for each recipe a list with one for each photo.
 
-    skipped  if given, what cannot be read or given its prompts is left out, and its message added here
+    skipped  if given, a photo that cannot be read or given its prompts is left out, and its message added here
     """
     source = iter(images)
     while window := list(islice(source, batch)):
@@ -94,7 +94,7 @@ def windows(
 def _prompts(
     model: Backbone, photos: list[Photo], recipes: Sequence[Recipe], fill: Fill | None, skipped: list[str] | None
 ) -> tuple[list[Photo], list[list[str]]]:
-    """The prompts of each recipe for each photo, and the photos that could be given all of theirs."""
+    """The photos for which every recipe's prompt could be written, and those prompts by recipe."""
     try:
         return photos, [prompts_of(model, photos, recipe, fill) for recipe in recipes]
     except BadInput:
@@ -177,7 +177,7 @@ def run_passes(
 ) -> Iterator[PassResult]:
     """Run passes in batches of one kind: yield (passes, their condition, noisy latents B c h w, timestep, reading).
 
-    Those with the same LoRAs run together, with the LoRAs injected until the next is needed; `full` keeps the
+    Passes with the same LoRAs run together while these are injected; `full` keeps the
     prediction beside the taps' maps.
     """
     by_loras: dict[Any, RecipesOfPass] = {}
@@ -207,7 +207,7 @@ def _run(
         groups.setdefault(key, []).append(one)
     inverted: InversionCache = {}
     for (*_, taps), group in sorted(groups.items(), key=lambda item: item[0][1]):
-        with kept_memory(model.device):  # apart from the denoiser's, whose tensors have other sizes
+        with kept_memory(model.device):  # a pool of its own: the denoiser's tensors have other sizes
             latents.encode(group)
         for first in range(0, len(group), batch):
             rows = group[first : first + batch]
@@ -244,22 +244,22 @@ def _brought_to(
 def _inverted(
     model: Backbone, latents: Latents, rows: Sequence[Pass], condition: Condition, inverted: InversionCache
 ) -> torch.Tensor:
-    """Latents walked up to their timestep, from where an earlier reading of the same walk left them."""
+    """Latents inverted to their timestep, continued from the latest cached latent of the same inversion."""
     timestep = rows[0].recipe.timestep
     if timestep == 0:
         return torch.cat([latents.clean(one) for one in rows])
     steps = rows[0].recipe.steps or timestep
     keys = [(replace(one, recipe=one.recipe.but(timestep=1, steps=None)), timestep / steps) for one in rows]
     begun = [continued(timestep, steps, inverted[key][0]) if key in inverted else 0 for key in keys]
-    found: dict[int, torch.Tensor] = {}
-    for first in dict.fromkeys(begun):  # rows that continue from one timestep share calls, whatever stands beside them
+    latent_of: dict[int, torch.Tensor] = {}
+    for first in dict.fromkeys(begun):  # rows that continue from one timestep share calls
         some = [i for i, one in enumerate(begun) if one == first]
         latent = torch.cat([inverted[keys[i]][1] if first else latents.clean(rows[i]) for i in some])
         if left := strides_left(timestep, steps, first):
             latent = invert(model, latent, first, timestep, left, take(condition, some))
-        found |= {i: latent[row : row + 1] for row, i in enumerate(some)}
-    inverted |= {key: (timestep, found[i]) for i, key in enumerate(keys)}
-    return torch.cat([found[i] for i in range(len(rows))])
+        latent_of |= {i: latent[row : row + 1] for row, i in enumerate(some)}
+    inverted |= {key: (timestep, latent_of[i]) for i, key in enumerate(keys)}
+    return torch.cat([latent_of[i] for i in range(len(rows))])
 
 
 def _add(

@@ -36,7 +36,7 @@ def origin_of(model: Backbone, recipe: Recipe) -> Origin:
         try:
             adapters[f"{technique} {name}".rstrip()] = steered.digest(technique, name)
         except BadInput:
-            if technique != "captioner":  # captions may come from the caller; where they do not, reading says so
+            if technique != "captioner":  # the caller may give captions; if not, reading raises
                 raise
     dtype = _DTYPES.get(model.dtype, str(model.dtype).removeprefix("torch."))
     return Origin("", model.spec.name, model.fingerprint, tuple(adapters.items()), dtype)

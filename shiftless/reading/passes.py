@@ -13,7 +13,7 @@ Loras = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True)
 class Pass:
-    """One noisy latent on its way through the denoiser, whatever is read from it.
+    """One call of the denoiser for one noisy latent; which taps are read from it is not part of it.
 
     photo   which of the window's photos
     member  which draw of the ensemble

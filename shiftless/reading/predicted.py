@@ -21,14 +21,14 @@ from shiftless.taps.names import Tap, select
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """One reading of one photo: what is there, and what the model makes of it.
+    """What the model predicts in one reading of one photo.
 
     clean     1 c h w float32, the photo's own clean latent
     once      1 c h w float32, the clean latent predicted in one step (DDPM, Ho et al. 2020, eq. 15) at the very point
               where features are read, after the walk if there is one
-    finished  1 c h w float32, what is left after denoising from there to the end; None when not asked for
-    maps      tap name -> 1 C H W, the features read on the way; empty when not asked for
-    frame     the way between the photo's pixels and those that the model saw
+    finished  1 c h w float32, the latent after denoising from there to the end; None if it was not requested
+    maps      tap name -> 1 C H W, the features read in the same call; empty if they were not requested
+    frame     maps between the photo's pixels and those that the model is fed
     prompt    the text that it was read with
     """
 
@@ -52,40 +52,39 @@ def predictions(
     maps: bool = False,
     skipped: list[str] | None = None,
 ) -> Iterator[list[Prediction]]:
-    """Yield for one image after another what each recipe's reading makes the model predict: a list over recipes.
+    """Yield the predictions of each image in order: a list over recipes.
 
-    finish  in how many steps to denoise to the end, for all recipes or one each; 0 leaves it out
+    finish  the number of steps in which to denoise to the end, for all recipes or one each; 0 leaves it out
     maps    keep the features of the recipes' taps too
 
-    Of an ensemble every noise draw is read, and predictions and features are means over them, as `shiftless.stream`
-    gives features. Memory is that of `batch` images; the other arguments and errors are
-    `shiftless.stream`'s.
+    Predictions and features of an ensemble are means over its noise draws, as in `shiftless.stream`. Memory is that
+    of `batch` images; the other arguments and errors are those of `shiftless.stream`.
 
     >>> from shiftless.backbones.registry import load
     >>> import numpy as np
     >>> picture = np.zeros((64, 64, 3), np.uint8)
     >>> steered = Recipe(control="canny", start=60, steps=2)
-    >>> plain, found = next(predictions(load("twin:sd15"), [picture], [Recipe(), steered], finish=(0, 3), maps=True))
-    >>> plain.once.shape, plain.finished, found.finished.shape, list(found.maps)
+    >>> plain, walked = next(predictions(load("twin:sd15"), [picture], [Recipe(), steered], finish=(0, 3), maps=True))
+    >>> plain.once.shape, plain.finished, walked.finished.shape, list(walked.maps)
     (torch.Size([1, 4, 16, 16]), None, torch.Size([1, 4, 16, 16]), ['up1'])
     """
     check(model, recipes, batch)
     tap_lists = [select(recipe.taps, model.taps, model.spec.name) if maps else () for recipe in recipes]
     steps = [finish] * len(recipes) if isinstance(finish, int) else list(finish)
     for photos, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
-        found = _window(model, photos, recipes, prompts, tap_lists, steps, batch)
-        yield from ([found[i, k] for k in range(len(recipes))] for i in range(len(photos)))
+        by_reading = _window(model, photos, recipes, prompts, tap_lists, steps, batch)
+        yield from ([by_reading[i, k] for k in range(len(recipes))] for i in range(len(photos)))
 
 
 def predict_latents(
     model: Backbone, images: Sequence[Any], recipes: Sequence[Recipe], *, fill: Fill | None = None, batch: int = 8
 ) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
-    """Return each image's clean latent, and what each recipe's reading makes the model predict in its place.
+    """Return each image's clean latent, and the clean latent predicted in each recipe's reading.
 
     Both are float32, 1 c h w: a list over images, and for each image a list over recipes; as in `predictions`.
     """
-    found = list(predictions(model, images, recipes, fill=fill, batch=batch))
-    return [one[0].clean for one in found], [[prediction.once for prediction in one] for one in found]
+    per_image = list(predictions(model, images, recipes, fill=fill, batch=batch))
+    return [one[0].clean for one in per_image], [[prediction.once for prediction in one] for one in per_image]
 
 
 def _window(
@@ -100,7 +99,7 @@ def _window(
     """The predictions of a window of photos, by (photo, recipe)."""
     frames = frames_of(model, photos, recipes)
     latents, requested = Latents(model, photos), recipes_of_passes(recipes, prompts, frames)
-    found: dict[tuple[int, int], Prediction] = {}
+    joined: dict[tuple[int, int], Prediction] = {}
     for rows, condition, noisy, timestep, read in run_passes(model, latents, requested, tap_lists, batch, full=True):
         assert read.prediction is not None
         once = model.predict_clean(noisy.to(read.prediction.device), read.prediction, timestep)
@@ -120,8 +119,8 @@ def _window(
                     frames[one.photo][k],
                     prompts[k][one.photo],
                 )
-                found[one.photo, k] = _joined(found.get((one.photo, k)), part, recipes[k])
-    return found
+                joined[one.photo, k] = _joined(joined.get((one.photo, k)), part, recipes[k])
+    return joined
 
 
 def _joined(total: Prediction | None, part: Prediction, recipe: Recipe) -> Prediction:
