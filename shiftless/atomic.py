@@ -132,7 +132,7 @@ def _target(path: Path) -> Path:
 
 
 def _special(path: Path) -> bool:
-    """Whether a path is a character device, pipe or socket; raises OSError for a disk, which nobody means."""
+    """Whether a path is a character device, pipe or socket; raises OSError for a disk."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

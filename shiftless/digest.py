@@ -27,7 +27,7 @@ _files: dict[tuple[Any, ...], str] = {}
 
 
 def digest_of(*values: Any) -> str:
-    """Return the digest of plain values: whatever JSON can hold.
+    """Return the digest of plain values: anything that JSON can hold.
 
     >>> digest_of("canny", {"scale": 1.0}) == digest_of("canny", {"scale": 0.5})
     False
@@ -51,22 +51,22 @@ def digest_of_file(path: str | os.PathLike[str]) -> str:
         whole = Path(path).resolve()
         before = os.stat(whole)
         key = (str(whole), *_marks(before))
-        found = _files.get(key) or (_kept(key) if before.st_size >= _LARGE else "")
-        if not found:
-            digest = hashlib.sha256()
+        digest = _files.get(key) or (_kept(key) if before.st_size >= _LARGE else "")
+        if not digest:
+            hasher = hashlib.sha256()
             with whole.open("rb") as file:
                 while block := file.read(_BLOCK):
-                    digest.update(block)
-            found = digest.hexdigest()[:LENGTH]
+                    hasher.update(block)
+            digest = hasher.hexdigest()[:LENGTH]
             settled = time.time() - max(before.st_mtime, before.st_ctime) > _SETTLED
             if not settled or _marks(os.stat(whole)) != _marks(before):
-                return found  # just written: another write might leave the same times, so it is not remembered
+                return digest  # just written: another write could leave the same times, so it is not cached
             if before.st_size >= _LARGE:
-                _keep(key, found)
+                _keep(key, digest)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    _files[key] = found
-    return found
+    _files[key] = digest
+    return digest
 
 
 def digest_of_folder(folder: str | os.PathLike[str], patterns: Iterable[str]) -> str:
@@ -85,13 +85,13 @@ def digest_of_folder(folder: str | os.PathLike[str], patterns: Iterable[str]) ->
 
 
 def digest_of_files(files: Mapping[str, Path]) -> str:
-    """Return the digest of several files under the names that they play a part by; large ones are read side by side."""
+    """Return the digest of several files under the given names; large ones are read in parallel."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         return digest_of(dict(zip(files, pool.map(digest_of_file, files.values()))))
 
 
 def digest_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Return the digest of named tensors: names, dtypes, shapes and values, in whatever memory format.
+    """Return the digest of named tensors: names, dtypes, shapes and values, independent of memory format.
 
     >>> ones = torch.ones(1, 3, 2, 2)
     >>> same = ones.to(memory_format=torch.channels_last)
@@ -122,7 +122,7 @@ def state_of(tensors: Iterable[torch.Tensor]) -> tuple[tuple[int, int], ...]:
 
 
 def samples_of(tensors: Iterable[torch.Tensor], each: int = 8) -> bytes:
-    """Return a few values of every tensor, spread over its memory: cheap, and nearly any change of weights shows.
+    """Return a few values of every tensor, spread over its memory: a cheap check for changed weights.
 
     >>> weight = torch.zeros(2, 2)
     >>> before = samples_of([weight])
@@ -130,13 +130,13 @@ def samples_of(tensors: Iterable[torch.Tensor], each: int = 8) -> bytes:
     >>> samples_of([weight]) == before
     False
     """
-    found = []
+    parts = []
     for tensor in tensors:
         if n := tensor.numel():
             dense = tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
             flat = tensor.detach().as_strided((n,), (1,)) if dense else tensor.detach().flatten()
-            found.append(flat[:: -(-n // each)])
-    return torch.cat(found).float().cpu().numpy().tobytes() if found else b""
+            parts.append(flat[:: -(-n // each)])
+    return torch.cat(parts).float().cpu().numpy().tobytes() if parts else b""
 
 
 def marks_of(files: Iterable[Path]) -> tuple[tuple[int, ...], ...]:
@@ -148,7 +148,7 @@ def marks_of(files: Iterable[Path]) -> tuple[tuple[int, ...], ...]:
 
 
 def cache_folder(kind: str) -> Path:
-    """Return where things of a kind are kept: under $SHIFTLESS_CACHE, else in the user's cache folder."""
+    """Return the cache folder for one kind of data: under $SHIFTLESS_CACHE, else in the user's cache folder."""
     own = os.environ.get("SHIFTLESS_CACHE")
     if own:
         return Path(own) / kind
@@ -171,6 +171,6 @@ def _kept(key: tuple[Any, ...]) -> str:
     return text if len(text) == LENGTH and not set(text) - set("0123456789abcdef") else ""
 
 
-def _keep(key: tuple[Any, ...], found: str) -> None:
+def _keep(key: tuple[Any, ...], digest: str) -> None:
     with suppress(BadInput):  # a cache that cannot be written costs time only
-        write_atomic(_place(key), f"{found}\n".encode())
+        write_atomic(_place(key), f"{digest}\n".encode())

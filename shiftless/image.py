@@ -19,7 +19,7 @@ from shiftless.errors import BadInput
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # the only decoders that run; some of Pillow's start programs
 KINDS = "a JPEG, PNG, WebP, TIFF, BMP or GIF"
-LEAST_SIDE = 8  # pixels; nothing dense can be said of less
+LEAST_SIDE = 8  # pixels; too small an image for dense features
 MOST_SIDE = 65_535  # pixels; the longest side that a JPEG can have
 MOST_PIXELS = 178_956_970  # Pillow's own limit for a decompression bomb, kept even where a program lifted Pillow's
 MOST_BYTES = 2**30  # of any one buffer that decoding needs; 178 million pixels need 0.7 x 2^30
@@ -31,7 +31,7 @@ class Photo:
 
     array   H W 3 uint8 RGB, upright, read-only
     name    the file as it was given, or "image"
-    digest  of the pixels, whatever file format they came in
+    digest  of the pixels, independent of the file format
 
     >>> open_photo(np.zeros((20, 30, 3), np.uint8)).hw
     (20, 30)
@@ -54,7 +54,7 @@ def open_photo(source: Any, name: str | None = None) -> Photo:
             a float tensor 3 H W or 1 3 H W in [-1, 1]; or a Photo
 
     EXIF orientation is applied, 16 bits are scaled to 8, transparency lies on white, and an animation gives its
-    first frame. A file is a JPEG, PNG, WebP, TIFF, BMP or GIF by its content, whatever its name; no other decoder
+    first frame. A file is a JPEG, PNG, WebP, TIFF, BMP or GIF by its content, not by its name; no other decoder
     runs. Raises BadInput for a file that is missing, empty, truncated or no picture, a side under 8 or over 65,535
     pixels, more than 178 million pixels or 2^30 bytes (refused before they are decoded), and values out of range.
 
@@ -91,13 +91,13 @@ def list_photos(path: str | os.PathLike[str], recursive: bool = True) -> list[Pa
         return [top]
     if not top.is_dir():
         raise BadInput(f"{top}: no such file or folder; check the path")
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder, inner, files in os.walk(top):
         inner[:] = [i for i in inner if recursive and not i.startswith(".")]
-        found += [Path(folder, f) for f in files if not f.startswith(".") and f.lower().endswith(EXTENSIONS)]
-    if not found:
+        paths += [Path(folder, f) for f in files if not f.startswith(".") and f.lower().endswith(EXTENSIONS)]
+    if not paths:
         raise BadInput(f"{top}: no pictures in this folder; looked for {' '.join(EXTENSIONS)}")
-    return sorted(found)
+    return sorted(paths)
 
 
 @dataclass(frozen=True)
@@ -150,20 +150,20 @@ class Frame:
         shiftless.errors.BadInput: a.jpg: point 1 (9, 120) is outside the image; x goes from 0 to 200, y from 0 to 100
         """
         try:
-            found = np.asarray(points, dtype=np.float64)
+            array = np.asarray(points, dtype=np.float64)
         except (TypeError, ValueError):
             raise BadInput(f"{name}: the points are not numbers; give them as [(x, y), ...]") from None
-        if found.ndim != 2 or found.shape[1] != 2 or not len(found):
-            raise BadInput(f"{name}: points of shape {found.shape}; give at least one, as [(x, y), ...]")
+        if array.ndim != 2 or array.shape[1] != 2 or not len(array):
+            raise BadInput(f"{name}: points of shape {array.shape}; give at least one, as [(x, y), ...]")
         h, w = self.original
-        finite = np.asarray(np.isfinite(found).all(1))
-        inside = finite & (found >= 0).all(1) & (found <= (w, h)).all(1)
+        finite = np.asarray(np.isfinite(array).all(1))
+        inside = finite & (array >= 0).all(1) & (array <= (w, h)).all(1)
         if not inside.all():
             i = int(np.argmin(inside))
-            point = f"point {i} ({found[i, 0]:g}, {found[i, 1]:g})"
+            point = f"point {i} ({array[i, 0]:g}, {array[i, 1]:g})"
             wrong = "is outside the image" if finite[i] else "is not finite"
             raise BadInput(f"{name}: {point} {wrong}; x goes from 0 to {w}, y from 0 to {h}")
-        return found
+        return array
 
 
 def plan(original: tuple[int, int], size: int, multiple: int, fit: str = "aspect") -> Frame:

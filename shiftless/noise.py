@@ -142,7 +142,7 @@ class Schedule:
 
 
 def noise_for(digest: str, seed: int, member: int, shape: tuple[int, ...], stream: str = "diffusion") -> torch.Tensor:
-    """Draw an image's own normal noise, C H W float32 on the CPU, whatever batch it is read in.
+    """Draw an image's own normal noise, C H W float32 on the CPU, independent of the batch it is read in.
 
     digest  of the image's pixels          seed    the recipe's
     member  which draw of the ensemble     stream  what it is for; "diffusion" and "posterior" are independent

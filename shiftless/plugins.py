@@ -26,7 +26,7 @@ def names(group: str) -> list[str]:
 def find(group: str, name: str) -> Callable[..., Any] | None:
     """Return the function that a name stands for, or None if no installed package declares it.
 
-    Raises whatever importing the declaring package raises.
+    Exceptions of importing the declaring package are passed on.
 
     >>> find(PAIRS, "no-such-dataset") is None
     True

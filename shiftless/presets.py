@@ -144,7 +144,7 @@ _TABLE = (
 )  # fmt: skip
 _PRESETS = {row.name: row for row in _TABLE}
 
-_DEFAULTS = {  # how each model is read when nobody says how; mini's was picked on validation pairs
+_DEFAULTS = {  # the default recipe of each model; mini's was picked on validation pairs
     "mini": Recipe(timestep=100, taps=("up0",)),
     "sd15": Recipe(timestep=50, taps=("up1", "up2")),
     "sd14": Recipe(timestep=50, taps=("up1", "up2")),
@@ -154,7 +154,7 @@ _DEFAULTS = {  # how each model is read when nobody says how; mini's was picked 
 
 
 def default_recipe(model: str) -> Recipe:
-    """Return the recipe that a model is read with when nobody says how.
+    """Return the recipe that a model is read with by default.
 
     >>> default_recipe("sd21").timestep
     261

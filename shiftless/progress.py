@@ -71,10 +71,10 @@ def count(n: float, unit: str) -> str:
 
 
 class Progress:
-    """What a long command tells about itself; use it in a `with`, and `advance` as the work is done.
+    """The progress messages of a long command; use it in a `with`, and `advance` as the work is done.
 
     doing  what is done and to what, such as "reading 8 photos"
-    total  how many units of work there are; None if nobody knows, and then no time is told
+    total  how many units of work there are; None if unknown, and then no remaining time is shown
     unit   the name of one of them, such as "denoiser call"
     every  seconds between two lines where stderr is not a terminal
 
@@ -187,7 +187,7 @@ class Progress:
 
 
 def track(items: Iterable[Item], doing: str, total: float | None = None, unit: str = "photo") -> Iterator[Item]:
-    """Yield items as they come, and tell how far that is; each item counts as done when the next one is asked for.
+    """Yield items and report progress; each item counts as done when the next one is requested.
 
     >>> sum(track([1, 2, 3], "adding", unit="number"))
     6
@@ -201,7 +201,7 @@ def track(items: Iterable[Item], doing: str, total: float | None = None, unit: s
 
 @contextmanager
 def reporting(progress: bool | Progress, doing: str, total: float, unit: str) -> Iterator[Callable[[float], object]]:
-    """Give a function to report finished units with: to a Progress that was begun, to one of its own, or to nobody.
+    """Give a function to report finished units with: to a Progress that was begun, to a new one, or to none.
 
     >>> with reporting(False, "reading 2 photos", 2, "photo") as report:
     ...     report(1)

@@ -210,10 +210,10 @@ class Recipe:
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Recipe:
         """Read a recipe file; raises BadInput naming the file."""
-        found = read_recipes(path)
-        if len(found) > 1:
-            raise BadInput(f"{path}: a bucket of {len(found)} readings where one recipe is wanted; give one alone")
-        return found[0]
+        recipes = read_recipes(path)
+        if len(recipes) > 1:
+            raise BadInput(f"{path}: a bucket of {len(recipes)} readings where one recipe is wanted; give one alone")
+        return recipes[0]
 
     def key(self) -> str:
         """Return a short digest of what the recipe does, stable across runs and versions.

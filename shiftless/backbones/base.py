@@ -34,7 +34,7 @@ class Spec:
     takes_text  whether a prompt means anything to it
     takes_noise whether noise is added before reading (a ViT or CleanDIFT takes none)
     techniques  what may steer it: "prompt", "control", "lora", "start"
-    made_for    what pictures it was trained on, such as PHOTOGRAPHS; "" if nobody said
+    made_for    what pictures it was trained on, such as PHOTOGRAPHS; "" if unknown
     """
 
     name: str
@@ -52,7 +52,7 @@ class Spec:
 class Reading:
     """What one denoiser call gave.
 
-    maps        tap name -> B C H W, in the order asked for
+    maps        tap name -> B C H W, in the order of the request
     prediction  B C h w, the denoiser's own output; None when it was stopped after the last tap
     """
 

@@ -32,10 +32,10 @@ def list_taps(name: str | os.PathLike[str], pattern: str = "") -> list[Tap]:
     >>> [(tap.name, tap.channels, tap.stride) for tap in list_taps("sd15", "up?")]
     [('up0', 1280, 32), ('up1', 1280, 16), ('up2', 640, 8), ('up3', 320, 8)]
     """
-    found = taps(name)
+    all_taps = taps(name)
     if pattern:
-        return list(select([pattern], found, os.fspath(name)))
-    return [tap for tap in found if tap.kind != "heads"]
+        return list(select([pattern], all_taps, os.fspath(name)))
+    return [tap for tap in all_taps if tap.kind != "heads"]
 
 
 def _here(name: str) -> bool:

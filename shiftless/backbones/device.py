@@ -8,11 +8,11 @@ from shiftless.errors import BadInput
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ROCM_BF16 = ("gfx908", "gfx90a", "gfx94", "gfx95", "gfx11", "gfx12")
-"""AMD's architectures with bf16 arithmetic (CDNA, RDNA 3 and later); ROCm's capability numbers do not tell."""
+"""AMD's architectures with bf16 arithmetic (CDNA, RDNA 3 and later); ROCm's capability numbers do not show it."""
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """Return the device asked for; "auto" is CUDA, then Apple mps, then the CPU.
+    """Return the requested device; "auto" is CUDA, then Apple mps, then the CPU.
 
     Raises BadInput for another kind of device, and for one that this machine or this build of torch does not have.
 
@@ -45,7 +45,7 @@ def _count(kind: str) -> int:
 
 
 def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """Return the dtype asked for; "auto" is bf16 where `device` computes in it, fp16 on other GPUs, else fp32.
+    """Return the requested dtype; "auto" is bf16 where `device` computes in it, fp16 on other GPUs, else fp32.
 
     An NVIDIA GPU does from compute capability 8.0 on; an older one (V100, T4) only imitates bf16, slowly.
 

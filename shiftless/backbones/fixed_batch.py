@@ -1,4 +1,4 @@
-"""FixedBatch: a model that gives a row the same numbers, to the bit, whatever else is in its batch."""
+"""FixedBatch: a model whose results for a row are bit-identical whatever the rest of its batch is."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _each(call: Callable[[list[int]], torch.Tensor], count: int, cells: int) -> 
 
 
 def _blocks(count: int, cells: int) -> Iterator[tuple[list[int], int]]:
-    """Yield (the rows of a block, how many of them are wanted)."""
+    """Yield (the rows of a block, how many of them are real, not padding)."""
     size = ROWS if cells <= CELLS else 1
     for first in range(0, count, size):
         kept = min(size, count - first)

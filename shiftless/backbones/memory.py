@@ -28,7 +28,7 @@ _owned = False
 def own_process() -> None:
     """Say that this process is the package's own, as the command line does: only there `kept_memory` acts.
 
-    What is told to malloc cannot be taken back, so that the process of a program that uses the library is left alone.
+    Settings of malloc cannot be undone, so that programs that use the library are left as they are.
     """
     global _owned
     _owned = True
@@ -84,7 +84,7 @@ def _set(mallopt: Callable[[int, int], int], options: tuple[tuple[int, int], ...
 
 @cache
 def _glibc() -> Any:
-    """Return the C library if it is glibc and nobody has tuned its malloc, else None."""
+    """Return the C library if it is glibc with an untuned malloc, else None."""
     tuned = any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
     if not sys.platform.startswith("linux") or tuned:
         return None

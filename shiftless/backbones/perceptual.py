@@ -33,7 +33,7 @@ _UNUSED = ("pooler", "mask_token", "text_", "logit_")  # parts that a patch toke
 class PerceptualModel:
     """A vision transformer and how it wants its pictures; `load_perceptual_model` makes it.
 
-    name    as it was asked for
+    name    as it was requested
     tokens  B 3 H W, normalised -> B N C, what stands before the patches included
     patch   a patch's side in pixels
     size    a square picture's side in pixels; others are given about as many patches
@@ -63,8 +63,8 @@ class PerceptualModel:
         pixels = torch.from_numpy(np.ascontiguousarray(picture)).float().permute(2, 0, 1)[None].to(self.device)
         pixels = F.interpolate(pixels, (h * self.patch, w * self.patch), mode="bicubic", antialias=True).clamp(0, 1)
         mean, std = (torch.tensor(values, device=self.device).view(1, 3, 1, 1) for values in (self.mean, self.std))
-        found = self.tokens((pixels - mean) / std)
-        return found[:, self.before :].transpose(1, 2).unflatten(2, (h, w)).float().cpu()
+        tokens = self.tokens((pixels - mean) / std)
+        return tokens[:, self.before :].transpose(1, 2).unflatten(2, (h, w)).float().cpu()
 
 
 def load_perceptual_model(name: str | os.PathLike[str], device: str | torch.device = "auto") -> PerceptualModel:
@@ -147,7 +147,7 @@ def _side(size: Any) -> int:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """How pictures are prepared, as the folder says: its own code for it may need packages that are not here."""
+    """The preprocessing in the folder's settings; its own code for it may need packages that are not installed."""
     for file, key in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
         if (folder / file).is_file():
             settings: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
@@ -168,8 +168,8 @@ def _before(tokens: Callable[[torch.Tensor], torch.Tensor], patch: int, device: 
     """How many tokens stand before the patches: counted on two small pictures, where the counts must agree."""
     counts = []
     for h, w in ((2, 3), (3, 3)):
-        found = tokens(torch.zeros(1, 3, h * patch, w * patch, device=device))
-        counts.append(found.shape[1] - h * w if found.ndim == 3 else -1)
+        output = tokens(torch.zeros(1, 3, h * patch, w * patch, device=device))
+        counts.append(output.shape[1] - h * w if output.ndim == 3 else -1)
     if counts[0] != counts[1] or counts[0] < 0:
         raise ValueError("its last hidden state does not hold a token for each patch")
     return counts[0]

@@ -205,7 +205,7 @@ def _incomplete(folder: Path, part: str) -> str:
 
 
 def _check_family(folder: Path) -> None:
-    """Refuse what no adapter here can read, by name; one row a family as they come."""
+    """Raise BadInput for a model family that no adapter reads, naming it."""
     path = folder / "unet" / "config.json"
     config = read_config(path, _incomplete(folder, "unet/config.json"))
     family = config.get("_class_name", "UNet2DConditionModel")
@@ -217,5 +217,5 @@ def _controls(folder: Path) -> dict[str, str]:
     """The published ControlNets of a folder's kind of model: those of the row with the same text width, if any."""
     width = _config(folder, "unet").get("cross_attention_dim")
     rows = (row for row in models().values() if row["unet"]["cross_attention_dim"] == width)
-    found: dict[str, str] = next((row.get("controls", {}) for row in rows), {})
-    return found
+    controls: dict[str, str] = next((row.get("controls", {}) for row in rows), {})
+    return controls

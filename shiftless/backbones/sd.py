@@ -209,7 +209,7 @@ class StableDiffusion:
         if not files:
             yield
             return
-        with exclusive(self.unet, self.text_encoder):  # other threads wait: LoRAs act on whoever reads the model
+        with exclusive(self.unet, self.text_encoder):  # other threads wait: LoRAs change the model for every reader
             if self._loras:
                 raise ValueError("LoRAs are in place already; give them all at once")
             digests = tuple((digest_of_lora(file), scale) for file, scale in files)
@@ -325,24 +325,24 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
         if not (folder / part).is_dir():
             remedy = fetch_again(folder, MODEL_FILES) or f"a complete one has {', '.join(PARTS)}"
             raise BadInput(f"{folder}: the model folder has no {part}/; {remedy}")
-    found_weights = {part: _weights(folder / part) for part in NETWORKS}
+    weight_files = {part: _weights(folder / part) for part in NETWORKS}
     text = check_model(folder)
     parts: dict[str, Any] = {}
     for part, cls in classes.items():
         weights: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True} if part in NETWORKS else {}
         if dtype is not None and part in ("unet", "vae"):
             weights["torch_dtype"] = dtype
-        if weights and found_weights[part].variant:
-            weights["variant"] = found_weights[part].variant
+        if weights and weight_files[part].variant:
+            weights["variant"] = weight_files[part].variant
         if part == "text_encoder":
             weights["config"] = CLIPTextConfig(**text)
         try:
             with construction(), silenced():
-                found = cls.from_pretrained(folder / part, local_files_only=True, **weights)
+                loaded = cls.from_pretrained(folder / part, local_files_only=True, **weights)
         except Exception as error:  # the libraries raise many kinds; the user needs one line
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise BadInput(f"{folder / part}: cannot be loaded ({reason}); fetch or save the model again") from error
-        parts[part], info = found if weights else (found, {})
+        parts[part], info = loaded if weights else (loaded, {})
         check_complete(info, folder / part)
         if part in NETWORKS:
             check_values(parts[part], folder / part)

@@ -56,7 +56,7 @@ def walk_calls(start: int, timestep: int, steps: int | None, reference: bool = F
 
 
 def finish_calls(timestep: int, steps: int) -> int:
-    """Return how many denoiser calls `finish` takes: as many as asked for, or one a timestep where there are fewer.
+    """Return how many denoiser calls `finish` takes: `steps`, or one for each timestep if those are fewer.
 
     >>> finish_calls(300, 8), finish_calls(3, 8), finish_calls(0, 8)
     (8, 4, 1)

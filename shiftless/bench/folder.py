@@ -28,7 +28,7 @@ def run(
 ) -> Table:
     """Score a model on a folder of annotated pairs (layout in docs/pairs.md), beside both controls.
 
-    n  so many pairs, shared out over the categories; None is all
+    n  how many pairs, divided among the categories; None is all
 
     Raises BadInput naming the file and entry that cannot be used.
     """

@@ -67,8 +67,8 @@ def annotated_pairs(data: str, split: str, n: int | None = None, look: str = "ph
     if any((place / "PairAnnotation").is_dir() for place in (folder, folder / "SPair-71k")):
         published = read_spair(folder, {"train": "trn"}.get(split, split))
         return SplitPairs(spread(published, n), used=_USED.get(split, ""))
-    found = split_pairs(read_pairs(folder), data)
-    return SplitPairs(spread(found.parts[split], n), found.note(), _USED.get(split, ""))
+    split_data = split_pairs(read_pairs(folder), data)
+    return SplitPairs(spread(split_data.parts[split], n), split_data.note(), _USED.get(split, ""))
 
 
 def visits(
@@ -121,12 +121,12 @@ def evaluate_heads(
     **reading: Any,
 ) -> dict[str, Scores]:
     """Match every pair with each head's map and score it: name -> Scores; every photo is read once for all heads."""
-    found: dict[str, list[Any]] = {name: [None] * len(pairs) for name in heads}
+    predictions: dict[str, list[Any]] = {name: [None] * len(pairs) for name in heads}
     for index, pair in visits(model, pairs, recipes, **reading):
         for name, head in heads.items():
             a, b = head.merge_bucket(pair.source), head.merge_bucket(pair.target)
-            found[name][index] = match(a, b, pair.source_points, refine=refine).points
-    return {name: score(pairs, predicted, alpha) for name, predicted in found.items()}
+            predictions[name][index] = match(a, b, pair.source_points, refine=refine).points
+    return {name: score(pairs, predicted, alpha) for name, predicted in predictions.items()}
 
 
 def mean_scores(scores: Sequence[Scores]) -> Scores:
@@ -167,13 +167,13 @@ def run(
     plain = CorrespondenceHead(first.layout, "mean", recipes=first.recipes)
     named = {"mean": plain, **{f"seed {i}": head for i, head in enumerate(heads)}}
     reading: dict[str, Any] = {"batch": batch, "title": model.spec.name, "progress": progress}
-    found = evaluate_heads(model, pairs, named, first.recipes, alpha=alpha, refine=refine, **reading)
-    ours = mean_scores([found[n] for n in named if n != "mean"])
+    scores = evaluate_heads(model, pairs, named, first.recipes, alpha=alpha, refine=refine, **reading)
+    ours = mean_scores([scores[n] for n in named if n != "mean"])
     trivial = score(pairs, [same_place(pair) for pair in pairs], alpha)
     title = {"gate": "GATE"}.get(first.amalgamator, first.amalgamator) + (" + convolution" if first.out else "")
     seeds = f", mean of {len(heads)} seeds" if len(heads) > 1 else ""
-    rows = trivial.rows(TRIVIAL) + found["mean"].rows(f"baseline: mean of {k} readings")
+    rows = trivial.rows(TRIVIAL) + scores["mean"].rows(f"baseline: mean of {k} readings")
     rows += ours.rows(f"{title}: {k} readings{seeds}")
     notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; {ours.resampling()}", *notes]
-    notes.append(gain(f"{title} - mean of its readings", ours, found["mean"]))
+    notes.append(gain(f"{title} - mean of its readings", ours, scores["mean"]))
     return Table(name, model.spec.name, rows, machine(), notes)

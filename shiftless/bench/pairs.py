@@ -90,7 +90,7 @@ def score(pairs: Sequence[PhotoPair], predicted: Sequence[Any], alpha: float = 0
 
 
 def photos_of(pairs: Sequence[PhotoPair]) -> list[tuple[str, str]]:
-    """Return what tells photos apart, of the two of each pair; a copy under another name is the same photo."""
+    """Return the identities of the two photos of each pair; a copy under another name has the same one."""
     return [(photo_content(pair.source), photo_content(pair.target)) for pair in pairs]
 
 
@@ -114,11 +114,11 @@ def evaluate(
 
     Raises BadInput if a photo is not of the size that its annotation says.
     """
-    found: dict[str, list[Any]] = {name: [None] * len(pairs) for name in choices}
+    predictions: dict[str, list[Any]] = {name: [None] * len(pairs) for name in choices}
     for index, a, b in pair_visits(pairs, read):
         for name, (k, taps) in choices.items():
-            found[name][index] = match(a[k], b[k], pairs[index].source_points, taps=taps, refine=refine).points
-    return {name: score(pairs, predicted, alpha) for name, predicted in found.items()}
+            predictions[name][index] = match(a[k], b[k], pairs[index].source_points, taps=taps, refine=refine).points
+    return {name: score(pairs, predicted, alpha) for name, predicted in predictions.items()}
 
 
 def run_pairs(
@@ -143,18 +143,21 @@ def run_pairs(
     options: dict[str, Any] = {"refine": refine}
     doing = f"{bench}: {count(len(pairs), 'pair')} with {model.spec.name}" + (", also untrained" if controls else "")
     with reporting(progress, doing, pair_calls(pairs, [recipe]) * (1 + controls), "denoiser call") as report:
-        found = {f"baseline: {describe(recipe)}": points_by_prompt(model, pairs, recipe, batch, report, **options)}
+        points_of = {f"baseline: {describe(recipe)}": points_by_prompt(model, pairs, recipe, batch, report, **options)}
         if controls:
             from shiftless.backbones.registry import untrained
 
-            found = {UNTRAINED: points_by_prompt(untrained(model), pairs, recipe, batch, report, **options), **found}
-    found = {TRIVIAL: [same_place(pair) for pair in pairs], **found}
-    scores = {name: score(pairs, points, alpha) for name, points in found.items()}
+            points_of = {
+                UNTRAINED: points_by_prompt(untrained(model), pairs, recipe, batch, report, **options),
+                **points_of,
+            }
+    points_of = {TRIVIAL: [same_place(pair) for pair in pairs], **points_of}
+    scores = {name: score(pairs, points, alpha) for name, points in points_of.items()}
     *_, name = scores  # the model's own
     ours = scores[name]
     rows = [
         row
-        for method, points in found.items()
+        for method, points in points_of.items()
         for one in (scores[method], *(score(pairs, points, share) for share in finer))
         for row in one.rows(method)
     ]
@@ -162,7 +165,7 @@ def run_pairs(
     notes += [gain(f"baseline - {other.partition(':')[0]}", ours, scores[other]) for other in scores if other != name]
     for kind in sorted({pair.category for pair in pairs}) if categories else ():
         chosen = [i for i, pair in enumerate(pairs) if pair.category == kind]
-        part = score([pairs[i] for i in chosen], [found[name][i] for i in chosen], alpha)
+        part = score([pairs[i] for i in chosen], [points_of[name][i] for i in chosen], alpha)
         method = f"baseline, {kind} ({count(len(chosen), 'pair')})"
         rows += [row for row in part.rows(method) if not row.metric.endswith("per image")]
     return Table(bench, model.spec.name, rows, machine(), notes, {"recipe": asdict(recipe)})
@@ -187,12 +190,12 @@ def points_by_prompt(
     groups: dict[str, list[int]] = {}
     for i, pair in enumerate(pairs):
         groups.setdefault(recipe.prompt.replace("{category}", pair.category), []).append(i)
-    found: dict[int, np.ndarray] = {}
+    predicted: dict[int, np.ndarray] = {}
     for prompt, rows in groups.items():
         part = [pairs[i] for i in rows]
         for index, a, b in pair_visits(part, reader(model, [recipe.but(prompt=prompt)], batch, report)):
-            found[rows[index]] = match(a[0], b[0], part[index].source_points, refine=refine).points
-    return [found[i] for i in range(len(pairs))]
+            predicted[rows[index]] = match(a[0], b[0], part[index].source_points, refine=refine).points
+    return [predicted[i] for i in range(len(pairs))]
 
 
 def pair_calls(pairs: Sequence[PhotoPair], recipes: Sequence[Recipe]) -> int:
@@ -228,8 +231,8 @@ def describe(recipe: Recipe) -> str:
 
 def gain(name: str, ours: Scores, theirs: Scores) -> str:
     """Say in a line what one method gains over another on the same pairs, with its interval."""
-    found = ours.gain(theirs)
-    return f"{name}: {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] PCK@{ours.alpha:g} bbox, paired"
+    paired = ours.gain(theirs)
+    return f"{name}: {paired.value:+.3f} [{paired.low:+.3f}, {paired.high:+.3f}] PCK@{ours.alpha:g} bbox, paired"
 
 
 def pair_visits(pairs: Sequence[PhotoPair], read: Reader) -> Iterator[tuple[int, Bucket, Bucket]]:

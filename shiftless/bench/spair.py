@@ -39,8 +39,8 @@ def run(
 
     split         "trn", "val" or "test"
     category      only this one
-    per_category  so many pairs of each, evenly spaced; 20 of "val" are 360, as many as the papers validate on
-    n             so many pairs in all, shared out over the categories
+    per_category  how many pairs of each, evenly spaced; 20 of "val" are 360, as many as the papers validate on
+    n             how many pairs in all, divided among the categories
 
     Raises BadInput naming the missing or malformed file.
     """

@@ -33,7 +33,7 @@ class Row:
 
     @property
     def is_gain(self) -> bool:
-        """Whether it says how much better a method is than another, by its metric's first word: gain or saved."""
+        """Whether it compares two methods: its metric begins with "gain" or "saved"."""
         return self.metric.startswith(("gain", "saved"))
 
 
@@ -79,8 +79,8 @@ class Table:
     def to_dict(self) -> dict[str, Any]:
         """Return the plain values that `write` writes."""
         rows = [{**asdict(row), "ci95": list(row.ci95)} for row in self.rows]
-        found = {"bench": self.bench, "model": self.model, "machine": self.machine or machine(), "rows": rows}
-        return {**found, **self.about}
+        document = {"bench": self.bench, "model": self.model, "machine": self.machine or machine(), "rows": rows}
+        return {**document, **self.about}
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the table as JSON, whole or not at all; raises BadInput if the folder cannot be written."""
@@ -124,9 +124,9 @@ class Table:
         return list(dict.fromkeys(row.metric for row in self.rows))
 
     def _cells(self, method: str, form: str) -> list[str]:
-        found = {row.metric: row for row in self.rows if row.method == method}
+        row_of = {row.metric: row for row in self.rows if row.method == method}
         clear = {row.metric for row in self.clear() if row.method == method} if self._several() else set()
-        cells = {m: form.format(row.value, *row.ci95, " *" if m in clear else "") for m, row in found.items()}
+        cells = {m: form.format(row.value, *row.ci95, " *" if m in clear else "") for m, row in row_of.items()}
         return [cells.get(m, "") for m in self._metrics()]
 
     def _several(self) -> bool:
@@ -140,12 +140,12 @@ def _difference(row: Row) -> Difference:
 def read_table(path: str | os.PathLike[str]) -> Table:
     """Read a table that `Table.write` wrote; raises BadInput naming the file if it is something else."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
         rows = [
             Row(r["method"], r["metric"], float(r["value"]), (float(r["ci95"][0]), float(r["ci95"][1])))
-            for r in found["rows"]
+            for r in document["rows"]
         ]
-        return Table(found["bench"], found["model"], rows, found["machine"])
+        return Table(document["bench"], document["model"], rows, document["machine"])
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError):

@@ -18,7 +18,7 @@ def read_json(path: Path) -> dict[str, Any]:
     shiftless.errors.BadInput: nowhere.json: no such file
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -27,9 +27,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}: not valid JSON (nested too deeply)") from None
     except ValueError as error:  # also a number of thousands of digits
         raise BadInput(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise BadInput(f"{path}: must hold one JSON object {{...}}, not a {type(found).__name__}")
-    return found
+    if not isinstance(document, dict):
+        raise BadInput(f"{path}: must hold one JSON object {{...}}, not a {type(document).__name__}")
+    return document
 
 
 def field(record: Any, name: str, where: str) -> Any:

@@ -9,7 +9,7 @@
                 "kit": {...}},
      "pairs": [["tom", "kit"]]}
 
-Keypoint k of one picture answers keypoint k of its partner; null is one that cannot be seen. Coordinates are (x, y)
+Keypoint k of one picture answers keypoint k of its partner; null is one that is not visible. Coordinates are (x, y)
 from 0 and name pixels: (0, 0) is the first pixel, whose centre is (0.5, 0.5) here; `"pixel_centres": 0.5` at the top
 says that they already count so. Without a bbox the keypoints' own bounds are taken, as PF-WILLOW's scores do.
 """
@@ -59,7 +59,7 @@ def _offset(notes: dict[str, Any], path: Path) -> float:
 
 
 class _Image:
-    """One entry of "images", checked; points that cannot be seen are NaN."""
+    """One entry of "images", checked; points that are not visible are NaN."""
 
     def __init__(self, folder: Path, path: Path, name: str, record: Any, shift: float) -> None:
         where = f"{path}: image {name!r}"
@@ -72,11 +72,11 @@ class _Image:
         rows = field(record, "keypoints", where)
         if not isinstance(rows, list) or not any(row is not None for row in rows):
             raise BadInput(f"{where}: 'keypoints' must be a list of [x, y] (or null), at least one to be seen")
-        seen = np.array([row is not None for row in rows])
+        visible = np.array([row is not None for row in rows])
         self.points = np.full((len(rows), 2), np.nan)
-        self.points[seen] = check_points(_rows(rows, where), self.size, where) + shift
-        inside = check_points(np.minimum(self.points[seen], self.size[::-1]), self.size, where)
-        self.points[seen] = inside  # a 0-based coordinate in the last half pixel stays in the picture
+        self.points[visible] = check_points(_rows(rows, where), self.size, where) + shift
+        inside = check_points(np.minimum(self.points[visible], self.size[::-1]), self.size, where)
+        self.points[visible] = inside  # a 0-based coordinate in the last half pixel stays in the picture
         box = record.get("bbox")
         low, high = inside.min(0), inside.max(0)
         self.box: Box | None = None

@@ -58,7 +58,7 @@ def photo_name(photo: Any) -> str:
 
 
 def photo_key(photo: Any) -> str:
-    """Return what tells two photos apart: the path, or the digest of the content.
+    """Return the identity of a photo: the path, or the digest of the content.
 
     >>> photo_key("cats/a.jpg")
     'cats/a.jpg'
@@ -67,7 +67,7 @@ def photo_key(photo: Any) -> str:
 
 
 def photo_content(photo: Any) -> str:
-    """Return what two copies of a photo have in common whatever their names: the digest of the file or of the picture.
+    """Return an identity that copies of a photo under different names share: the digest of the file or of the picture.
 
     A path where no file lies stands for itself.
 

@@ -32,7 +32,7 @@ def read_spair(
 
     layout        "large" (every pair) or "small"
     category      only this one, such as "cat"
-    per_category  only so many of each, evenly spaced; 20 of "val" are 360 pairs, as many as hyperfeatures tests on
+    per_category  how many of each, evenly spaced; 20 of "val" are 360 pairs, as many as hyperfeatures tests on
 
     Keypoints name pixels from 0 and become pixel centres (+0.5); so does the box, whose size stays as published.
     Raises BadInput naming the missing or malformed file.

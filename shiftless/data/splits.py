@@ -114,9 +114,9 @@ def _dealt(ends: Sequence[tuple[str, str]], categories: Sequence[str], seed: int
 
 def _walked(first: str, neighbours: Mapping[str, set[str]], rank: Mapping[str, int]) -> list[str]:
     """The photos that pairs connect with the first, nearest first, so that those cut out together are connected."""
-    found, waiting = {first: None}, deque([first])
+    reached, waiting = {first: None}, deque([first])
     while waiting:
-        for photo in sorted(neighbours[waiting.popleft()] - found.keys(), key=rank.__getitem__):
-            found[photo] = None
+        for photo in sorted(neighbours[waiting.popleft()] - reached.keys(), key=rank.__getitem__):
+            reached[photo] = None
             waiting.append(photo)
-    return list(found)
+    return list(reached)

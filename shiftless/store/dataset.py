@@ -41,7 +41,7 @@ class FeatureDataset(Dataset[Any]):
     dtype      of the maps that come out: "fp32", "fp16", "bf16", a torch dtype, or None for what the files hold
     transform  called with each item in the worker that reads it; what it returns is the item
 
-    Files are opened when their item is asked for, so that a DataLoader may have any number of workers, and a folder of
+    Files are opened when their item is requested, so that a DataLoader may have any number of workers, and a folder of
     any size needs the memory of its batches. Give `collate_fn=FeatureDataset.collate` to get a FeatureBatch, unless
     transform gives what torch stacks by itself.
 
@@ -75,7 +75,7 @@ class FeatureDataset(Dataset[Any]):
         chosen = [recipes] if isinstance(recipes, Recipe) else list(recipes or [])
         if self._several and not chosen:
             raise BadInput("no recipe was given; give at least one Recipe, or None")
-        self._files = _chosen(Path(folder), _found(Path(folder)), chosen)
+        self._files = _chosen(Path(folder), _readings(Path(folder)), chosen)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -115,14 +115,16 @@ class FeatureDataset(Dataset[Any]):
         return FeatureBatch(stacked, [one.name for one in firsts], [one.frame for one in firsts])
 
 
-Found = dict[tuple[str, str], dict[str, tuple[Path, Recipe, Origin]]]  # (name, digest) of a photo -> recipe key -> file
+ReadingsOfPhotos = dict[
+    tuple[str, str], dict[str, tuple[Path, Recipe, Origin]]
+]  # (name, digest) of a photo -> recipe key -> file
 
 
-def _found(folder: Path) -> Found:
+def _readings(folder: Path) -> ReadingsOfPhotos:
     """List the readings in a folder by photo, photos in the order of their names, from the headers alone."""
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder; give the one that shiftless extract wrote")
-    found: Found = {}
+    readings_of: ReadingsOfPhotos = {}
     first: tuple[Path, Origin] | None = None
     for file in sorted(folder.rglob("*.safetensors")):
         about = _header(file)
@@ -130,31 +132,31 @@ def _found(folder: Path) -> Found:
         first = first or (file, origin)
         if conflict := first[1].conflict(origin):
             raise BadInput(f"{file} and {first[0]}: features of {conflict}; give a folder of features of one model")
-        readings = found.setdefault((about["name"], origin.photo), {})
+        readings = readings_of.setdefault((about["name"], origin.photo), {})
         if recipe.key() in readings:
             other = readings[recipe.key()][0]
             raise BadInput(f"{file} and {other}: two files of one reading of {about['name']}; keep one of them")
         readings[recipe.key()] = (file, recipe, origin)
-    if not found:
+    if not readings_of:
         raise BadInput(f"{folder}: no features in this folder; write some with shiftless extract")
-    return dict(sorted(found.items()))
+    return dict(sorted(readings_of.items()))
 
 
-def _chosen(folder: Path, found: Found, recipes: Sequence[Recipe]) -> list[tuple[Path, ...]]:
+def _chosen(folder: Path, readings_of: ReadingsOfPhotos, recipes: Sequence[Recipe]) -> list[tuple[Path, ...]]:
     """The files of each photo, readings in the order of the recipes."""
     if not recipes:
-        held = {key: recipe for readings in found.values() for key, (_, recipe, _) in readings.items()}
+        held = {key: recipe for readings in readings_of.values() for key, (_, recipe, _) in readings.items()}
         if len(held) > 1:
             names = ", ".join(recipe.label or key for key, recipe in held.items())
             raise BadInput(f"{folder}: holds {len(held)} readings ({names}); choose with recipes=, as extract takes it")
         recipes = list(held.values())
     keys = [recipe.key() for recipe in recipes]
-    for (name, _), readings in found.items():
+    for (name, _), readings in readings_of.items():
         for key, recipe in zip(keys, recipes):
             if key not in readings:
-                wanted = recipe.label or recipe.to_toml().replace("\n", ", ") or "the default recipe"
-                raise BadInput(f"{folder}: no reading of {name} by {wanted}; extract it, or leave it out")
-    return [tuple(readings[key][0] for key in keys) for readings in found.values()]
+                label = recipe.label or recipe.to_toml().replace("\n", ", ") or "the default recipe"
+                raise BadInput(f"{folder}: no reading of {name} by {label}; extract it, or leave it out")
+    return [tuple(readings[key][0] for key in keys) for readings in readings_of.values()]
 
 
 def _header(file: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from shiftless.store.index import Index
 from shiftless.store.key import key_of, words_of
 from shiftless.store.pool import pooled
 
-_STEM = 40  # characters of a photo's name that its files begin with, for people; the key tells them apart
+_STEM = 40  # characters of a photo's name that its files begin with, for readability; the key identifies them
 
 
 class FeatureFolder:
@@ -68,7 +68,7 @@ class FeatureFolder:
         self._words: dict[tuple[str, str], list[str]] = {}  # (name, digest) of photos claimed -> prompts before reading
 
     def claim(self, photo: Photo) -> bool:
-        """Whether a photo must still be read: some file of it is not there, and nobody has claimed it before.
+        """Whether a photo must still be read: some file of it is not there, and it has not been claimed before.
 
         Raises BadInput for a photo whose prompt lacks a value, and for an adapter that is missing.
         """

@@ -93,8 +93,8 @@ class Index:
     def _repair(self) -> list[str]:
         there = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".safetensors")}
         there = {name for name in there if not name.startswith(".")}
-        found, refused = self._read(), []
-        kept = {key: row for key, row in found.items() if row["file"] in there}
+        rows, refused = self._read(), []
+        kept = {key: row for key, row in rows.items() if row["file"] in there}
         for name in sorted(there - {row["file"] for row in kept.values()}):
             try:
                 row = row_of(self.folder / name)
@@ -103,19 +103,19 @@ class Index:
                 continue
             kept[row["file"], row["photo"]] = row
         content = b"".join(map(_line, kept.values()))
-        if kept != found or self._cut_short() or self._lines() != len(kept):
+        if kept != rows or self._cut_short() or self._lines() != len(kept):
             write_atomic(self.path, content)
         return refused
 
     def _read(self) -> dict[tuple[str, str], Row]:
-        found: dict[tuple[str, str], Row] = {}
+        rows: dict[tuple[str, str], Row] = {}
         for line in self._content().splitlines():
             try:
                 row = json.loads(line)
-                found[str(row["file"]), str(row["photo"])] = row
+                rows[str(row["file"]), str(row["photo"])] = row
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue
-        return found
+        return rows
 
     def _content(self) -> bytes:
         try:
@@ -129,7 +129,7 @@ class Index:
         return len(self._content().splitlines())
 
     def _cut_short(self) -> bool:
-        """Whether the last line has no end: whoever wrote it was killed, or the disk was full."""
+        """Whether the last line has no end: its writer was killed, or the disk was full."""
         try:
             with self.path.open("rb") as index:
                 index.seek(-1, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""How much disk the features of some photos take, said before anything is read, and refused where it cannot fit."""
+"""The disk space that features of photos take, computed before reading, and refused if the disk lacks it."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _cells(model: Backbone, recipe: Recipe, tap: Tap, hw: tuple[int, int], pool:
 
 
 def _hw(photo: Path) -> tuple[int, int] | None:
-    """A photo's sides, from its header; None for what is no photo, which reading will tell."""
+    """A photo's sides, from its header; None if it is no photo, which reading reports."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
