@@ -16,7 +16,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_writable(*paths: Path | None) -> None:
-    """Raise BadInput for a path that cannot be written; None is passed over. Nothing is left of the try.
+    """Raise BadInput for a path that cannot be written; None is ignored. The check leaves no file behind.
 
     Called before minutes of work, so that its result has a place. A device or a pipe is not opened for it.
 
@@ -46,7 +46,7 @@ def check_writable(*paths: Path | None) -> None:
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write a file so that no reader ever sees half of it; raises BadInput if it cannot be written.
+    """Write a file so that no reader ever sees a part of it; raises BadInput if it cannot be written.
 
     The content goes into a new file beside the target, reaches the disk, and is then moved into place; nothing of it
     stays after an error. A new file gets the permissions that the umask gives, a replaced one keeps its own. A
@@ -69,7 +69,7 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> Path:
                 _write_all(device.fileno(), content)
         else:
             _replace(_target(path), content)
-    except BrokenPipeError:  # the reader went away, which is its right
+    except BrokenPipeError:  # the reader closed the pipe, which is no error
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise _refused(path, error) from None
@@ -106,7 +106,7 @@ def _keep_owner_and_mode(descriptor: int, target: Path) -> None:
     old = target.stat()
     new = os.fstat(descriptor)
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid) and hasattr(os, "fchown"):
-        with suppress(OSError):  # only root may give a file away
+        with suppress(OSError):  # only root may change a file's owner
             os.fchown(descriptor, old.st_uid, old.st_gid)
     if hasattr(os, "fchmod"):
         os.fchmod(descriptor, stat.S_IMODE(old.st_mode))

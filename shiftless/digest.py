@@ -70,7 +70,7 @@ def digest_of_file(path: str | os.PathLike[str]) -> str:
 
 
 def digest_of_folder(folder: str | os.PathLike[str], patterns: Iterable[str]) -> str:
-    """Return the digest of a folder's files that match the patterns: their names and contents, wherever they lie.
+    """Return the digest of a folder's files that match the patterns: their relative names and contents.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

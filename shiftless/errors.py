@@ -6,7 +6,7 @@ MOST = 1000  # characters of a message; what it quotes may come from a hostile f
 
 
 class BadInput(ValueError):
-    """Something the caller gave cannot be used; the message says what, why and what to do, in one line.
+    """Input from the caller cannot be used; the message names it, the fault and the remedy in one line.
 
     The command line prints it as it is and leaves with exit code 2. A message of more than 1,000 characters loses its
     middle, and characters that do not print (line ends, control codes of terminals) are written as escapes.

@@ -1,4 +1,4 @@
-"""FeatureMaps: what a recipe read from one image; Bucket: what several recipes read from it."""
+"""FeatureMaps: the features of one image by one recipe; Bucket: those by several recipes."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def stored(value: torch.Tensor, dtype: str | None = None) -> torch.Tensor:
 
 
 def text_dtype(name: str) -> str:
-    """Return our name of a dtype that safetensors calls F16, BF16 or F32.
+    """Return the package's name of a dtype that safetensors calls F16, BF16 or F32.
 
     >>> text_dtype("BF16"), text_dtype("F16")
     ('bf16', 'fp16')
@@ -191,7 +191,7 @@ def _list(field: str, value: Any, length: int | None = None) -> list[Any]:
 def _text(field: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"its {field} hold {type(value).__name__} in place of text")
-    value.encode()  # half a surrogate pair is no text
+    value.encode()  # raises for an unpaired surrogate
     return value
 
 

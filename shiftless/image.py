@@ -1,4 +1,4 @@
-"""Images in, pixels out: any picture to B 3 H W in [-1, 1], and Frame, the way back to the original's pixels."""
+"""Images in, pixels out: any picture to B 3 H W in [-1, 1], and Frame, which maps points back to original pixels."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def list_photos(path: str | os.PathLike[str], recursive: bool = True) -> list[Pa
 
 @dataclass(frozen=True)
 class Frame:
-    """The way between an image's own pixels and what the model was fed; sizes are (h, w).
+    """Maps points between an image's own pixels and those the model was fed; sizes are (h, w).
 
     The rule for coordinates, here and everywhere: points are (x, y) and continuous, pixel centres lie at +0.5, so
     an image spans [0, w] x [0, h]; x and y scale each by their own ratio. Points are N 2, in any array.

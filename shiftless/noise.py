@@ -189,7 +189,7 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
 
 
 def reference_timestep(t: int) -> int:
-    """Return the timestep that the GDF and GATE codes run at when asked for t: one more, but 999 stays.
+    """Return the timestep that the GDF and GATE codes run at for a requested t: one more, but 999 stays.
 
     Their PNDM scheduler lists 1000, 999, 999, 998, ... 1, one step off. Raises BadInput outside 0 to 999.
 

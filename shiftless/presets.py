@@ -184,7 +184,7 @@ def preset(name: str) -> Preset:
 
 
 def preset_or_file(name: str) -> Preset:
-    """Return a preset by its name, or what a recipe file holds; raises BadInput if there is no such thing.
+    """Return a preset by its name, or one from a recipe file; raises BadInput if there is neither.
 
     >>> preset_or_file("gate-spair").model
     'sd15'

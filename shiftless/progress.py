@@ -1,4 +1,4 @@
-"""Progress: what a long command will do, about how long that takes, and how far it is; on stderr, piped or not."""
+"""Progress of long commands on stderr: the work ahead, the time left and the share done, on terminals and in pipes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 QUIET, NORMAL, VERBOSE = -1, 0, 1
-_LONG = 10.0  # seconds; what takes less is over before a line about it is read
+_LONG = 10.0  # seconds; shorter work gets no progress lines
 _EVERY = 30.0  # seconds between the lines of a piped command, and 2% of its time if that is longer
 _verbosity = NORMAL
 _bars: list[Any] = []  # rich's live display, of which a terminal takes one: what runs inside it adds its own row
@@ -44,7 +44,7 @@ def detail(line: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as one would say it.
+    """Write a time in readable units.
 
     >>> [duration(s) for s in (0.2, 45, 200, 4000, 12000, 190000)]
     ['1 s', '45 s', '3 min', '67 min', '3 h 20 min', '2 days 5 h']

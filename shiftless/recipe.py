@@ -41,7 +41,7 @@ HELP = {  # one line a field: what the command line says of its flag
     "joined": "In a bucket: joined to the merged map as it is, as attention maps are, instead of being merged.",
     "label": "A name for tables.",
 }
-READ_THE_SAME = ("joined", "label")  # fields that change nothing of what is read
+READ_THE_SAME = ("joined", "label")  # fields that do not change what is read
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Recipe:
 
     @classmethod
     def from_toml(cls, text: str) -> Recipe:
-        """Read a recipe from TOML text; raises BadInput if it is not TOML. A line `model = "sd15"` is passed over.
+        """Read a recipe from TOML text; raises BadInput if it is not TOML. A line `model = "sd15"` is ignored.
 
         >>> Recipe.from_toml('taps = ["up1", "up2"]').taps
         ('up1', 'up2')

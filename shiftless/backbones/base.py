@@ -31,7 +31,7 @@ class Spec:
     size        the longer side in pixels that it was trained at
     multiple    every side fed must be a multiple of this many pixels
     latent      (channels, stride) of what encode_image returns; stride in pixels a cell
-    takes_text  whether a prompt means anything to it
+    takes_text  whether a prompt has an effect
     takes_noise whether noise is added before reading (a ViT or CleanDIFT takes none)
     techniques  what may steer it: "prompt", "control", "lora", "start"
     made_for    what pictures it was trained on, such as PHOTOGRAPHS; "" if unknown
@@ -50,7 +50,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one denoiser call gave.
+    """The result of one denoiser call.
 
     maps        tap name -> B C H W, in the order of the request
     prediction  B C h w, the denoiser's own output; None when it was stopped after the last tap
@@ -62,10 +62,10 @@ class Reading:
 
 @runtime_checkable
 class Backbone(Protocol):
-    """One model family, fitted onto the unmodified class by forward hooks.
+    """One model family: an adapter of an unmodified class, which reads by forward hooks.
 
     `denoise` given taps stops after the last one unless `full` asks for the prediction too.
-    A family without noise or text ignores what it does not take; `spec` says which.
+    A family without noise or text ignores those inputs; `spec` tells which it takes.
     """
 
     spec: Spec
@@ -76,7 +76,7 @@ class Backbone(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """The digest of its weights, the same in every dtype; features and caches are kept apart by it."""
+        """The digest of its weights, the same in every dtype; features and caches are keyed by it."""
 
     def encode_image(
         self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
@@ -108,7 +108,7 @@ class Steerable(Backbone, Protocol):
     """A family that takes more than a prompt; its `spec.techniques` say what."""
 
     def control(self, name: str) -> Control:
-        """The ControlNet that a recipe names, loaded once and kept; its map of an image is for the caller to draw."""
+        """The ControlNet that a recipe names, loaded once and kept; the caller draws its map of an image."""
 
     def adapted(self, loras: Sequence[tuple[str, float]]) -> AbstractContextManager[None]:
         """Inside this `with`, LoRA files act on denoiser and text encoder; afterwards the model is as before."""
@@ -123,7 +123,7 @@ class Steerable(Backbone, Protocol):
         """The digest of the contents of what a recipe names: technique "lora", "control" or "captioner"."""
 
     def captioner(self, name: str) -> Captioner:
-        """What captions images for this model: by name, or the model's own for ""."""
+        """The captioner of this model: by name, or the model's own for ""."""
 
 
 def steerable(model: Backbone, technique: str) -> Steerable:

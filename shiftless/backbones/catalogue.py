@@ -1,4 +1,4 @@
-"""The catalogue: which models there are and where each can be read, without loading any."""
+"""The catalogue: the known models and the taps of each, without loading any."""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ from shiftless.conditions.condition import Condition, take
 from shiftless.taps.names import Tap
 
 ROWS, CELLS = 4, 1024
-"""Rows of a block of small latents, and the most cells that are small: larger ones keep a machine busy one by one."""
+"""Rows of a block of small latents, and the most cells that are small: larger ones fill a machine one at a time."""
 
 
 class FixedBatch:
-    """A backbone whose every call is made in blocks of as many rows, the last filled up with copies.
+    """A backbone whose calls are made in blocks of a fixed number of rows, the last padded with copies.
 
     Half precision sums in another order for another batch, and rounds to other numbers. In blocks of one size a row's
-    numbers depend on the row alone, which is what a measurement must promise. Everything else is the model's own.
+    numbers depend on the row alone, as measurements need. Everything else is the model's own.
 
     >>> from shiftless.backbones.registry import load
     >>> model = FixedBatch(load("twin:sd15"))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # glibc's names and numbers, malloc.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _WHILE_READING = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1))
-# Setting anything ends glibc's own adjustment for good, so leave it where that ends once a large tensor was freed.
+# Any setting disables glibc's dynamic thresholds; these are where they end after a large tensor was freed.
 _AFTERWARDS = ((_MMAP_MAX, 65536), (_MMAP_THRESHOLD, 32 * 2**20), (_TRIM_THRESHOLD, 64 * 2**20))
 
 _lock = threading.Lock()

@@ -24,14 +24,14 @@ from shiftless.taps.lock import construction
 
 SIZE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, for a folder that does not say how its pictures were normalised."""
+"""ImageNet's, for a folder whose settings lack the normalisation."""
 _NORMALISED = (("image_mean", MEAN), ("image_std", STD))
 _UNUSED = ("pooler", "mask_token", "text_", "logit_")  # parts that a patch token does not pass through
 
 
 @dataclass(frozen=True, eq=False)
 class PerceptualModel:
-    """A vision transformer and how it wants its pictures; `load_perceptual_model` makes it.
+    """A vision transformer and its preprocessing; `load_perceptual_model` makes it.
 
     name    as it was requested
     tokens  B 3 H W, normalised -> B N C, what stands before the patches included
@@ -138,7 +138,7 @@ def _find(name: str) -> Path:
 
 
 def _side(size: Any) -> int:
-    """A side in pixels, in whichever of the library's ways it is written; 0 if it is not."""
+    """A side in pixels, from any of the library's spellings; 0 if there is none."""
     if isinstance(size, dict):
         size = size.get("height") or size.get("shortest_edge")
     if isinstance(size, (list, tuple)):
@@ -156,10 +156,10 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _tokens(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    vision = getattr(model, "vision_model", model)  # the seeing half of CLIP and its like
+    vision = getattr(model, "vision_model", model)  # the vision tower of CLIP and similar models
     options = {}
     if "interpolate_pos_encoding" in inspect.signature(vision.forward).parameters:
-        options["interpolate_pos_encoding"] = True  # others take any size unasked
+        options["interpolate_pos_encoding"] = True  # other models take any size without it
     return lambda pixels: vision(pixel_values=pixels, **options).last_hidden_state
 
 

@@ -49,7 +49,7 @@ def load(
     dtype: str | torch.dtype = "auto",
     size: int | None = None,
 ) -> Backbone:
-    """Load a backbone, from disk only; nothing is ever fetched behind your back.
+    """Load a backbone, from disk only; nothing is fetched.
 
     name    "mini" (embedded), an alias ("sd15", "sd21" ...), a hub id already fetched, a diffusers folder,
             "twin:sd15" (tiny, random weights) or "twin-full:sd15" (real size, random weights)
@@ -171,7 +171,7 @@ def how_to_fetch(name: str) -> str:
 
 
 def not_for_photographs(model: Backbone) -> str:
-    """Return a line that says so if a model was trained on something else than photographs, with the remedy; else "".
+    """Return a warning, with the remedy, if a model was not trained on photographs; else "".
 
     >>> not_for_photographs(load("mini")).partition(":")[0]
     'mini was trained on pictures of its drawn world and is not for photographs'

@@ -41,7 +41,7 @@ NETWORKS = ("unet", "vae", "text_encoder")
 
 
 class StableDiffusion:
-    """The adapter; see `shiftless.backbones.base.Backbone` for what each method promises.
+    """The adapter; `shiftless.backbones.base.Backbone` documents each method.
 
     >>> from shiftless.backbones.registry import load
     >>> model = load("twin:sd15", dtype="fp32")
@@ -244,7 +244,7 @@ class StableDiffusion:
         return str(own) if own is not None and own.is_file() and not Path(name).exists() else name
 
     def captioner(self, name: str) -> Captioner:
-        """What captions images: the one in the model folder's `captioner/` for "", or by name; loaded once and kept."""
+        """The captioner: the one in the model folder's `captioner/` for "", or by name; loaded once and kept."""
         from shiftless.conditions.caption import load_captioner
 
         with construction():
@@ -292,7 +292,7 @@ class StableDiffusion:
 
 
 def _own_weights(module: torch.nn.Module) -> None:
-    """Copy weights that still lie in the mapped file: it would stay in memory whole, beside the converted ones."""
+    """Copy weights that are still memory-mapped, so that the file does not stay in memory beside converted ones."""
     if next(module.parameters()).device.type == "cpu":
         for parameter in module.parameters():
             parameter.data = parameter.data.clone()
@@ -351,14 +351,14 @@ def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]
 
 
 def digest_of_parts(folder: Path) -> Callable[[], str]:
-    """Return what gives the digest of a diffusers folder: of each part's settings and of the weights that are loaded.
+    """Return a function that digests a diffusers folder: each part's settings, and the weights that are loaded.
 
     Call it before loading; its answer is "" where the files have changed since.
     """
     files: list[Path] = []
     for part in PARTS:
         files += sorted(file for file in (folder / part).glob("*") if file.suffix in (".json", ".txt"))
-        with suppress(BadInput):  # loading says what is wrong with the weights
+        with suppress(BadInput):  # loading reports what is wrong with the weights
             files += _weights(folder / part).files if part in NETWORKS else ()
     before = marks_of(files)
     names = {file.relative_to(folder).as_posix(): file for file in files}

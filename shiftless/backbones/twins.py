@@ -63,7 +63,7 @@ def twin_control(unet: Any, stride: int, seed: int = 0) -> Any:
     with construction(), seeded(seed):
         net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=widths)
         for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
-            torch.nn.init.normal_(layer.weight, std=0.05)  # zero when new: it would steer nothing
+            torch.nn.init.normal_(layer.weight, std=0.05)  # initialised to zero, they would have no effect
     return net
 
 

@@ -23,9 +23,9 @@ def timesteps_between(start: int, timestep: int, steps: int | None = None) -> li
 
 
 def continued(timestep: int, steps: int, reached: int) -> int:
-    """Return where an inversion to `timestep` in so many steps begins if an earlier one has reached a timestep.
+    """Return where an inversion to `timestep` in `steps` steps begins if an earlier one was taken to `reached`.
 
-    There, if what was reached is a whole number of strides; else at the clean latent, 0.
+    It begins at `reached` if that is a whole number of strides; else at the clean latent, 0.
 
     >>> continued(200, 10, reached=100), continued(200, 10, reached=90)
     (100, 0)
@@ -70,7 +70,7 @@ def walk(
 ) -> torch.Tensor:
     """Denoise a latent B c h w, noisy as at `start`, down to `timestep`; float32.
 
-    Each stride is deterministic: the clean latent that the model sees, with the noise that it sees, at the next
+    Each stride is deterministic: the predicted clean latent, with the predicted noise added back at the next
     timestep (DDIM, Song et al. 2021, eq. 12 with sigma 0).
 
     >>> from shiftless.backbones.registry import load
@@ -88,7 +88,7 @@ def invert(
     """Walk a latent B c h w up from timestep `first` to a noisier one by the model's own predictions; float32.
 
     The same stride as in `walk`, the other way (DDIM inversion, Song et al. 2021, section 4.3): the noise that
-    comes in is what the model sees in the image, so that no draw decides what it hides. `first` is 0 for a clean
+    is added is predicted from the image, not drawn. `first` is 0 for a clean
     latent.
     """
     return _along(model, latent, timesteps_between(timestep, first, steps)[::-1], condition)
@@ -99,7 +99,7 @@ def finish(model: Backbone, latent: torch.Tensor, timestep: int, steps: int, con
     """Denoise a latent B c h w, noisy as at `timestep`, to the end: the clean latent, float32.
 
     What image-to-image generation would leave of the image: `steps` calls of the model at equal distances from
-    `timestep` to 0, each stride as in `walk`; the last gives the clean latent that the model sees. One step is the
+    `timestep` to 0, each stride as in `walk`; the last gives the predicted clean latent. One step is the
     prediction at `timestep` itself.
 
     >>> from shiftless.backbones.registry import load
@@ -116,7 +116,7 @@ def finish(model: Backbone, latent: torch.Tensor, timestep: int, steps: int, con
 
 
 def _along(model: Backbone, latent: torch.Tensor, path: Sequence[int], condition: Condition) -> torch.Tensor:
-    """Take a latent from timestep to timestep of a path, either way."""
+    """Take a latent along a path of timesteps, to less or to more noise."""
     latent = latent.to(model.device).float()
     for now, then in pairwise(path):
         prediction = model.denoise(latent, now, condition).prediction

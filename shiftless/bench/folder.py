@@ -1,4 +1,4 @@
-"""bench pairs --data DIR: matching on anyone's annotated pairs."""
+"""bench pairs --data DIR: matching on a user's own annotated pairs."""
 
 from __future__ import annotations
 

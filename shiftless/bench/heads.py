@@ -31,7 +31,7 @@ _USED = {
 
 
 class SplitPairs(NamedTuple):
-    """The pairs of a split, and what a table of them should say.
+    """The pairs of a split, and the notes for a table of them.
 
     how   how a folder without splits was split
     used  what training uses these pairs for
@@ -43,14 +43,14 @@ class SplitPairs(NamedTuple):
 
     @property
     def notes(self) -> list[str]:
-        """What there is to say, a line each."""
+        """The notes for the table, a line each."""
         return [note for note in (self.how, self.used) if note]
 
 
 def annotated_pairs(data: str, split: str, n: int | None = None, look: str = "photo") -> SplitPairs:
-    """Return the pairs of a split: of the embedded world ("mini"), of SPair-71k, or of a folder of one's own.
+    """Return the pairs of a split: of the embedded world ("mini"), of SPair-71k, or of the user's own folder.
 
-    A folder of one's own has no splits, so it is split by photo (`shiftless.data.splits`), and a note says how.
+    The user's own folder has no splits, so it is split by photo (`shiftless.data.splits`), and a note says how.
 
     Raises BadInput naming what is wrong with the data, and for a folder whose photos are too few for three splits.
 

@@ -95,7 +95,7 @@ def photos_of(pairs: Sequence[PhotoPair]) -> list[tuple[str, str]]:
 
 
 def same_place(pair: PhotoPair) -> np.ndarray:
-    """Guess without looking: each point's relative position in the source, taken over to the target."""
+    """The trivial baseline: each point's relative position in the source, used in the target."""
     (h, w), (th, tw) = pair.source_size, pair.target_size
     return np.asarray(pair.source_points * [tw / w, th / h])
 
@@ -206,7 +206,7 @@ def pair_calls(pairs: Sequence[PhotoPair], recipes: Sequence[Recipe]) -> int:
 
 
 def reader(model: Backbone, recipes: Sequence[Recipe], batch: int = 8, report: Report = None) -> Reader:
-    """Return what reads photos with a model by K recipes, a batch at a time; `report` gets its denoiser calls."""
+    """Return a function that reads photos with a model by K recipes in batches; `report` gets its denoiser calls."""
     read_by = model if report is None else Counted(model, report)
 
     def read(photos: list[Any]) -> Iterator[Bucket]:

@@ -39,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A bench's answer; `write` gives {"bench", "model", "machine", "rows": [{"method", "metric", "value", "ci95"}]}.
+    """A bench's result; `write` gives {"bench", "model", "machine", "rows": [{"method", "metric", "value", "ci95"}]}.
 
     notes  lines for the reader below the printed table, not in the file
     about  plain values that the file holds too, such as the recipe with all that it resolved to

@@ -1,1 +1,1 @@
-"""What steers a model: prompts now; ControlNet, LoRA and others fit the same Condition."""
+"""What steers a model: prompts, captions, ControlNets and LoRAs, one file each."""

@@ -1,4 +1,4 @@
-"""Folders of captions: one .txt a photo, at the same place inside the folder as the photo in the one it came from."""
+"""Folders of captions: one .txt for each photo, at the photo's relative path."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class CaptionFolder:
         self._claimed = set(self._files.values())
 
     def file(self, photo: str) -> Path:
-        """Return the file of a photo's caption, there or not.
+        """Return the path of a photo's caption, whether the file exists or not.
 
         Raises BadInput where the folder also has a file at a longer part of the photo's path: the captions were then
         written for a folder above the one that was given, and the file would be another photo's.

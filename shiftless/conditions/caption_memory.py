@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shiftless.conditions.captioner import Captioner
 
 RULES = 1
-"""Raised when prompts or clean-up change, so that captions made by older rules are not taken for today's."""
+"""Raised when prompts or clean-up change, so that captions made by older rules are not reused."""
 _SAVE_EVERY = 32
 _PARTS = ("*.json", "*.txt", "*.model", "*.safetensors")
 
@@ -27,7 +27,7 @@ def remembered(captioner: Captioner, photos: Sequence[Photo]) -> list[str]:
     """Return a caption for each photo: from disk where one is kept, else from the captioner, and keep it.
 
     Captions lie in `captions_folder`, by the captioner's fingerprint and the photo's digest; a folder that cannot be
-    written is no hindrance. Raises BadInput as the captioner does, and for a blank caption.
+    written is no error. Raises BadInput as the captioner does, and for a blank caption.
 
     >>> class Parrot:
     ...     name, fingerprint = "parrot", ""
@@ -71,7 +71,7 @@ def fingerprint_of(folder: str | os.PathLike[str]) -> str:
 
 
 def spoken(text: str, captioner: str, photo: str) -> str:
-    """Return a caption as one clean line; raises BadInput if nothing is left of it.
+    """Return a caption as one clean line; raises BadInput if it is blank after cleaning.
 
     >>> spoken(" two cats ,\\n asleep . ", "blip", "a.jpg")
     'two cats, asleep.'
@@ -96,5 +96,5 @@ def _read(path: Path) -> str:
 
 
 def _keep(path: Path, text: str) -> None:
-    with suppress(BadInput):  # a memory that cannot be written costs time, not captions
+    with suppress(BadInput):  # without a writable cache photos are captioned again
         write_atomic(path, f"{text}\n".encode())

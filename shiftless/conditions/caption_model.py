@@ -1,4 +1,4 @@
-"""Image-to-text models of transformers as captioners; what sets a family apart is a row in a table."""
+"""Image-to-text models of transformers as captioners; one row of a table for each family."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Family:
 
 
 def without_places(text: str) -> str:
-    """Leave out of a grounded answer what is no word of it: the picture's tokens before, and where things are.
+    """Remove from a grounded answer the picture's tokens before it and the location tokens.
 
     >>> without_places("<image></image> An image of<phrase> a cat</phrase><object><patch_index_0044></object>.")
     ' An image of a cat.'
@@ -50,7 +50,7 @@ FAMILIES = {
     "florence2": Family("<CAPTION>"),
     "kosmos-2": Family("<grounding>An image of", without_places),
 }
-"""By `model_type` of config.json; any other model is shown the picture alone."""
+"""By `model_type` of config.json; any other model gets the picture alone."""
 
 
 class ImageToText:
@@ -66,7 +66,7 @@ class ImageToText:
 
     @torch.no_grad()
     def caption(self, photos: Sequence[Photo]) -> list[str]:
-        """Return one line for each photo; raises BadInput for a photo that the model has nothing to say about."""
+        """Return one line for each photo; raises BadInput for a photo for which the model gives no text."""
         return [
             spoken(text, self.name, photo.name)
             for start in range(0, len(photos), BATCH)
@@ -100,7 +100,7 @@ def load_image_to_text(
     try:
         with construction(), silenced():
             kind = AutoConfig.from_pretrained(folder, **local).model_type
-            joined = kind == "vision-encoder-decoder"  # two models put together: they need not have a joint processor
+            joined = kind == "vision-encoder-decoder"  # two models combined, which may lack a joint processor
             loader = EncoderDecoder if joined else AutoModelForImageTextToText
             loading = {"torch_dtype": dtype, "use_safetensors": True, "output_loading_info": True, "variant": variant}
             model, info = loader.from_pretrained(folder, **loading, **local)

@@ -22,5 +22,5 @@ class Captioner(Protocol):
     def fingerprint(self) -> str: ...
 
     def caption(self, photos: Sequence[Photo]) -> list[str]:
-        """Return one line for each photo; raises BadInput for a photo that it has nothing to say about."""
+        """Return one line for each photo; raises BadInput for a photo for which it has no text."""
         ...

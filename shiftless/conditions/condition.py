@@ -11,7 +11,7 @@ import torch
 
 @dataclass(frozen=True, eq=False)
 class Steer:
-    """One ControlNet at work on B images.
+    """One ControlNet, applied to B images.
 
     net    the diffusers ControlNetModel
     image  B 3 H W in [0, 1], the map that it follows, as large as the image that was fed

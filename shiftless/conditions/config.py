@@ -165,7 +165,7 @@ def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, "pt") as opened:
-                for name in opened.keys():  # noqa: SIM118  # it is no mapping
+                for name in opened.keys():  # noqa: SIM118  # the object is no mapping
                     shapes.setdefault(name, tuple(opened.get_slice(name).get_shape()))
         except (SafetensorError, OSError, ValueError) as error:
             raise BadInput(f"{file}: not a whole safetensors file ({_line(error)}); {AGAIN}") from None
@@ -258,7 +258,7 @@ def _list_lengths(shapes: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _match(end: str, names: Iterable[str]) -> str:
-    """The name itself, or the shortest one that ends in it: some libraries write what stands around a part, too."""
+    """The name itself, or the shortest one that ends in it: some libraries prefix the names of a part."""
     return min((name for name in names if f".{name}".endswith(f".{end}")), key=len, default="")
 
 

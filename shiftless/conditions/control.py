@@ -1,4 +1,4 @@
-"""ControlNets: which one a name stands for, the map it wants of an image, and its weights."""
+"""ControlNets: the one that a name stands for, its control map of an image, and its weights."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def _depth(pixels: torch.Tensor) -> torch.Tensor:
 
 
 MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"canny": canny, "depth": _depth, "tile": tile}
-"""What is shown to a ControlNet: kind -> (B 3 H W in [-1, 1] -> B 3 H W in [0, 1])."""
+"""Control maps: kind -> (B 3 H W in [-1, 1] -> B 3 H W in [0, 1])."""
 
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """A ControlNet and the map it wants: `draw` takes B 3 H W in [-1, 1] to B 3 H W in [0, 1]."""
+    """A ControlNet and its control map: `draw` takes B 3 H W in [-1, 1] to B 3 H W in [0, 1]."""
 
     name: str
     net: Any

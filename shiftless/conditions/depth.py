@@ -83,7 +83,7 @@ def _load(folder: Path, _digest: str) -> tuple[Any, Any]:
 
 
 def _processor(folder: Path) -> Any:
-    """The image processor's settings alone: its own code may need packages that are not here."""
+    """The image processor's settings alone: its own code may need packages that are not installed."""
     from types import SimpleNamespace
 
     from transformers.image_processing_base import ImageProcessingMixin

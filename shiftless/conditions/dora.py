@@ -16,7 +16,7 @@ from shiftless.errors import BadInput
 
 @dataclass(frozen=True)
 class Change:
-    """What LoRAs add to one layer: up(down(x)), and the weight's own output or input gained a little.
+    """What LoRAs add to one layer: up(down(x)), and gains on the weight's own output or input.
 
     outputs  how much more of each output than before the weight gives, D, or None: (1 + outputs) W x
     inputs   how much more of each input it is shown, C, or None: W (1 + inputs) x
@@ -71,7 +71,7 @@ def joined(changes: Sequence[Change], name: str) -> Change:
 
 @contextmanager
 def gained(layer: nn.Module, change: Change) -> Iterator[None]:
-    """Let a linear or convolutional layer show its gains inside the `with`; its bias is not gained."""
+    """Apply gains to a linear or convolutional layer inside the `with`; its bias is not scaled."""
     handles = []
     if change.outputs is not None:
         handles.append(layer.register_forward_hook(_output_hook(layer, change.outputs)))

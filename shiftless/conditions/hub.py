@@ -1,11 +1,11 @@
-"""The model hub's cache on this machine: what was fetched before; nothing is fetched here."""
+"""The model hub's cache on this machine: repositories fetched before; nothing is fetched here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-_ENDINGS = ("model.safetensors", "model-*.safetensors")  # whole, and in parts
+_ENDINGS = ("model.safetensors", "model-*.safetensors")  # in one file, and in parts
 MODEL_FILES = ("*.json", "*.txt", *(f"{p}/*{end}" for p in ("unet", "vae", "text_encoder") for end in _ENDINGS))
 CONTROL_FILES = ("*.json", *(f"*{end}" for end in _ENDINGS))
 CAPTIONER_FILES = ("*.json", "*.txt", "*.model", *_ENDINGS)

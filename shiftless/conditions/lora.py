@@ -1,4 +1,4 @@
-"""LoRAs in place for a while: `with adapted(...)`; the model is bit-identical afterwards."""
+"""LoRA injection: LoRAs act inside `with adapted(...)`; the model is bit-identical afterwards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ADAPTER = "shiftless"
 
 @contextmanager
 def adapted(unet: nn.Module, text_encoder: nn.Module | None, loras: Sequence[tuple[str, float]]) -> Iterator[None]:
-    """Let LoRAs act on a UNet and its text encoder inside the `with`; everything is as before afterwards.
+    """Inject LoRAs into a UNet and its text encoder inside the `with`; both are restored afterwards.
 
     loras  (file, folder or hub id, scale) of each; several add up (Hu et al. 2021: W x + scale alpha / r B A x)
 
@@ -115,7 +115,7 @@ def _misfit(pair: Pair, module: nn.Module, name: str) -> str:
 
 
 def _change(model: Any, path: str, pairs: Sequence[Pair]) -> Change:
-    """Join what several LoRAs do to one layer, in the layer's dtype; raises BadInput where that cannot hold it."""
+    """Sum several LoRAs' changes of one layer, in the layer's dtype; raises BadInput where that cannot hold it."""
     weight = model.get_submodule(path).weight
     change = joined([plain_change(pair, weight) for pair in pairs], path)
     down, up = change.down.to(weight.dtype), change.up.to(weight.dtype)
@@ -181,7 +181,7 @@ def injected(
 
 @contextmanager
 def _restored(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, nn.Module]]:
-    """Yield some layers by path; afterwards they are where they were, and flags and attributes are as before."""
+    """Yield some layers by path; afterwards layers, flags and attributes are restored."""
     layers = {path: model.get_submodule(path) for path in paths}
     attributes, flags = dict(vars(model)), [(p, p.requires_grad) for p in model.parameters()]
     try:

@@ -1,4 +1,4 @@
-"""LoRA files: found and read, whichever tool wrote them."""
+"""LoRA files: located and read, in the formats of every common tool."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _READ_OR_IDLE = {
 }  # fmt: skip
 """Settings of peft that are followed, or that change nothing once a LoRA is trained."""
 _OTHER_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-"""Ways to begin a LoRA that change the weights of the model it is trained on, too."""
+"""Initialisations of a LoRA that change the weights of the base model too."""
 
 
 def find_lora(name: str | os.PathLike[str]) -> Path:

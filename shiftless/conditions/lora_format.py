@@ -1,4 +1,4 @@
-"""LoRA tensors: brought to one form, whichever tool wrote them."""
+"""LoRA tensors: converted from the formats of every common tool to one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _WIDTHS = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"} 
 
 @dataclass(frozen=True)
 class Pair:
-    """What one layer gains: up(down(x)), with alpha / rank already in `up`.
+    """The change of one layer: up(down(x)), with alpha / rank already in `up`.
 
     down       r C, or r C h w for a convolution      up  D r, or D r 1 1
     magnitude  None, or a DoRA's lengths of the rows of the changed weight, D; of its columns, 1 C
@@ -130,7 +130,7 @@ def parse_lora(
 
 
 def _peft_names_shortened(name: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Take peft's wrapper and adapter out of the keys, and put the part before keys that begin inside it."""
+    """Remove the names of peft's wrapper and adapter from the keys, and prefix keys that lack the part."""
     adapters = {match[1] for key in state if (match := re.search(r"\.lora_[AB]\.(\w+)\.weight$", key))}
     if len(adapters) > 1:
         raise BadInput(f"{name}: holds several adapters ({', '.join(sorted(adapters))}); save each in its own file")
@@ -173,7 +173,7 @@ def _alpha_folded(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _magnitudes_taken(
     state: Mapping[str, torch.Tensor],
 ) -> tuple[dict[str, torch.Tensor], dict[int, tuple[str, torch.Tensor]]]:
-    """Split a DoRA's magnitudes off: id of the layer's down weight -> (key, magnitude D or 1 C).
+    """Separate a DoRA's magnitudes: id of the layer's down weight -> (key, magnitude D or 1 C).
 
     diffusers' converters drop or misplace them, but keep the tensors that they rename.
     """
@@ -214,7 +214,7 @@ def _pairs(
     config: Mapping[str, Any],
     magnitudes: dict[int, tuple[str, torch.Tensor]],
 ) -> tuple[dict[str, Pair], list[str]]:
-    """Join the halves of each layer; return them and the keys that are no half of any."""
+    """Pair the down and up weights of each layer; return the pairs and the keys that belong to none."""
     halves: dict[str, dict[str, torch.Tensor]] = {}
     strange = []
     for key, value in state.items():

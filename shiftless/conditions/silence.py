@@ -1,4 +1,4 @@
-"""Quiet loading: the libraries' progress bars and notes are theirs to print, not ours to pass on."""
+"""Silence third-party logging: progress bars and notes of diffusers and transformers while models load."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def silenced() -> Iterator[None]:
 
 
 def _silenced() -> Callable[[], None]:
-    """Silence the libraries; return what puts their settings back."""
+    """Silence the libraries; return a function that restores their settings."""
     from diffusers.utils import logging as ours
     from transformers.utils import logging as theirs
 

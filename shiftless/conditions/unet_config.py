@@ -1,4 +1,4 @@
-"""The configs of a UNet2DConditionModel and of a ControlNet: their fields, and what they say of the weights."""
+"""The configs of a UNet2DConditionModel and of a ControlNet: their fields, and what they imply for the weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shiftless.conditions.config import AGAIN, Claim, Field, check_fields, check
 from shiftless.errors import BadInput
 
 _WIDTHS = (320, 640, 1280, 1280)
-_LEVELS = 8  # more would shrink any picture to nothing
+_LEVELS = 8  # more would reduce any picture below one cell
 _DOWN = ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D")
 _UP = ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D")
 _ACTIVATIONS = ("silu", "swish", "mish", "gelu", "relu")

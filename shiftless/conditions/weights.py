@@ -1,4 +1,4 @@
-"""Weight files of a model folder: which of them are read, and what to do where none can be."""
+"""Weight files of a model folder: which of them are read, and the remedy if none can be."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Weights:
 
 
 def find_weights(folder: Path, stem: str, patterns: Sequence[str] = (), loader: str = "") -> Weights:
-    """Return the safetensors weights of a folder: the usual ones, or of half precision where those alone are there.
+    """Return the safetensors weights of a folder: the usual ones, or those of half precision if there are no others.
 
     stem      DIFFUSERS or TRANSFORMERS
     patterns  what to fetch of a repository, if the folder lies in the hub's cache and lacks something

@@ -1,4 +1,4 @@
-"""Reading an annotation file: one clear line when it is not what it should be."""
+"""Reading an annotation file: one clear line if it is not valid."""
 
 from __future__ import annotations
 

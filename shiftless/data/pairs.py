@@ -1,4 +1,4 @@
-"""Anyone's pairs: a folder with pictures and one annotations.json.
+"""A user's own pairs: a folder with pictures and one annotations.json.
 
     FOLDER/annotations.json
     FOLDER/images/...

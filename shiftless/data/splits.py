@@ -1,4 +1,4 @@
-"""Three disjoint splits of anyone's pairs, by photo: to train on, to validate on, and to test on."""
+"""Three disjoint splits of a user's pairs, by photo: train, validation and test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shiftless.digest import digest_of
 from shiftless.errors import BadInput
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
-"""Of the pairs, as far as their photos allow."""
+"""Shares of the pairs in each split, as nearly as their photos allow."""
 _LEAST = 6  # photos of a group that is cut: two for each split
 _LARGE = 0.2  # of its category's pairs: a group that holds more is cut, a smaller one stays whole
 
@@ -28,7 +28,7 @@ class PairSplits:
     bridging: int
 
     def note(self) -> str:
-        """Say how many pairs are where.
+        """Say how many pairs are in each split.
 
         >>> PairSplits({"train": [], "val": [], "test": []}, 2).note()
         'split by photo: 0 train, 0 val and 0 test pairs share no photo; 2 pairs between splits are left out'
@@ -113,7 +113,7 @@ def _dealt(ends: Sequence[tuple[str, str]], categories: Sequence[str], seed: int
 
 
 def _walked(first: str, neighbours: Mapping[str, set[str]], rank: Mapping[str, int]) -> list[str]:
-    """The photos that pairs connect with the first, nearest first, so that those cut out together are connected."""
+    """The photos that pairs connect with the first, nearest first, so that any first few of them are connected."""
     reached, waiting = {first: None}, deque([first])
     while waiting:
         for photo in sorted(neighbours[waiting.popleft()] - reached.keys(), key=rank.__getitem__):

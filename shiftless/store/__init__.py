@@ -1,1 +1,1 @@
-"""Features on disk: a folder of one file a photo and reading, named by what made it, with an index."""
+"""Features on disk: a folder with one file for each photo and reading, named by a key of its origin, with an index."""

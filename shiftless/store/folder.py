@@ -1,4 +1,4 @@
-"""FeatureFolder: where `shiftless extract` writes, and what of it is there already."""
+"""FeatureFolder: where `shiftless extract` writes, and which features it already holds."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class FeatureFolder:
         self.path, self.model, self.recipes = Path(path), model, list(recipes)
         self.fill, self.dtype, self.pool = fill, dtype, pool
         self.index = Index(self.path)
-        self.files: dict[str, list[Path]] = {}  # photo -> its files, for every photo asked about
+        self.files: dict[str, list[Path]] = {}  # photo -> its files, for every photo queried
         self.widened = 0  # maps that were saved in fp32 because they hold values beyond the range of dtype
         self._words: dict[tuple[str, str], list[str]] = {}  # (name, digest) of photos claimed -> prompts before reading
 

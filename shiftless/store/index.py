@@ -1,4 +1,4 @@
-"""index.jsonl: one line for each file of a folder of features, whole after every kill and rebuilt from the files."""
+"""index.jsonl: one line for each file of a folder of features, intact after a kill and rebuilt from the files."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Index:
         return list(self._read().values())
 
     def repair(self) -> list[str]:
-        """Make the index say what the folder holds; return a line for each file in it that is no file of features.
+        """Bring the index up to date with the folder; return a line for each file in it that is no file of features.
 
         Lines that were cut short and those of files that are gone are dropped, and files without a line get one. The
         index is written anew only if something was wrong.
@@ -139,7 +139,7 @@ class Index:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock, where the system has such locks; a killed process lets go of it."""
+        """Hold the folder's lock, where the system has such locks; it is released when a process is killed."""
         try:
             import fcntl
         except ImportError:  # Windows

@@ -11,7 +11,7 @@ from shiftless.reading.words import Fill, values_of
 from shiftless.recipe import Recipe
 
 RULES = 1
-"""Raised when what a recipe reads changes, so that features read by older rules are not taken for today's."""
+"""Raised when what a recipe reads changes, so that features read by older rules are not reused."""
 LENGTH = 16
 """Hexadecimal digits of a key: 64 bits."""
 
@@ -37,7 +37,7 @@ def key_of(origin: Origin, recipe: Recipe, fed: tuple[int, int], words: str, dty
 
 
 def words_of(recipe: Recipe, photo: Photo, given: Fill | None) -> str:
-    """Return a photo's prompt as far as it is known before reading: a caption that a captioner will write stays open.
+    """Return a photo's prompt as far as it is known before reading: a captioner's field is left unfilled.
 
     What it will write is a function of the photo and of the captioner, whose digest stands among the adapters. Raises
     BadInput for a field that has no value.

@@ -24,7 +24,7 @@ _BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 
 @dataclass(frozen=True)
 class Size:
-    """What a folder of features will take.
+    """The disk space that a folder of features will take.
 
     photos  how many             maps   how many of each photo, over all recipes
     each    bytes of a photo     total  bytes of all
@@ -48,7 +48,7 @@ class Size:
         )
 
     def check(self, path: Path) -> None:
-        """Raise BadInput if the features cannot fit where they go."""
+        """Raise BadInput if the disk lacks the space for the features."""
         if self.total - self.there > self.free:
             raise BadInput(
                 f"{path}: {self}; take fewer taps, --pool 2 (a quarter of it), fewer photos, or a larger disk"
@@ -56,7 +56,7 @@ class Size:
 
 
 def size_of(folder: FeatureFolder, photos: Sequence[Path]) -> Size:
-    """Estimate what the features of photos will take in a folder; nothing is read but the headers of some photos.
+    """Estimate the disk space of the features of photos in a folder; nothing is read but the headers of some photos.
 
     >>> from shiftless.backbones.registry import load
     >>> size = size_of(FeatureFolder("nowhere", load("twin:sd15"), [Recipe()]), [])
@@ -90,7 +90,7 @@ def size_of(folder: FeatureFolder, photos: Sequence[Path]) -> Size:
 
 
 def in_bytes(count: float) -> str:
-    """Write a number of bytes as one would say it.
+    """Write a number of bytes in a readable unit.
 
     >>> [in_bytes(n) for n in (0, 999, 11_300_000, 1.13e12)]
     ['0 B', '999 B', '11.3 MB', '1.13 TB']
