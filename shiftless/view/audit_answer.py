@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FEW = 10  # photos; a bootstrap of fewer gives intervals that are too narrow
 _NAMED = 6  # recipes in a sentence
 _GROUPS = 3  # most groups of recipes with one baseline that are described in sentences
-_MANY = 3  # recipes; the best of more is said to be judged on the photos it was picked on
+_MANY = 3  # recipes; above this a sentence warns that the best was picked on the same photos
 
 
 def answer(audit: Audit) -> str:
