@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from shiftless.errors import BadInput
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_PART = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+_STALE = 3600.0  # seconds since its last write after which a temporary file's writer is taken to have been killed
+_cleaned: set[Path] = set()  # folders that this process has removed stale temporary files from
 
 
 def check_writable(*paths: Path | None) -> None:
@@ -51,7 +56,8 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> Path:
     The content goes into a new file beside the target, reaches the disk, and is then moved into place; nothing of it
     stays after an error. A new file gets the permissions that the umask gives, a replaced one keeps its own. A
     symbolic link stays and the file that it leads to is replaced. Devices, pipes and standard output are written
-    through: they cannot be replaced.
+    through: they cannot be replaced. Temporary files that killed processes left in the folder more than an hour ago are
+    removed when a process first writes there.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -91,6 +97,20 @@ def _replace(target: Path, content: bytes) -> None:
         with suppress(OSError):
             part.unlink()
         raise
+    _remove_stale_parts(target.parent.absolute())
+
+
+def _remove_stale_parts(folder: Path) -> None:
+    """Remove what killed processes left in a folder; once a process, as listing a large folder takes time."""
+    if folder in _cleaned:
+        return
+    _cleaned.add(folder)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _PART.fullmatch(entry.name):
+                with suppress(OSError):  # another process may have removed it
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE:
+                        os.unlink(entry.path)
 
 
 def _new_part(target: Path) -> tuple[int, Path]:

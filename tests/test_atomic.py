@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,15 @@ def test_names_and_places_that_cannot_be(tmp_path):
         with pytest.raises(BadInput, match="cannot be written"):
             write_atomic(tmp_path / name, b"x")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_temporary_files_that_killed_processes_left_are_removed_after_an_hour(tmp_path):
+    stale, fresh = (tmp_path / f".a.bin.{'0' * 11}{i}.part" for i in range(2))
+    other = tmp_path / ".mine.part"  # no name that this module gives
+    for file, age in ((stale, 3700), (fresh, 3000), (other, 3700)):
+        file.write_bytes(b"half")
+        os.utime(file, (time.time() - age,) * 2)
+    check_writable(tmp_path / "a.bin")
+    assert stale.exists()
+    write_atomic(tmp_path / "a.bin", b"whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([fresh.name, other.name, "a.bin"])
