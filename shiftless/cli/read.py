@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from shiftless.atomic import check_writable
 from shiftless.cli import app, say_error
 from shiftless.cli.answer import note_what_it_is_for, say, show, write_json
 from shiftless.cli.command import command
@@ -55,10 +56,12 @@ def extract(
     from shiftless.reading.counted import Counted, calls
     from shiftless.reading.loop import check
     from shiftless.store.folder import FeatureFolder
+    from shiftless.store.index import NAME
     from shiftless.store.size import size_of
 
     values = filler(recipes, fill, captions, photos)
     paths = [path for place in photos for path in list_photos(place)]
+    check_writable(out / NAME, json)
     backbone = load(model, device=device, dtype=dtype)
     check(backbone, recipes, batch)
     note_what_it_is_for(backbone)

@@ -47,6 +47,8 @@ def idle(command, tmp_path, monkeypatch):
     "words",
     [
         ("match", "0.png", "1.png", "-o", f"{FORBIDDEN}/match.png"),
+        ("extract", "0.png", "--out", FORBIDDEN),
+        ("extract", "0.png", "--json", f"{FORBIDDEN}/files.json"),
         ("caption", "0.png", "--json", f"{FORBIDDEN}/captions.json"),
         ("caption", "0.png", "--out", FORBIDDEN),
         ("correspond", "fit", "-r", "plain.toml", "--data", ".", "--out", FORBIDDEN),
@@ -76,3 +78,7 @@ def test_matplotlib_is_missed_at_once(idle, monkeypatch, words):
 
 def test_a_picture_of_no_known_kind_is_refused_at_once(idle):
     assert "draw to a .png" in idle("bench", "mini-pairs", "--sweep", "--out", "sweep.jpg", *TWIN)
+
+
+def test_extract_refuses_its_folder_before_a_model_is_loaded(idle):
+    assert "cannot be written" in idle("extract", "0.png", "--out", FORBIDDEN, "-m", "no/such/model")
