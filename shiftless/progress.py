@@ -75,7 +75,7 @@ class Progress:
 
     doing  what is done and to what, such as "reading 8 photos"
     total  how many units of work there are; None if unknown, and then no remaining time is shown
-    unit   the name of one of them, such as "denoiser call"
+    unit   the name of one of them, such as "denoiser call"; "" for work that is counted as a share of its total
     every  seconds between two lines where stderr is not a terminal
 
     Entering prints a line that says what will be done. After the first units (a second of them, if they are short)
@@ -104,13 +104,15 @@ class Progress:
         self.done = 0.0
         self._every, self._clock = every, clock
         self._start = self._said = clock()
+        self._pace = self._start, 0.0  # since when the pace is measured, and what was done by then
         self._estimated = False
         self._bar: Any = None
         self._task: Any = None
 
     def __enter__(self) -> Progress:
         self._start = self._said = self._clock()
-        size = "" if self.total is None else count(self.total, self.unit)
+        self._pace = self._start, self.done
+        size = "" if self.total is None or not self.unit else count(self.total, self.unit)
         notice(self.doing if not size or size in self.doing else f"{self.doing}: {size}")
         if _verbosity != QUIET and sys.stderr.isatty():
             self._show()
@@ -144,29 +146,39 @@ class Progress:
         if self.total is not None:
             self.total = max(self.done, self.total - units)
 
+    def resume(self, done: float) -> None:
+        """Say what is done before the pace is measured: by an earlier run, or while the work was being prepared."""
+        self.done = done
+        self._pace = self._clock(), done
+
     @property
     def left(self) -> float | None:
         """About how many seconds are left, by the pace so far; None before anything is done."""
-        if self.total is None or not self.done:
+        since, before = self._pace
+        if self.total is None or self.done <= before:
             return None
-        return (self._clock() - self._start) * (self.total - self.done) / self.done
+        return (self._clock() - since) * (self.total - self.done) / (self.done - before)
 
     def _tell(self, text: str) -> None:
         """Print about how long it takes when that is known, and how far it is when it is time to."""
         now = self._clock()
-        spent, left = now - self._start, self.left
+        spent, left, done = now - self._pace[0], self.left, self.done - self._pace[1]
         if left is not None and not self._estimated and spent >= 1:
             self._estimated = spent + left > _LONG
             if self._estimated and self.done < (self.total or 0):
-                first = f"the first {self.unit} took" if self.done == 1 else f"{count(self.done, self.unit)} took"
-                notice(f"{self.doing}: about {duration(left)} left ({first} {duration(spent)})")
+                if not self.unit:
+                    so_far = f"{100 * done / (self.total or 1):.1f}%"
+                else:
+                    so_far = f"the first {self.unit}" if done == 1 else count(done, self.unit)
+                notice(f"{self.doing}: about {duration(left)} left ({so_far} took {duration(spent)})")
                 self._said = now
         if self._bar is None and now - self._said >= max(self._every, 0.02 * (spent + (left or 0))):
             self._said = now
             if self.total is None:
                 parts = [count(self.done, self.unit)]
             else:
-                parts = [f"{100 * self.done / (self.total or 1):.0f}% of {count(self.total, self.unit)}"]
+                parts = [f"{100 * self.done / (self.total or 1):.0f}%"]
+                parts[0] += f" of {count(self.total, self.unit)}" if self.unit else ""
                 parts += [f"{duration(left)} left"] if left is not None else []
             notice(f"{self.doing}: {', '.join([*parts, *([text] if text else [])])}")
 

@@ -120,3 +120,20 @@ def seen_by(seen: list[int]):
     for i in range(3):
         seen.append(i)
         yield i
+
+
+def test_a_share_of_the_work_has_no_unit_and_what_an_earlier_run_did_says_nothing_of_the_pace(capsys, clock):
+    with Progress("training", 1.0, "", clock=clock) as step:
+        clock.now += 50  # preparations
+        step.resume(0.5)
+        clock.now += 10
+        step.to(0.6, "loss 1")
+        assert step.left == pytest.approx(40)
+        clock.now += 35
+        step.to(0.95, "loss 2")
+    assert capsys.readouterr().err.splitlines() == [
+        "training",
+        "training: about 40 s left (10.0% took 10 s)",
+        "training: 95%, 5 s left, loss 2",
+        "training: done in 2 min",
+    ]

@@ -183,6 +183,7 @@ class StableDiffusion:
             if name not in self._controls or self._controls[name][0] != digest:
                 place = {"stride": self._stride, "device": self.device, "dtype": self.dtype}
                 self._controls[name] = digest, load_control(name, self._own_controls, self.unet, **place)
+                self._loaded(f"ControlNet {name}")
             return self._controls[name][1]
 
     def digest(self, technique: str, name: str) -> str:
@@ -252,7 +253,11 @@ class StableDiffusion:
             if loaded is None or loaded.fingerprint != digest:
                 where = name or str(self._own_captioner())
                 self._captioners[name] = loaded = load_captioner(where, device=self.device, dtype=self.dtype)
+                self._loaded(f"captioner {where}")
             return loaded
+
+    def _loaded(self, what: str) -> None:
+        detail(f"{self.spec.name}: {what} loaded on {self.device} in {str(self.dtype).removeprefix('torch.')}")
 
     def _own_captioner(self) -> Path | None:
         own = None if self.home is None else self.home / "captioner"

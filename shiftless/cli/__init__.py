@@ -29,6 +29,8 @@ app = typer.Typer(
 
 PANELS = ("Start here", "Read photos", "Look around", "Measure", "Steer")  # the order in which --help shows them
 
+_STOPPED = 130  # the exit code after Ctrl-C: 128 + SIGINT
+
 
 def load_commands() -> None:
     """Add every command to the app: the library's own, then those of other packages (see `shiftless.plugins`)."""
@@ -83,20 +85,28 @@ def _every_command(
 def main() -> None:
     """Run the command line; bad input is one line and exit code 2."""
     progress.set_verbosity(progress.NORMAL)
-    own_process()
-    load_commands()
-    warnings.showwarning = _show_warning
     try:
+        own_process()
+        load_commands()
+        warnings.showwarning = _show_warning
         app()
     except BadInput as error:
         say_error(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
-        say_error("stopped; what was written is whole, and the same command continues where it can")
-        sys.exit(130)
+        _say_stopped()
+        sys.exit(_STOPPED)
+    except SystemExit as end:
+        if end.code == _STOPPED:  # typer leaves with this code, and without a word, where a command is interrupted
+            _say_stopped()
+        raise
     except BrokenPipeError:  # the reader of a pipe went away, which is its right
         sys.stderr.close()
         sys.exit(1)
+
+
+def _say_stopped() -> None:
+    say_error("stopped; what was written is whole, and the same command continues where it can")
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:

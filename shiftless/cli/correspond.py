@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shiftless import plugins
 from shiftless.atomic import check_writable, write_atomic
 from shiftless.cli import app
+from shiftless.cli.answer import note_what_it_is_for
 from shiftless.cli.command import command
 from shiftless.cli.flags import Device, Dtype, Json, RecipeModel, model_for
 from shiftless.errors import BadInput
@@ -16,6 +18,7 @@ from shiftless.presets import Preset, preset_or_file
 from shiftless.recipe import recipes_to_toml
 
 if TYPE_CHECKING:
+    from shiftless.backbones.base import Backbone
     from shiftless.tasks.head import CorrespondenceHead
 
 correspond = typer.Typer(
@@ -70,11 +73,10 @@ def fit(
 
     docs/gate.md has the whole way of GATE, from captions to a tested head.
     """
-    from rich.console import Console
-
     from shiftless.amalgamate.saved import WEIGHTS
     from shiftless.backbones.registry import load
     from shiftless.bench.heads import annotated_pairs, keep
+    from shiftless.progress import notice
     from shiftless.tasks.contrast import NEGATIVES
     from shiftless.tasks.head import AMALGAMATORS
     from shiftless.training.head import fit as train
@@ -94,15 +96,16 @@ def fit(
     check_writable(*(place / WEIGHTS for place in places))  # a place that cannot be written is told before the work
     found = {split: annotated_pairs(data, split, n, look) for split, n in (("train", pairs), ("val", val_pairs))}
     check_writable(out / READINGS)
-    backbone, console = load(model, device=device, dtype=dtype), Console(stderr=True)
+    backbone = load(model, device=device, dtype=dtype)
+    _note_photographs(backbone, data)
     reading: dict[str, Any] = {"batch": batch, "progress": True}
     form: dict[str, Any] = {"normalise": normalise, "side": side}
     if found["train"].how:
-        console.print(found["train"].how, soft_wrap=True)
+        notice(found["train"].how)
     kept = keep(backbone, found["train"].pairs, [*merged, *joined], title="train", **form, **reading)
     checks = keep(backbone, found["val"].pairs, [*merged, *joined], title="validation", layout=kept.layout, **reading)
-    console.print(f"{len(merged)} readings to merge, {len(joined)} joined", soft_wrap=True)
-    console.print(f"train {kept}, validation {checks}", soft_wrap=True)
+    notice(f"{len(merged)} readings to merge, {len(joined)} joined")
+    notice(f"train {kept}, validation {checks}")
     for seed in range(seeds):
         fitted = train(
             kept, checks, amalgamator=amalgamator, conv=conv, recipes=[*merged, *joined], seed=seed, steps=steps,
@@ -112,10 +115,9 @@ def fit(
         how = recipes_to_toml([*merged, *joined], "read by this head", model)
         write_atomic(places[seed] / READINGS, f"{how}\n".encode())
         scores = {row["step"]: row["pck"] for row in fitted.history}
-        console.print(
+        notice(
             f"seed {seed}: validation PCK@0.1 {scores[0]:.3f} untrained, {scores[fitted.best]:.3f} at step "
-            f"{fitted.best}; {fitted.seconds:.0f} s; written: {places[seed]}",
-            soft_wrap=True,
+            f"{fitted.best}; {fitted.seconds:.0f} s; written: {places[seed]}"
         )
 
 
@@ -150,8 +152,15 @@ def score_heads(
     model = model_for(model, [preset_or_file(str(file)) for file in _readings(head)])
     found = annotated_pairs(data, split, pairs, look)
     backbone = load(model, device=device, dtype=dtype)
+    _note_photographs(backbone, data)
     name = f"correspond {Path(data).name} {split}" + ("" if look == "photo" else f" {look}")
     show(run(backbone, found.pairs, heads, name=name, refine=refine, batch=batch, notes=found.notes), json)
+
+
+def _note_photographs(model: Backbone, data: str) -> None:
+    """Note on stderr that pairs of photographs are not what a model was trained on; drawn pairs need no note."""
+    if plugins.find(plugins.PAIRS, data) is None:
+        note_what_it_is_for(model)
 
 
 def _presets(names: list[str], flag: str) -> list[Preset]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from shiftless.atomic import check_writable
 from shiftless.cli import app
 from shiftless.cli.command import command
 from shiftless.cli.flags import Device, Dtype, Model
+from shiftless.progress import Progress, count, duration, notice
 
 lora = typer.Typer(
     help="LoRAs: teach a model the look of a few photos, so that it reads photos like them without shifting them.",
@@ -83,7 +84,9 @@ def train(
     }  # fmt: skip
     settings = settings_for(backbone).but(**{name: value for name, value in given.items() if value is not None})
     written = None if captions is None else CaptionFolder(captions, places=photos)
-    with _Shown(out) as shown:
+    length = count(settings.steps, "step") if settings.steps else count(settings.epochs or 0, "epoch")
+    length = length if settings.minutes is None else duration(60 * settings.minutes)
+    with _Shown(out, f"training a LoRA on {count(len(files), 'photo')} for {length}") as shown:
         found = train_lora(
             backbone, files, out, settings, captions=written, restart=restart, report=shown,
             captioner=None if captioner == "none" else captioner,
@@ -100,40 +103,34 @@ def train(
 
 
 class _Shown:
-    """A progress bar on a terminal, a line now and then elsewhere, and the pictures beside the file."""
+    """What a run reports: lines and how far it is go to a Progress, pictures into a file beside the LoRA.
 
-    def __init__(self, out: Path) -> None:
+    The Progress begins with the first report, when the photos and captions have been found to be usable.
+    """
+
+    def __init__(self, out: Path, doing: str) -> None:
         self.sheet = out.with_suffix(".png")
-        self._bar: Any = None
-        self._said = -1.0
+        self._progress = Progress(doing, 1.0, "")
+        self._open = ExitStack()
+        self._entered = self._begun = False
 
     def __enter__(self) -> _Shown:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task("training", total=1.0)
-            self._bar.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def __exit__(self, *raised: Any) -> None:
+        self._open.__exit__(*raised)
 
     def say(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            typer.echo(text, err=True)
+        if not self._entered:
+            self._entered = True
+            self._open.enter_context(self._progress)
+        notice(text)
 
     def step(self, progress: float, text: str) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, completed=progress, description=text)
-        elif progress - self._said >= 0.02:
-            self._said = progress
-            self.say(f"{100 * progress:5.1f}%  {text}")
+        if not self._begun:  # the run may continue an earlier one
+            self._begun = True
+            self._progress.resume(progress)
+        self._progress.to(progress, text)
 
     def pictures(self, step: int, rows: list[list[Any]]) -> None:
         from shiftless.view import contact_sheet, save_picture
