@@ -114,7 +114,7 @@ def prove(
     from miniworld.training.proof import prove as prove_model
     from shiftless.mini import weights
 
-    report = prove_model(model or weights(), out)
+    report = prove_model(model or weights(), out, progress=True)
     typer.echo(f"autoencoder: {report['psnr_db']:.1f} dB PSNR on {report['pictures']} unseen pictures")
     for what, part in (("captions", "noise error"), ("control", "noise error by edges")):
         for name, test in report.get(what, {"tests": {}})["tests"].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from shiftless.backbones.base import Backbone
 from shiftless.bench.table import Row, Table, machine
 from shiftless.metrics.bootstrap import interval, saving
 from shiftless.metrics.content_shift import latent
+from shiftless.progress import count, reporting
 from shiftless.reading.available import available
+from shiftless.reading.counted import Counted, calls
 from shiftless.reading.predicted import predict_latents
 from shiftless.recipe import Recipe
 
@@ -34,6 +37,7 @@ def run(
     looks: Sequence[str] = LOOKS,
     timesteps: Sequence[int] = TIMESTEPS,
     batch: int = 16,
+    progress: bool = True,
 ) -> Table:
     """Measure content shift on n unseen pictures of each look: each technique's, and what it saves, paired.
 
@@ -43,26 +47,39 @@ def run(
     from miniworld.datasets import photos, seeds
 
     rows: list[Row] = []
-    for look in looks:
-        pictures = list(photos(seeds("shift", n).start, n, look))
-        for t in timesteps:
-            recipes = at(available(model, readings_of(look)), t)
-            clean, found = predict_latents(model, [p.image for p in pictures], list(recipes.values()), batch=batch)
-            errors = {
-                key: np.array([shift(c, f[k], p.box) for c, f, p in zip(clean, found, pictures)])
-                for k, key in enumerate(recipes)
-            }
-            for key, values in errors.items():
-                name = f"{NAMES[key]}, {look}"
-                rows.append(Row(name, f"shift, t = {t}", float(values.mean()), interval(values)))
-                if key != "base0":
-                    saved = saving(errors["base0"], values)
-                    rows.append(Row(name, f"saved, t = {t}", saved.value, (saved.low, saved.high)))
+    recipes = {(look, t): at(available(model, readings_of(look)), t) for look in looks for t in timesteps}
+    total = n * sum(calls(some.values()) for some in recipes.values())
+    doing = f"measuring content shift on {n} pictures of {count(len(looks), 'look')}"
+    with reporting(progress, doing, total, "denoiser call") as report:
+        counted = Counted(model, report)
+        for look in looks:
+            pictures = list(photos(seeds("shift", n).start, n, look))
+            for t in timesteps:
+                rows += _rows(counted, pictures, recipes[look, t], look, t, batch)
     notes = [
         f"{n} unseen pictures a look; saved: share of the baseline's shift; 95% bootstrap intervals over pictures, the "
         "two sums of a saving taken from the same resampled pictures"
     ]
     return Table("mini-shift", model.spec.name, rows, machine(), notes)
+
+
+def _rows(
+    model: Any, pictures: Sequence[Any], recipes: dict[str, Recipe], look: str, t: int, batch: int
+) -> list[Row]:
+    """The table's rows of one look at one timestep."""
+    rows: list[Row] = []
+    clean, found = predict_latents(model, [p.image for p in pictures], list(recipes.values()), batch=batch)
+    errors = {
+        key: np.array([shift(c, f[k], p.box) for c, f, p in zip(clean, found, pictures)])
+        for k, key in enumerate(recipes)
+    }
+    for key, values in errors.items():
+        name = f"{NAMES[key]}, {look}"
+        rows.append(Row(name, f"shift, t = {t}", float(values.mean()), interval(values)))
+        if key != "base0":
+            saved = saving(errors["base0"], values)
+            rows.append(Row(name, f"saved, t = {t}", saved.value, (saved.low, saved.high)))
+    return rows
 
 
 def at(recipes: dict[str, Recipe], timestep: int) -> dict[str, Recipe]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from shiftless.errors import BadInput
+from shiftless.progress import Progress, notice
 
 
 @dataclass
@@ -65,47 +65,34 @@ def learning_rate(peak: float, progress: float, steps: int, *, warmup: int = 200
 
 
 class Log:
-    """The run's voice: a progress bar on a terminal, plain lines elsewhere; use it in a `with`."""
+    """What a run reports: what it will do, how far it is, and lines of its own; use it in a `with`."""
 
-    def __init__(self, name: str, *, every_seconds: float = 15.0) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._bar: Any = None
-        self._every = every_seconds
+        self._progress = Progress(f"training the {name}", 1.0, "")
         self._last = (time.monotonic(), 0)
+        self._rate = 0.0
+        self._begun = False
 
     def __enter__(self) -> Log:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task(self.name, total=1.0)
-            self._bar.start()
-            self._every = 1.0
+        self._progress.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def __exit__(self, *raised: Any) -> None:
+        self._progress.__exit__(*raised)
 
     def say(self, text: str) -> None:
         """Print a line of its own."""
-        if self._bar is not None:
-            self._bar.console.print(f"{self.name}: {text}", markup=False, highlight=False)
-        else:
-            print(f"{time.strftime('%H:%M:%S')} {self.name}: {text}", file=sys.stderr, flush=True)
+        notice(f"{self.name}: {text}")
 
     def step(self, budget: Budget, **numbers: float) -> None:
-        """Report a step, when it is time to."""
+        """Report a step."""
         now, (then, images) = time.monotonic(), self._last
-        if now - then < self._every:
-            return
-        rate = (budget.spent_images - images) / (now - then)
-        self._last = (now, budget.spent_images)
+        if not self._begun:  # the run may continue an earlier one, and drawing and compiling come before it
+            self._begun = True
+            self._progress.resume(budget.progress())
+        if now - then >= 1:
+            self._rate = (budget.spent_images - images) / (now - then)
+            self._last = (now, budget.spent_images)
         text = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-        text = f"{budget.spent_images} images  {rate:.1f}/s  {text}"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=budget.progress(), description=f"{self.name}: {text}")
-        else:
-            self.say(f"{100 * budget.progress():5.1f}%  {text}")
+        self._progress.to(budget.progress(), f"{budget.spent_images} images  {self._rate:.1f}/s  {text}")

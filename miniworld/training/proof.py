@@ -23,6 +23,7 @@ from shiftless.conditions.caption import load_captioner
 from shiftless.conditions.control import canny
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import difference
+from shiftless.progress import reporting
 
 TIMESTEPS = (100, 200, 300, 400, 500, 600, 700)
 CONTROL_TIMESTEPS = (50, 100, 300, 500)
@@ -39,6 +40,7 @@ def prove(
     probes: tuple[int, int] = (1200, 600),
     steps: int = 30,
     guidance: float = 3.0,
+    progress: bool = False,
 ) -> dict[str, Any]:
     """Measure a trained pipeline on pictures it has never seen, and write `proof.json` and `samples.png` to `out`.
 
@@ -53,18 +55,28 @@ def prove(
     pipe = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     out.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = {"psnr_db": round(measure_psnr(pipe.vae, pictures), 2), "pictures": pictures}
-    report["captions"] = caption_effect(pipe, pictures)
-    if (Path(model) / NAME).exists():
-        controlnet = ControlNetModel.from_pretrained(Path(model) / NAME, torch_dtype=torch.float32).eval()
-        report["control"] = control_effect(pipe, controlnet, pictures)
-    if (Path(model) / CAPTIONER).exists():
-        report["captioner"] = caption_accuracy(load_captioner(Path(model) / CAPTIONER), pictures)
-    if probes[0] and probes[1]:
-        report["probes"] = probe(pipe, *probes)
-    (out / "proof.json").write_text(json.dumps(report, indent=2) + "\n")
-    if samples:
-        sample_sheet(pipe, samples, steps, guidance).save(out / "samples.png")
+    controlled, captioned = ((Path(model) / name).exists() for name in (NAME, CAPTIONER))
+    probed = bool(probes[0] and probes[1])
+    parts = 2 + sum((controlled, captioned, probed, bool(samples)))
+    with reporting(progress, f"proving {Path(model).name} on unseen pictures", parts, "part") as done:
+        report: dict[str, Any] = {"psnr_db": round(measure_psnr(pipe.vae, pictures), 2), "pictures": pictures}
+        done(1)
+        report["captions"] = caption_effect(pipe, pictures)
+        done(1)
+        if controlled:
+            controlnet = ControlNetModel.from_pretrained(Path(model) / NAME, torch_dtype=torch.float32).eval()
+            report["control"] = control_effect(pipe, controlnet, pictures)
+            done(1)
+        if captioned:
+            report["captioner"] = caption_accuracy(load_captioner(Path(model) / CAPTIONER), pictures)
+            done(1)
+        if probed:
+            report["probes"] = probe(pipe, *probes)
+            done(1)
+        (out / "proof.json").write_text(json.dumps(report, indent=2) + "\n")
+        if samples:
+            sample_sheet(pipe, samples, steps, guidance).save(out / "samples.png")
+            done(1)
     return report
 
 

@@ -27,9 +27,11 @@ def test_readings_move_with_their_walks():
     assert moved["base0"].start is None
 
 
-def test_a_table_end_to_end():
+def test_a_table_end_to_end(capsys):
     model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
     table = run(model, n=3, looks=("photo",), timesteps=(100,))
     assert {row.method for row in table.rows} == {"baseline, photo", "+ ControlNet, photo"}
     base, steered = (table.value(name, "shift, t = 100") for name in ("baseline", "+ ControlNet"))
     assert table.value("+ ControlNet", "saved, t = 100") == pytest.approx((base - steered) / base)
+    first = capsys.readouterr().err.splitlines()[0]  # 3 x (1 for the baseline, 2 + 1 for the walk)
+    assert first == "measuring content shift on 3 pictures of 1 look: 12 denoiser calls"
