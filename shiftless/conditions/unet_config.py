@@ -71,6 +71,7 @@ CONTROLNET = {
     **_SHARED,
     "conditioning_channels": Field(int, 3, 3),
     "conditioning_embedding_out_channels": Field(int, 1, 16384, many=_LEVELS, only=True, default=[16, 32, 96, 256]),
+    "controlnet_conditioning_channel_order": Field(str, choices=("rgb", "bgr")),
     "global_pool_conditions": _FLAG,
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +13,7 @@ import shiftless
 from shiftless.backbones.twins import twin_control
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.control import canny, check_fit, load_control, own_controls, read_name, residuals
+from shiftless.conditions.unet_config import read_controlnet
 from shiftless.errors import BadInput
 
 
@@ -103,3 +106,16 @@ def test_broken_folders_are_named(model, tmp_path):
     (tmp_path / "canny" / "config.json").write_text("{}")
     with pytest.raises(BadInput, match=r"diffusion_pytorch_model\.safetensors: not a whole safetensors file"):
         load(model, str(tmp_path / "canny"))
+
+
+@pytest.mark.parametrize("order", ["xxx", float("nan"), 3])
+def test_an_unknown_channel_order_is_refused_where_the_config_is_read(tmp_path, order):
+    (tmp_path / "config.json").write_text(json.dumps({"controlnet_conditioning_channel_order": order}))
+    with pytest.raises(BadInput, match=r"config\.json: 'controlnet_conditioning_channel_order'"):
+        read_controlnet(tmp_path)
+
+
+def test_both_channel_orders_are_read(tmp_path):
+    for order in ("rgb", "bgr"):
+        (tmp_path / "config.json").write_text(json.dumps({"controlnet_conditioning_channel_order": order}))
+        assert read_controlnet(tmp_path)["controlnet_conditioning_channel_order"] == order
