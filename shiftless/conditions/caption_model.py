@@ -66,7 +66,11 @@ class ImageToText:
 
     @torch.no_grad()
     def caption(self, photos: Sequence[Photo]) -> list[str]:
-        """Return one line for each photo; raises BadInput for a photo for which the model gives no text."""
+        """Return one line for each photo.
+
+        Raises BadInput for a photo for which the model gives no text, and, naming the captioner, where its
+        config files ask of the photos or of the decoding what cannot be done.
+        """
         return [
             spoken(text, self.name, photo.name)
             for start in range(0, len(photos), BATCH)
@@ -76,11 +80,17 @@ class ImageToText:
     def _read(self, photos: Sequence[Photo]) -> list[str]:
         pictures = [Image.fromarray(photo.array) for photo in photos]
         text = {"text": [self.family.prompt] * len(pictures)} if self.family.prompt else {}
-        inputs = self.processor(images=pictures, return_tensors="pt", **text)
-        inputs = inputs.to(self.model.device, self.model.dtype)
-        with exclusive(self.model), silenced():
-            tokens = self.model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False, num_beams=1)
-        return [self.family.clean(text) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        try:
+            inputs = self.processor(images=pictures, return_tensors="pt", **text)
+            inputs = inputs.to(self.model.device, self.model.dtype)
+            with exclusive(self.model), silenced():
+                tokens = self.model.generate(**inputs, max_new_tokens=MOST_TOKENS, do_sample=False, num_beams=1)
+            texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+            # values of preprocessor_config.json and generation_config.json that only fail when they are used
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise BadInput(f"captioner {self.name}: it cannot caption ({reason}); fetch or save it again") from error
+        return [self.family.clean(line) for line in texts]
 
 
 def load_image_to_text(

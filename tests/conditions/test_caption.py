@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import string
 
 import numpy as np
@@ -361,6 +362,25 @@ def test_a_silent_model_is_reported(saved, monkeypatch):
     monkeypatch.setattr(captioner.model, "generate", lambda **_: torch.full((1, 3), end))
     with pytest.raises(BadInput, match=r"7\.png: captioner .* says nothing of this photo; write its prompt"):
         captioner.caption([photo(7)])
+
+
+@pytest.mark.parametrize(
+    ("file", "value"),
+    [
+        ("preprocessor_config.json", {"image_mean": [0.5, 0.5]}),
+        ("preprocessor_config.json", {"image_std": [0.5, "x", 0.5]}),
+        ("generation_config.json", {"bos_token_id": "x", "decoder_start_token_id": "x"}),
+        ("generation_config.json", {"bad_words_ids": 0.5}),
+    ],
+)
+def test_a_config_that_fails_only_when_it_is_used_is_one_line(tmp_path, file, value):
+    folder = shutil.copytree(CAPTIONERS["mini"], tmp_path / "captioner")
+    whole = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**whole, **value}))
+    with pytest.raises(BadInput, match="fetch or save it again") as caught:
+        load_captioner(folder).caption([photo(3)])
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
 
 
 def test_loading_leaves_the_librarys_voice_as_it_was(saved):
