@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import shiftless
+from shiftless.backbones.registry import models
+from shiftless.backbones.twins import save_folder, twin_parts
 
 MODEL = ("-m", "twin:sd15")
 Usage = namedtuple("Usage", "total used free")
@@ -173,3 +175,25 @@ def test_values_beyond_fp16_are_saved_in_fp32_with_a_line(command, photos, monke
         maps = shiftless.FeatureMaps.open(path)
         assert (maps["up1"].dtype, maps["up2"].dtype) == (torch.float32, torch.float16)
         assert torch.isfinite(maps["up1"]).all()
+
+
+def test_features_that_overflow_in_half_precision_are_reported(command, photos):
+    save_folder(twin_parts(models()["sd15"]), Path("model"))
+    weights = Path("model/unet/diffusion_pytorch_model.safetensors")
+    large = load_file(weights)
+    weight = large["up_blocks.1.resnets.0.conv2.weight"]
+    weight *= 3e4 / weight.abs().max()  # finite in fp16, whose largest number is 65504; what it computes is not
+    save_file(large, weights)
+
+    def said(dtype: str) -> tuple[list[str], bool]:
+        code, _, err = command("extract", photos, "-o", dtype, "-m", "model", "--dtype", dtype, "--taps", "up1")
+        assert code == 0, err
+        found = [shiftless.FeatureMaps.open(path)["up1"] for path in Path(dtype).glob("*.safetensors")]
+        return [line for line in err.splitlines() if "not finite" in line], all(maps.isfinite().all() for maps in found)
+
+    (line,), finite = said("fp16")
+    assert line.startswith("warning: ")
+    assert "values that are not finite in up1" in line
+    assert "read in fp32" in line
+    assert not finite
+    assert said("fp32") == ([], True)
