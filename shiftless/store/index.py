@@ -60,6 +60,8 @@ class Index:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / NAME
+        self._end = self._state()  # up to where this object has read or written the file
+        self._others: set[bytes] = set()  # lines that another process has added since
 
     def rows(self) -> list[Row]:
         """Return the lines that can be read, the last one for a file and photo that stand there twice."""
@@ -74,21 +76,45 @@ class Index:
         if not self.folder.is_dir():
             return []
         with self._locked():
-            return self._repair()
+            refused = self._repair()
+            self._end = self._state()
+        return refused
 
     def add(self, files: Sequence[Path]) -> list[Row]:
-        """Add a line for each file, and return them; raises BadInput if the index cannot be written."""
+        """Add a line for each file, and return them; raises BadInput if the index cannot be written.
+
+        A line that another process, which reads the same photos into this folder, has just added is not added again.
+        """
         rows = [row_of(file) for file in files]
-        lines = b"".join(map(_line, rows))
         with self._locked():
             if self._cut_short():
                 self._repair()
+            self._others.update(self._added())
+            lines = [line for line in map(_line, rows) if line not in self._others]
             try:
                 with self.path.open("ab") as index:
-                    index.write(lines)
+                    index.write(b"".join(lines))
             except OSError as error:
                 raise BadInput(f"{self.path}: cannot be written ({error.strerror}); free some space") from None
+            self._end = self._state()
         return rows
+
+    def _added(self) -> list[bytes]:
+        """The lines behind `_end`; all of them where another process has written the file anew."""
+        now, (file, end) = self._state(), self._end
+        if now == self._end or not self.path.is_file():
+            return []
+        with self.path.open("rb") as index:
+            index.seek(end if now[0] == file and now[1] > end else 0)
+            return index.read().splitlines(keepends=True)
+
+    def _state(self) -> tuple[int, int]:
+        """Which file the index is, and its size."""
+        try:
+            about = self.path.stat()
+        except OSError:  # no index yet
+            return 0, 0
+        return about.st_ino, about.st_size
 
     def _repair(self) -> list[str]:
         there = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".safetensors")}
