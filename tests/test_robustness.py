@@ -20,14 +20,15 @@ from benchmarks.robustness.outcome import Outcome, check  # noqa: E402
 from benchmarks.robustness.processes import run_scene  # noqa: E402
 from shiftless.errors import BadInput  # noqa: E402
 
-SHORT = {"LoRAs": 8, "model folders": 12, "ControlNets": 8, "captioners": 3}
+SHORT = {"LoRAs": 8, "model folders": 12, "ControlNets": 8, "captioners": 8}
 
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_hostile_input_is_refused_or_harmless(name):
     outcome = run_group(name, seed=0, count=SHORT.get(name, 60))
     assert not outcome.failures
-    assert outcome.tried == outcome.done + outcome.refused > 0
+    assert outcome.tried == outcome.done + outcome.refused
+    assert outcome.done, "every case was refused: nothing shows that what is read is right"
     assert outcome.refused, "nothing was refused: these cases are not hostile"
 
 

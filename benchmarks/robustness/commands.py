@@ -125,7 +125,8 @@ def check_no_parts(folder: Path) -> None:
 def contents(folder: Path) -> dict[str, Any]:
     """Return what every file under a folder holds, by its path in it.
 
-    Of a safetensors file that is its header, in which metadata may stand in any order, and its numbers.
+    Of a safetensors file that is its header, in which metadata may stand in any order, and its numbers; of an index
+    its lines, which stand in the order in which the files were written.
     """
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".part"]
     return {str(path.relative_to(folder)): _content(path) for path in files}
@@ -133,6 +134,8 @@ def contents(folder: Path) -> dict[str, Any]:
 
 def _content(path: Path) -> Any:
     data = path.read_bytes()
+    if path.suffix == ".jsonl":
+        return sorted(data.splitlines())
     if path.suffix != ".safetensors":
         return data
     size = int.from_bytes(data[:8], "little")

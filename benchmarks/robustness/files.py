@@ -150,6 +150,8 @@ def taps(rng: random.Random, folder: Path) -> Iterator[Case]:
         names = tuple("".join(rng.choices(pieces, k=rng.randrange(0, 8))) for _ in range(rng.randrange(0, 3)))
         if rng.random() < 0.1:
             names = (rng.choice(("x" * 10_000, "*" * 40 + "a", "[" * 500)),)
+        elif rng.random() < 0.3:
+            names = (rng.choice((*known, "*", "up*", "up?", "*cross*")),)
 
         def act(names: tuple[str, ...] = names) -> None:
             found = select(Recipe(taps=names).taps, known, "mini")
@@ -254,8 +256,12 @@ def captions(rng: random.Random, folder: Path) -> Iterator[Case]:
     from shiftless.image import open_photo
     from shiftless.recipe import Recipe
 
-    photo = open_photo(picture(), name="a.png")
-    path = folder / "a.txt"
+    photos, captions = folder / "photos", folder / "captions"
+    for place in (photos / "sub", captions / "sub"):
+        place.mkdir(parents=True)
+    Image.fromarray(picture()).save(photos / "sub" / "a.png")
+    photo = open_photo(photos / "sub" / "a.png")
+    path = captions / "sub" / "a.txt"
     prompts = [
         "{caption}",
         "a {caption} b",
@@ -270,15 +276,19 @@ def captions(rng: random.Random, folder: Path) -> Iterator[Case]:
     ]
     while True:
         data = rng.choice(
-            (b"a cat", b"", b"\xff\xfe", "é".encode() * 9999, rng.randbytes(40), b"\0", b"{caption}", b"a\nb")
+            (b"a cat", b"", b"\xff\xfe", "é".encode() * 9999, rng.randbytes(40), b"\0", b"{caption}", b"a\nb", None)
         )
         prompt = rng.choice(prompts)
 
-        def act(data: bytes = data, prompt: str = prompt) -> None:
+        def act(data: bytes | None = data, prompt: str = prompt) -> None:
             from shiftless.conditions.template import fill
 
-            path.write_bytes(data)
-            values = filler([Recipe(prompt=prompt)], None, folder, [Path("a.png")])(photo)
-            check(isinstance(fill(prompt, values, "a.png"), str), "no text")
+            path.unlink(missing_ok=True)
+            if data is not None:
+                path.write_bytes(data)
+            values = filler([Recipe(prompt=prompt)], None, captions, [photos])(photo)
+            check(values == {"caption": (data or b"").decode().strip()}, "not the caption that was written")
+            filled = fill(prompt, values, "a.png")
+            check(prompt != "{caption}" or filled == values["caption"], "the prompt does not hold the caption")
 
-        yield f"{prompt} {data[:20]!r}", act
+        yield f"{prompt} {'no file' if data is None else data[:20]!r}", act
