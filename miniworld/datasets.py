@@ -119,12 +119,12 @@ def seeds(name: str, n: int, first: int = 0) -> range:
     """
     if name not in SEEDS:
         raise BadInput(f"seeds of {name!r} are unknown: use one of {', '.join(SEEDS)}")
-    found = SEEDS[name]
-    if not 0 <= first <= first + n <= len(found):
+    whole = SEEDS[name]
+    if not 0 <= first <= first + n <= len(whole):
         raise BadInput(
-            f"{n} pictures from number {first} on: the seeds of {name!r} are {found.start} to {found.stop - 1}"
+            f"{n} pictures from number {first} on: the seeds of {name!r} are {whole.start} to {whole.stop - 1}"
         )
-    return found[first : first + n]
+    return whole[first : first + n]
 
 
 def photos(start: int, n: int, look: str = "photo") -> Iterator[Picture]:

@@ -63,8 +63,8 @@ def truth_points(picture: Picture) -> np.ndarray:
     True
     """
     out = np.full((len(POINTS), 2), np.nan, np.float32)
-    for name, point, seen in zip(keypoint_names(picture.kind), picture.keypoints, picture.visible):
-        if seen:
+    for name, point, visible in zip(keypoint_names(picture.kind), picture.keypoints, picture.visible):
+        if visible:
             out[POINTS.index(name)] = point
     return out
 
@@ -262,7 +262,7 @@ def _mean_iou(labels: np.ndarray, truth: np.ndarray) -> float:
 def _mean_distance(report: OracleReport, picture: Picture) -> float:
     """The mean distance of the visible points from the truth, in longer sides of the box; 0 without any."""
     true = truth_points(picture)
-    seen = np.isfinite(true).all(1)
-    if not seen.any():
+    known = np.isfinite(true).all(1)
+    if not known.any():
         return 0.0
-    return float(np.hypot(*(report.points - true)[seen].T).mean() / longer_side(picture.box))
+    return float(np.hypot(*(report.points - true)[known].T).mean() / longer_side(picture.box))

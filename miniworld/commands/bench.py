@@ -56,10 +56,10 @@ def mini_pairs(
         from miniworld.tables.sweep import run as run_sweep
 
         chosen: dict[str, Any] = {"n": pairs or 120, "look": look, "batch": batch}
-        found = run_sweep(backbone, recipe, **chosen)
-        show(found, json)
-        found.draw(out)
-        best = found.best
+        result = run_sweep(backbone, recipe, **chosen)
+        show(result, json)
+        result.draw(out)
+        best = result.best
         Console().print(
             f"picture: {out}   best on validation: t={best.timestep}, taps {'+'.join(best.taps)}", soft_wrap=True
         )
@@ -290,11 +290,11 @@ def mini_audit(
         counts = {"pictures": 4, "pairs": 8}
     if out is not None:
         figure_class()  # said now, not after the work
-    found = run(load(model, device=device, dtype=dtype), batch=batch, **chosen, **counts)
-    show(found.summary(), None)
+    result = run(load(model, device=device, dtype=dtype), batch=batch, **chosen, **counts)
+    show(result.summary(), None)
     if out is not None:
-        found.draw(out)
+        result.draw(out)
         say(f"picture: {out}")
     if json is not None:
-        found.write(json)
+        result.write(json)
         say(f"written: {json}")

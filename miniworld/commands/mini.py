@@ -120,8 +120,8 @@ def prove(
         for name, test in report.get(what, {"tests": {}})["tests"].items():
             typer.echo(f"{part}, {name}: {test['difference']:+.5f} [{test['low']:+.5f}, {test['high']:+.5f}]")
     for name in ("kind", "facing"):
-        found = report["probes"][name]
-        typer.echo(f"linear probe, {name}: " + ", ".join(f"{what} {value}" for what, value in found.items()))
+        probe = report["probes"][name]
+        typer.echo(f"linear probe, {name}: " + ", ".join(f"{what} {value}" for what, value in probe.items()))
     shares = {name: share for name, share in report.get("captioner", {}).items() if isinstance(share, float)}
     if shares:
         typer.echo("captioner, share right: " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()))

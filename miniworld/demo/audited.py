@@ -21,32 +21,32 @@ def audited(plan: Plan) -> Chapter:
     subjects = plan.subjects[: 2 if plan.quick else None]
     recipes = fewer(candidates(plan.model, plan.recipe.but(timestep=_TIMESTEP)), _MOST)
     album = Album(1)
-    found = audit(
+    result = audit(
         plan.model,
         [subject.photo for subject in subjects],
         recipes,
         finish=0 if plan.quick else 8,
         on_observation=album,
     )
-    found.write(plan.out / "audit.json")
+    result.write(plan.out / "audit.json")
     text = [
         "Does a technique keep the model at the picture? That can be measured without any label, before anything is "
         "trained: decode what the model predicts, and hold it against the picture as the autoencoder alone gives it "
         "back. shiftless audit does so for photos of yours.",
     ]
     chapter = Chapter("The audit: who keeps the content", text, "the bars: a longer one has drifted further")
-    shown = columns(found)
-    labels = roles(found, shown)
-    for seen in album.sheets:
+    shown = columns(result)
+    labels = roles(result, shown)
+    for each in album.sheets:
 
-        def sheet(theme: str, seen: Observation = seen) -> Image.Image:
-            return photo_sheet(seen, labels, shown, headline=found.headline, theme=theme)
+        def sheet(theme: str, observation: Observation = each) -> Image.Image:
+            return photo_sheet(observation, labels, shown, headline=result.headline, theme=theme)
 
-        caption = f"The picture that shifted most, {seen.name}, at t = {_TIMESTEP}: bright is where content shifted."
+        caption = f"The picture that shifted most, {each.name}, at t = {_TIMESTEP}: bright is where content shifted."
         chapter.figures.append(draw_figure(plan.out, "audit.png", caption, sheet))
-    ranked, digits = found.ranked(), measure_named(found.headline).digits
-    rows = [(found.recipes[k].label, *found.value(k), k == ranked[0]) for k in ranked]
-    title = f"{worded(found.headline).capitalize()} of {len(found.names)} pictures; 0 is none"
+    ranked, digits = result.ranked(), measure_named(result.headline).digits
+    rows = [(result.recipes[k].label, *result.value(k), k == ranked[0]) for k in ranked]
+    title = f"{worded(result.headline).capitalize()} of {len(result.names)} pictures; 0 is none"
     chapter.bars.append(Bars(title, rows, max(row[3] for row in rows) * 1.02 or 1.0, f"{{:.{digits}f}}"))
-    chapter.after += [answer(found), *doubts(found)]
+    chapter.after += [answer(result), *doubts(result)]
     return chapter

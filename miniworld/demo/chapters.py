@@ -123,16 +123,16 @@ def matches(plan: Plan, maps: list[FeatureMaps]) -> Chapter:
         "in the order of how many of their points are right, and the one in the middle is taken. So half of them do "
         "better, and half do worse."
     )
-    hot = heat(*middle.maps, middle.found.source[0])
+    hot = heat(*middle.maps, middle.matches.source[0])
 
     def sheet(theme: str) -> Any:
         options: dict[str, Any] = {"truth": middle.pair.target_points, "correct": middle.right, "height": 520}
-        return match_sheet(middle.pair.source, middle.pair.target, middle.found, hot, theme=theme, **options)
+        return match_sheet(middle.pair.source, middle.pair.target, middle.matches, hot, theme=theme, **options)
 
     def harder(theme: str) -> Any:
         options: dict[str, Any] = {"truth": quarter.pair.target_points, "correct": quarter.right, "height": 520}
-        a, b, found = quarter.pair.source, quarter.pair.target, quarter.found
-        return matches_picture(a, b, found.source, found.points, theme=theme, **options)
+        a, b, matches = quarter.pair.source, quarter.pair.target, quarter.matches
+        return matches_picture(a, b, matches.source, matches.points, theme=theme, **options)
 
     caption = (
         f"The pair in the middle: {_score(middle)}, within a tenth of the box's longer side (PCK@0.1). A ring is where "
@@ -153,17 +153,17 @@ def _your_matches(plan: Plan, maps: list[FeatureMaps], chapter: Chapter) -> Chap
     a, b = plan.subjects
     chapter.look = "whether each number lies on the same thing in both photos"
     try:
-        found = mutual_matches(maps[0], maps[1])
+        mutual = mutual_matches(maps[0], maps[1])
     except BadInput:
         chapter.after.append("No point of the first photo found its way to the second and back. That is an answer too.")
         return chapter
-    hot = heat(maps[0], maps[1], found.source[0])
+    hot = heat(maps[0], maps[1], mutual.source[0])
 
     def sheet(theme: str) -> Any:
-        return match_sheet(a.photo, b.photo, found, hot, height=460, theme=theme)
+        return match_sheet(a.photo, b.photo, mutual, hot, height=460, theme=theme)
 
     caption = (
-        f"The {len(found)} mutual points that find their way to the other photo and back, with their cosine. Nobody "
+        f"The {len(mutual)} mutual points that find their way to the other photo and back, with their cosine. Nobody "
         "told us the truth, so none is marked right or wrong. Below, how similar every place is to point 1."
     )
     chapter.figures.append(draw_figure(plan.out, "matches.png", caption, sheet))
@@ -174,10 +174,10 @@ def table(plan: Plan) -> Chapter:
     """Chapter 5: the small table, with intervals and both controls."""
     from miniworld.tables.pairs import run
 
-    found = run(plan.model, plan.recipe, quick=True, n=6 if plan.quick else None, progress=not plan.quick)
-    found.write(plan.out / "table.json")
+    table = run(plan.model, plan.recipe, quick=True, n=6 if plan.quick else None, progress=not plan.quick)
+    table.write(plan.out / "table.json")
     metric = "PCK@0.1 bbox"
-    ours, trivial = found.row("baseline", metric), found.row("trivial", metric)
+    ours, trivial = table.row("baseline", metric), table.row("trivial", metric)
     text = [
         "Pictures persuade; tables convince. These are pairs of pictures of the same kind with everything else "
         "different, half of them facing opposite ways. The share of points that land within a tenth of the box of "
@@ -185,7 +185,7 @@ def table(plan: Plan) -> Chapter:
     ]
     clear = ours.ci95[0] > trivial.ci95[1]
     after = [
-        f"{found.notes[0]}. The black line in a bar is the interval: on another draw of as many pairs the value would "
+        f"{table.notes[0]}. The black line in a bar is the interval: on another draw of as many pairs the value would "
         "likely lie there. The trivial method copies the point's place without looking"
         + (
             "; the model is clearly better than that." if clear else "; the model is not clearly better than that here."
@@ -200,7 +200,7 @@ def table(plan: Plan) -> Chapter:
             "pairs, and tells nothing of how well your photos are matched.",
         )
     chapter = Chapter(title, text, f"{metric}: {ours.value:.2f} against {trivial.value:.2f} without looking")
-    chapter.bars, chapter.after = [table_bars(found, metric), table_bars(found, "PCK@0.1 img")], after
+    chapter.bars, chapter.after = [table_bars(table, metric), table_bars(table, "PCK@0.1 img")], after
     return chapter
 
 

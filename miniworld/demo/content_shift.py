@@ -114,31 +114,31 @@ def _measure(plan: Plan, chapter: Chapter) -> None:
     people = list(crowd(3 if plan.quick else 32))
     others = [*people[1:], people[0]]
     gains: list[tuple[int, Difference]] = []
-    found: dict[int, dict[str, np.ndarray]] = {}
+    errors: dict[int, dict[str, np.ndarray]] = {}
     top = 0.0
     everyone = [give(plan.model, subject) for subject in people]
     floors = [error(plan.model, given.clean, given)[1] for given in everyone]
     for t in TIMESTEPS:
-        found[t] = {
+        errors[t] = {
             name: np.array(
-                [error(plan.model, predict_latents(plan.model, given, t, words), given)[1] for given, words in asked]
+                [error(plan.model, predict_latents(plan.model, given, t, words), given)[1] for given, words in inputs]
             )
-            for name, asked in {
+            for name, inputs in {
                 _TRUE: [(g, p.prompt) for g, p in zip(everyone, people)],
                 _NONE: [(g, "") for g in everyone],
                 _OTHER: [(g, p.prompt) for g, p in zip(everyone, others)],
             }.items()
         }
-        gains.append((t, difference(found[t][_NONE], found[t][_TRUE])))
-        top = max(top, *(interval(values)[1] for values in found[t].values()))
+        gains.append((t, difference(errors[t][_NONE], errors[t][_TRUE])))
+        top = max(top, *(interval(values)[1] for values in errors[t].values()))
     for t in TIMESTEPS:
         rows = [("the autoencoder alone", float(np.mean(floors)), *interval(floors), False)]
-        rows += [(name, float(v.mean()), *interval(v), name == _TRUE) for name, v in found[t].items()]
+        rows += [(name, float(v.mean()), *interval(v), name == _TRUE) for name, v in errors[t].items()]
         chapter.bars.append(Bars(f"Error of what the model predicts at t = {t}, percent", rows, top * 1.02, "{:.1f}"))
-    told = "; ".join(f"at t = {t} by {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" for t, gain in gains)
+    savings = "; ".join(f"at t = {t} by {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" for t, gain in gains)
     sure = [t for t, gain in gains if gain.low > 0]
     zero = f"Zero is outside the interval at t = {', '.join(map(str, sure))}." if sure else "No interval excludes zero."
     chapter.after.append(
         f"The same, measured on the creature in {len(people)} other pictures, drawn as they come. Its caption lowers "
-        f"the error against no prompt {told} points (95% bootstrap intervals, paired). {zero}"
+        f"the error against no prompt {savings} points (95% bootstrap intervals, paired). {zero}"
     )

@@ -28,11 +28,11 @@ def takes_steering(plan: Plan) -> bool:
 
 def steering(plan: Plan) -> Chapter:
     """Tell what steering does, on one picture that its seed chose, and counted on others."""
-    found = measure(plan.model, plan.recipe, n=3 if plan.quick else 24, controls=False)
-    table = found.table("mini-attention", plan.model.spec.name)
+    shares = measure(plan.model, plan.recipe, n=3 if plan.quick else 24, controls=False)
+    table = shares.table("mini-attention", plan.model.spec.name)
     table.write(plan.out / "attention.json")
     shown = attention_picture(plan.model, plan.recipe)
-    at_hand = [how for name, how in _HOW.items() if name in shown.seen]
+    at_hand = [how for name, how in _HOW.items() if name in shown.shares]
     text = [
         f"What the model is told, it need not make up. So: {'; or '.join(at_hand)}. Nothing is trained for the picture "
         "in question, and the layers that are read stay the same.",
@@ -48,7 +48,7 @@ def steering(plan: Plan) -> Chapter:
     chapter.figures.append(draw_figure(plan.out, "method.png", caption, shown.draw))
     for metric, about in ((_ON_HORSE, WORD), (_ON_RIDER, "rider")):
         chapter.bars.append(_bars(table, metric, f'Share of where "{WORD}" acts that lies on the {about}, percent'))
-    chapter.after.append(_told(found))
+    chapter.after.append(_told(shares))
     return chapter
 
 
@@ -61,8 +61,8 @@ def comparison(plan: Plan) -> Chapter:
     """Tell every method's score on the world's pairs, in the look of training and in embroidery."""
     from miniworld.tables.correspondence import run as compare
 
-    found = compare(plan.model, quick=True, n=6 if plan.quick else _PAIRS, progress=not plan.quick)
-    found.write(plan.out / "correspondence.json")
+    table = compare(plan.model, quick=True, n=6 if plan.quick else _PAIRS, progress=not plan.quick)
+    table.write(plan.out / "correspondence.json")
     text = [
         "One steered reading is good; several, merged, are better. GATE reads a picture in several ways, and a small "
         "trained head weighs them, channel by channel. Here is every way to match, on pictures as the model knows "
@@ -70,12 +70,12 @@ def comparison(plan: Plan) -> Chapter:
         "(its LoRA of embroidery and the heads were).",
     ]
     chapter = Chapter("The method, in a table", text, "GATE's bars against the baseline's")
-    metrics = dict.fromkeys(row.metric for row in found.rows if row.metric.startswith(_BOXES))
+    metrics = dict.fromkeys(row.metric for row in table.rows if row.metric.startswith(_BOXES))
     for metric in metrics:
-        rows = [(r.method, r.value, *r.ci95, r.method.startswith("GATE")) for r in found.rows if r.metric == metric]
+        rows = [(r.method, r.value, *r.ci95, r.method.startswith("GATE")) for r in table.rows if r.metric == metric]
         chapter.bars.append(Bars(metric, rows, top=1.0))
-    chapter.after += gains(found)
-    chapter.after += [note for note in found.notes if "left out" in note]
+    chapter.after += gains(table)
+    chapter.after += [note for note in table.notes if "left out" in note]
     return chapter
 
 
@@ -91,14 +91,14 @@ def gains(table: Table) -> list[str]:
     """
     from miniworld.tables.correspondence import GAIN
 
-    told = []
+    sentences = []
     for metric in dict.fromkeys(row.metric for row in table.rows if row.metric.startswith(GAIN)):
         look = metric.removeprefix(GAIN).removeprefix(", ") or "photo"
         rows = [(row.method, Difference(row.value, *row.ci95)) for row in table.clear() if row.metric == metric]
         sure = [f"{name} {d.value:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" for name, d in rows if d.value > 0]
         start = f"Sure gains over the baseline of their kind, on {look} pairs (95% intervals, paired; by Holm): "
-        told.append(start + ("; ".join(sure) if sure else "none") + ".")
-    return told
+        sentences.append(start + ("; ".join(sure) if sure else "none") + ".")
+    return sentences
 
 
 def _has_heads(model: Backbone) -> bool:
@@ -108,27 +108,29 @@ def _has_heads(model: Backbone) -> bool:
 
 
 def _bars(table: Table, metric: str, title: str) -> Bars:
-    found = [row for row in table.rows if row.metric == metric]
+    chosen = [row for row in table.rows if row.metric == metric]
     rows = []
-    for row in found:
+    for row in chosen:
         name = "its share of the picture" if row.method == EVEN else row.method
         value, low, high = (100 * v for v in (row.value, *row.ci95))
         rows.append((name, value, low, high, row.method.startswith((BASELINE, ALL))))
     return Bars(title, rows, top=max(row[3] for row in rows) * 1.02, form="{:.1f}")
 
 
-def _told(found: Measured) -> str:
-    looked, even = (100 * float(found.scores[name][:, 0].mean()) for name in (BASELINE, EVEN))
-    told = [f"Counted on {len(found.scores[EVEN])} such pictures, as they come."]
+def _told(shares: Measured) -> str:
+    looked, even = (100 * float(shares.scores[name][:, 0].mean()) for name in (BASELINE, EVEN))
+    sentences = [f"Counted on {len(shares.scores[EVEN])} such pictures, as they come."]
     clear = []
-    for name in found.scores:
-        gain = Difference(*(100 * v for v in found.gain(name, _ON_RIDER)))
+    for name in shares.scores:
+        gain = Difference(*(100 * v for v in shares.gain(name, _ON_RIDER)))
         if name not in (EVEN, BASELINE) and gain.clear:
             clear.append(f"{name} {gain.value:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]")
     points = "; ".join(clear) if clear else "nothing beyond doubt"
-    told.append(f"Against the baseline, what acts on the rider changes by percentage points: {points} (95%, paired).")
-    told.append(
+    sentences.append(
+        f"Against the baseline, what acts on the rider changes by percentage points: {points} (95%, paired)."
+    )
+    sentences.append(
         f"Attention to the word itself is {'no' if looked < even else 'a weak'} guide in this model: {looked:.1f}% "
         f"of it lies on the {WORD}, which takes up {even:.1f}% of the picture."
     )
-    return " ".join(told)
+    return " ".join(sentences)

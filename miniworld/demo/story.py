@@ -48,14 +48,14 @@ def tell(
         notice(f"note: {warning}")
     plan = Plan(out, backbone, chosen, subjects, quick)
     screen.print(f"[bold]shiftless demo[/bold]  {backbone.spec.name}, t={chosen.timestep}, {'+'.join(chosen.taps)}")
-    told: list[Chapter] = []
+    chapters: list[Chapter] = []
     extra = [takes_steering(plan), takes_comparison(plan)]
     count = 7 + sum(extra)
 
     def say(chapter: Chapter, since: float) -> None:
-        told.append(chapter)
+        chapters.append(chapter)
         took = f"[dim]{time.perf_counter() - since:.0f} s[/dim]"
-        screen.print(f"[bold cyan]{len(told)}/{count}[/bold cyan] {chapter.title}  {took}")
+        screen.print(f"[bold cyan]{len(chapters)}/{count}[/bold cyan] {chapter.title}  {took}")
         where = ", ".join(str(out / figure.file) for figure in chapter.figures)
         screen.print(f"    look at: {chapter.look}", highlight=False)
         if where:
@@ -70,8 +70,8 @@ def tell(
     now = time.perf_counter()
     say(working(lambda: meet(plan), "drawing"), now)
     now = time.perf_counter()
-    seen, maps = working(lambda: features(plan), "reading features")
-    say(seen, now)
+    features_chapter, maps = working(lambda: features(plan), "reading features")
+    say(features_chapter, now)
     now = time.perf_counter()
     say(working(lambda: matches(plan, maps), "matching"), now)
     now = time.perf_counter()
@@ -86,11 +86,11 @@ def tell(
     if extra[1]:
         now = time.perf_counter()
         say(working(lambda: comparison(plan), "scoring methods", live=False), now)
-    told.append(_next())
+    chapters.append(_next())
     seconds = time.perf_counter() - start
     foot = f"Made by shiftless demo with the model {backbone.spec.name} in {seconds:.0f} s on {machine()}."
     lead = "Diffusion models are good at seeing. They are even better at making things up. Here is both, on pictures."
-    page = write_page(out, "What a diffusion model sees, and what it makes up", lead, told, foot)
+    page = write_page(out, "What a diffusion model sees, and what it makes up", lead, chapters, foot)
     screen.print(f"[bold green]done[/bold green] in {seconds:.0f} s. Open [bold]{page}[/bold]", soft_wrap=True)
     return page
 

@@ -49,7 +49,7 @@ def cast() -> list[Subject]:
     >>> [subject.title for subject in cast()][:3]
     ['horse', 'horse', 'cow']
     """
-    return [_found(wanted, SEEDS["shown"].start + 10_000 * i) for i, wanted in enumerate(_CAST)]
+    return [_found(attributes, SEEDS["shown"].start + 10_000 * i) for i, attributes in enumerate(_CAST)]
 
 
 def crowd(number: int) -> Iterator[Subject]:
@@ -82,9 +82,9 @@ def common_points(a: Picture, b: Picture, most: int) -> np.ndarray:
     return np.sort(np.array(chosen))
 
 
-def _found(wanted: dict[str, Any], first: int) -> Subject:
+def _found(attributes: dict[str, Any], first: int) -> Subject:
     for seed in count(first):
-        picture = draw(seed, **wanted)
+        picture = draw(seed, **attributes)
         x0, y0, x1, y1 = picture.box
         inside = x0 > 1 and y0 > 1 and max(x1, y1) < len(picture.image) - 1
         plain = not picture.attributes["occluder"] and picture.attributes["time"] in ("day", "morning")

@@ -29,7 +29,7 @@ class Judged:
 
     pair: PhotoPair
     maps: tuple[FeatureMaps, FeatureMaps]
-    found: Matches
+    matches: Matches
     right: np.ndarray
 
     @property
@@ -43,8 +43,8 @@ def judged(model: Backbone, recipe: Recipe, pairs: Sequence[PhotoPair]) -> list[
     every = []
     for pair in pairs:
         a, b = extract(model, [pair.source, pair.target], recipe)
-        found = match(a, b, pair.source_points)
-        every.append(Judged(pair, (a, b), found, hits(found.points, pair.target_points, pair.target_box)))
+        matches = match(a, b, pair.source_points)
+        every.append(Judged(pair, (a, b), matches, hits(matches.points, pair.target_points, pair.target_box)))
     return every
 
 

@@ -79,11 +79,11 @@ class Measured:
         return Table(bench, model, rows, machine(), notes + self.absent)
 
     def _gains(self, name: str, over: str) -> str:
-        told = []
+        gains = []
         for metric in METRICS:
             gain = self.gain(name, metric, over)
-            told.append(f"{metric.replace(' on the', ',')} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
-        return f"{name} - {over.partition(':')[0]}, paired: " + "; ".join(told)
+            gains.append(f"{metric.replace(' on the', ',')} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
+        return f"{name} - {over.partition(':')[0]}, paired: " + "; ".join(gains)
 
 
 def subjects(picture: Picture) -> tuple[np.ndarray, np.ndarray]:
@@ -151,14 +151,14 @@ def observe_attention(
     with reporting(progress, doing, len(photos) * calls(pairs), "denoiser call") as report:
         buckets = stream(Counted(model, report), photos, pairs, fill=fill, batch=batch)
         for photo, bucket in zip(photos, buckets, strict=True):
-            seen: dict[str, AttentionShares] = {}
+            shares: dict[str, AttentionShares] = {}
             for i, name in enumerate(recipes):
                 read, other = bucket[2 * i], bucket[2 * i + 1]
                 plain = list(other)
                 moved = (read.dense(plain) - other.dense(plain)).norm(dim=1, keepdim=True)
                 looks = [_mass(read[word], photo.hw) for word in words]
-                seen[name] = AttentionShares(read, np.mean(looks, axis=0), _mass(moved, photo.hw))
-            yield seen
+                shares[name] = AttentionShares(read, np.mean(looks, axis=0), _mass(moved, photo.hw))
+            yield shares
 
 
 def measure(
@@ -183,8 +183,8 @@ def measure(
             observe_attention(reader, photos, recipes, batch=batch, title=title, progress=progress),
             strict=True,
         )
-        seen = [{name: one.shares(picture) for name, one in many.items()} for picture, many in each]
-        scores.update({name: np.array([one[name] for one in seen]) for name in recipes})
+        shares = [{name: one.shares(picture) for name, one in many.items()} for picture, many in each]
+        scores.update({name: np.array([one[name] for one in shares]) for name in recipes})
 
     if controls:
         from shiftless.backbones.registry import untrained

@@ -25,19 +25,19 @@ class AttentionPicture:
     """One drawn horse and what each technique's reading makes of it; `edges` H W 3 are what a ControlNet is shown."""
 
     picture: Picture
-    seen: dict[str, AttentionShares]
+    shares: dict[str, AttentionShares]
     edges: np.ndarray | None = None
 
     def draw(self, theme: str = "light", height: int = 200) -> Image.Image:
         """Draw it: features, attention to the word, and where the word acts, a column a technique."""
         outlines = [Outline(mask, ink) for mask, ink in zip(subjects(self.picture), (HORSE, RIDER))]
         columns = []
-        for name, seen in self.seen.items():
-            shares = seen.shares(self.picture)
+        for name, one in self.shares.items():
+            shares = one.shares(self.picture)
             captions = [
                 f"horse {100 * horse:.1f}%\nrider {100 * rider:.1f}%" for horse, rider in (shares[:2], shares[2:])
             ]
-            columns.append(Column(name, seen.read.dense(_plain(seen)), [seen.attention, seen.effect], captions))
+            columns.append(Column(name, one.read.dense(_plain(one)), [one.attention, one.effect], captions))
         area = [100 * mask.mean() for mask in subjects(self.picture)]
         ground = np.array(enlarge(self.picture.image, height))
         beside = [
@@ -66,8 +66,8 @@ class AttentionPicture:
             "map's mass; an even map would have the areas' own. All maps of a row are on one scale. Where "
             f'"{WORD}" acts: how far the features move when the prompt says "{OTHER}" in its place.'
         ]
-        if PROMPT in self.seen:
-            lines.append(f"The fine prompt: {self.seen[PROMPT].read.prompt}.")
+        if PROMPT in self.shares:
+            lines.append(f"The fine prompt: {self.shares[PROMPT].read.prompt}.")
         return "\n".join(lines)
 
 
@@ -76,14 +76,14 @@ def attention_picture(model: Backbone, recipe: Recipe, look: str = "photo", *, i
     picture = riders(index + 1, look)[index]
     photo = open_photo(picture.image, name=f"horse-{index:02d}")
     chosen, _ = techniques(model, recipe, look)
-    seen = next(observe_attention(model, [photo], chosen))
+    shares = next(observe_attention(model, [photo], chosen))
     edges = None
     if CONTROL in chosen:
         frame = plan(photo.hw, recipe.size or model.spec.size, model.spec.multiple, recipe.fit)
         drawn = steerable(model, "control").control(chosen[CONTROL].control[0]).draw(to_pixels(photo, frame))
         edges = (drawn[0].permute(1, 2, 0).float().cpu().numpy() * 255).round().astype(np.uint8)
-    return AttentionPicture(picture, seen, edges)
+    return AttentionPicture(picture, shares, edges)
 
 
-def _plain(seen: AttentionShares) -> list[str]:
-    return [tap for tap in seen.read if f":{WORD}" not in tap]
+def _plain(shares: AttentionShares) -> list[str]:
+    return [tap for tap in shares.read if f":{WORD}" not in tap]

@@ -49,7 +49,7 @@ TIE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Result:
     """One configuration on one look: each measure on each of n pictures, and what it is worth."""
 
     key: tuple[int, str]
@@ -57,7 +57,7 @@ class Found:
     shifts: Mapping[str, np.ndarray]
     worth: Downstream
 
-    def half(self, half: int) -> Found:
+    def half(self, half: int) -> Result:
         """Return it as every second picture, and one half of the pairs, show it."""
         shifts = {name: values[half::2] for name, values in self.shifts.items()}
         return replace(self, shifts=shifts, worth=self.worth.half(half))
@@ -68,31 +68,31 @@ class MiniAudit:
     """The bench's answer.
 
     answer  rank correlations over all configurations, over the half that chose, and held out; what advice is worth
-    found   every configuration with all its numbers
+    results every configuration with all its numbers
     """
 
     answer: Table
-    found: Sequence[Found]
+    results: Sequence[Result]
 
     def summary(self) -> Table:
         """Return what is worth printing: blind measures after one step, and the oracle's parts, all and held out."""
 
-        def told(row: Row) -> bool:
+        def printed(row: Row) -> bool:
             half, _, name = row.method.partition(": ")
             return half in ("all", "held-out") and FINISHED not in name and (ORACLE not in name or name == TRUTH)
 
-        return replace(self.answer, rows=[row for row in self.answer.rows if told(row)])
+        return replace(self.answer, rows=[row for row in self.answer.rows if printed(row)])
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the answer and every configuration's numbers as one JSON table."""
-        rows = [*self.answer.rows, *rows_of(self.found)]
+        rows = [*self.answer.rows, *rows_of(self.results)]
         return Table(self.answer.bench, self.answer.model, rows, self.answer.machine).write(path)
 
     def draw(self, path: str | os.PathLike[str], measure: str = HEADLINE) -> Path:
         """Draw, for each look, a measure of shift and the matching over the timestep, a curve for each technique."""
         panels = []
-        for look in dict.fromkeys(one.look for one in self.found):
-            some = [one for one in self.found if one.look == look]
+        for look in dict.fromkeys(one.look for one in self.results):
+            some = [one for one in self.results if one.look == look]
             shifts: dict[str, dict[int, Point]] = {}
             worth: dict[str, dict[int, Point]] = {}
             for one in some:
@@ -127,7 +127,7 @@ def run(
     Configurations whose parts the model does not have are left out and named.
     """
     began = time.perf_counter()
-    found: list[Found] = []
+    results: list[Result] = []
     notes: list[str] = []
     for look in looks:
         every = configurations(look, timesteps)
@@ -138,8 +138,8 @@ def run(
             notes.append(f"{look}: left out, as parts are not at hand: {', '.join(sorted(left))}")
         shifts = shifts_of(model, here, look, n=pictures, batch=batch, progress=progress)
         worth = downstream(model, here, look, n=pairs, batch=batch, progress=progress)
-        found += [Found(keys[name], look, shifts[name], worth[name]) for name in here]
-    count = len({(one.key, one.look) for one in found})
+        results += [Result(keys[name], look, shifts[name], worth[name]) for name in here]
+    count = len({(one.key, one.look) for one in results})
     notes += [
         f"{count} configurations: {len(timesteps)} timesteps x techniques x {len(looks)} looks; {pictures} pictures "
         f"and {pairs} pairs a look, none of them trained on",
@@ -149,10 +149,10 @@ def run(
         "seen none of them. But a configuration held out has near twins among those that chose (the next timestep, "
         "edges at half strength), so this confirms the choice for other pictures, not for other kinds of technique",
     ]
-    gains = [Difference(row.value, *row.ci95) for row in rows_of(found) if row.metric == f"gain, {PCK}"]
+    gains = [Difference(row.value, *row.ci95) for row in rows_of(results) if row.metric == f"gain, {PCK}"]
     if gains:
         notes.append(f"of the configurations over the plain reading at their timestep (--json): {multiplicity(gains)}")
-    rows = correlations(found)
+    rows = correlations(results)
     for look, steps in product(looks, ADVISED):
         advised, advice = suggested(model, look, steps, pictures=min(16, pictures), pairs=pairs, batch=batch)
         rows += advised
@@ -163,7 +163,7 @@ def run(
     notes.append("of the advice: " + multiplicity([Difference(r.value, *r.ci95) for r in rows if r.is_gain]))
     notes.append(f"{time.perf_counter() - began:.0f} s")
     notes.insert(0, f"chosen as headline by the choosing half: {chosen(rows)}; the audit ranks by: {HEADLINE}")
-    return MiniAudit(Table("mini-audit", model.spec.name, rows, machine(), notes), found)
+    return MiniAudit(Table("mini-audit", model.spec.name, rows, machine(), notes), results)
 
 
 def shifts_of(
@@ -174,13 +174,13 @@ def shifts_of(
 
     drawn = {f"{look}-{i}": picture for i, picture in enumerate(photos(seeds("audit", n).start, n, look))}
     kinds = {name: {"category": picture.kind} for name, picture in drawn.items()}
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in recipes}
+    numbers: dict[str, dict[str, list[float]]] = {name: {} for name in recipes}
     judge = _oracle()
     every = list(recipes.values())
     doing = f"auditing {count(n, 'picture')} by {count(len(every), 'configuration')}, {look}"
     total = n * audit_calls(*planned(every, finish=FINISH))
     with reporting(progress, doing, total, "denoiser call") as report:
-        seen = observe(
+        observations = observe(
             model,
             [open_photo(picture.image, name=name) for name, picture in drawn.items()],
             every,
@@ -189,44 +189,44 @@ def shifts_of(
             batch=batch,
             report=report,
         )
-        for one in seen:
-            told = dict(one.scores)
+        for one in observations:
+            scores = dict(one.scores)
             if judge is not None:
-                told |= really(judge, one, drawn[one.name])
-            for measure, values in told.items():
+                scores |= really(judge, one, drawn[one.name])
+            for measure, values in scores.items():
                 for name, value in zip(recipes, values):
-                    found[name].setdefault(measure, []).append(float(value))
-    return {name: {m: np.array(values) for m, values in by.items()} for name, by in found.items()}
+                    numbers[name].setdefault(measure, []).append(float(value))
+    return {name: {m: np.array(values) for m, values in by.items()} for name, by in numbers.items()}
 
 
-def really(judge: Any, seen: Observation, truth: Any) -> dict[str, np.ndarray]:
+def really(judge: Any, observation: Observation, truth: Any) -> dict[str, np.ndarray]:
     """Say by the world's truth what each prediction invented, after one step and at the end: measure -> K numbers."""
     from miniworld.oracle import invented
 
-    found: dict[str, np.ndarray] = {}
-    for ending, pictures in (("", seen.once), (FINISHED, seen.finished)):
-        told = judge.look(np.stack([seen.kept, *pictures]))
-        each = [invented(told[0], told[i + 1], truth) for i in range(len(pictures))]
+    numbers: dict[str, np.ndarray] = {}
+    for ending, pictures in (("", observation.once), (FINISHED, observation.finished)):
+        reports = judge.look(np.stack([observation.kept, *pictures]))
+        each = [invented(reports[0], reports[i + 1], truth) for i in range(len(pictures))]
         for name in ("parts", "appeared", "vanished", "points"):
-            found[f"{ORACLE}{name}{ending}"] = np.array([getattr(one, name) for one in each])
-    return found
+            numbers[f"{ORACLE}{name}{ending}"] = np.array([getattr(one, name) for one in each])
+    return numbers
 
 
-def correlations(found: Sequence[Found]) -> list[Row]:
+def correlations(results: Sequence[Result]) -> list[Row]:
     """Rank every measure against what configurations are worth: all of them, and the two halves of them.
 
     Half of the configurations choose, on half of the pictures and of the pairs; the others are held out, on the other
     pictures and pairs.
     """
-    choosing, held_out = halves(sorted({one.key for one in found}))
+    choosing, held_out = halves(sorted({one.key for one in results}))
     rows = []
     for half, keys, part in (("all", choosing | held_out, None), ("choosing", choosing, 0), ("held-out", held_out, 1)):
-        whole = [one for one in found if one.key in keys]
+        whole = [one for one in results if one.key in keys]
         some = whole if part is None else [one.half(part) for one in whole]
-        for measure in found[0].shifts:
+        for measure in results[0].shifts:
             shifts = [float(one.shifts[measure].mean()) for one in some]
             rows += ranked(f"{half}: {measure}", shifts, some)
-            if TRUTH in found[0].shifts and measure != TRUTH:
+            if TRUTH in results[0].shifts and measure != TRUTH:
                 rows += picture_by_picture(f"{half}: {measure}", measure, some)
         rows += ranked(f"{half}: the timestep alone", [one.key[0] for one in some], some)
         first, second = zip(*(halves_of_pairs(one.worth.matches) for one in whole))
@@ -265,11 +265,11 @@ def cheapest_of_the_best(totals: Mapping[str, float], tie: float = TIE) -> str:
     return min(close, key=lambda name: (FINISHED in name, CHEAPEST.index(name.removesuffix(FINISHED))))
 
 
-def rows_of(found: Sequence[Found]) -> list[Row]:
+def rows_of(results: Sequence[Result]) -> list[Row]:
     """Return every configuration's numbers: its shifts, what they save against the plain one, PCK, parts."""
-    plain = {(one.look, one.key[0]): one for one in found if one.key[1] == PLAIN}
+    plain = {(one.look, one.key[0]): one for one in results if one.key[1] == PLAIN}
     rows = []
-    for one in found:
+    for one in results:
         name = f"{one.look} t={one.key[0]} {one.key[1]}"
         scores = one.worth.matches
         rows.append(Row(name, PCK, pooled(scores.bbox, scores.totals), scores.interval()))
@@ -286,7 +286,7 @@ def rows_of(found: Sequence[Found]) -> list[Row]:
 
 
 def ranked(
-    name: str, shifts: Sequence[float], some: Sequence[Found], other: Sequence[float] | None = None
+    name: str, shifts: Sequence[float], some: Sequence[Result], other: Sequence[float] | None = None
 ) -> list[Row]:
     """Rank a measure against PCK, the parts' mIoU and what was really invented: over all noise, and at fixed noise.
 
@@ -308,7 +308,7 @@ def ranked(
     return rows
 
 
-def picture_by_picture(name: str, measure: str, some: Sequence[Found]) -> list[Row]:
+def picture_by_picture(name: str, measure: str, some: Sequence[Result]) -> list[Row]:
     """Rank pictures by a measure and by what was really invented in them, within each configuration."""
     blind, truth, groups, clusters = [], [], [], []
     for one in some:

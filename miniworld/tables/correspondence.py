@@ -57,29 +57,29 @@ def run(
         best = dift_timestep(model, look, min(QUICK, len(pairs)), batch, progress)
         recipes = available(model, readings_of(look, best))
         methods = [m for m in METHODS if possible(m, recipes) and (not m.trained or m.name in heads)]
-        found = evaluate(model, pairs, methods, recipes, heads, batch=batch, title=look, progress=progress)
-        found[TRIVIAL] = score(pairs, [same_place(pair) for pair in pairs])
-        rows += rows_of(found, methods, "" if look == "photo" else f", {look}")
+        scores = evaluate(model, pairs, methods, recipes, heads, batch=batch, title=look, progress=progress)
+        scores[TRIVIAL] = score(pairs, [same_place(pair) for pair in pairs])
+        rows += rows_of(scores, methods, "" if look == "photo" else f", {look}")
         notes.append(f"{look}: {len(pairs)} pairs, DIFT read at t = {best}")
         left = [m.name for m in METHODS if m not in methods]
         if left:
             notes.append(f"{look}: left out, as parts or heads are not at hand: {'; '.join(left)}")
     seeds = {len(h) for h in heads.values()}
     trained = f"trained rows: mean of {max(seeds)} training seeds; " if seeds else ""
-    notes.append(f"{trained}{found[TRIVIAL].resampling()}; gains paired")
+    notes.append(f"{trained}{scores[TRIVIAL].resampling()}; gains paired")
     notes.append(f"{time.perf_counter() - began:.0f} s")
     return Table("mini-correspondence", model.spec.name, rows, machine(), notes)
 
 
-def rows_of(found: Mapping[str, Scores], methods: Sequence[Method], suffix: str) -> list[Row]:
+def rows_of(scores: Mapping[str, Scores], methods: Sequence[Method], suffix: str) -> list[Row]:
     """Return a method's rows: both thresholds, and its gain over the baseline that it is compared with."""
     rows = []
     for name, against in [(TRIVIAL, ""), *((m.name, m.against) for m in methods)]:
-        for row in found[name].rows(name):
+        for row in scores[name].rows(name):
             if not row.metric.endswith("per image"):
                 rows.append(replace(row, metric=row.metric + suffix))
-        if against in found and against != name:
-            gain = found[name].gain(found[against])
+        if against in scores and against != name:
+            gain = scores[name].gain(scores[against])
             rows.append(Row(name, GAIN + suffix, gain.value, (gain.low, gain.high)))
     return rows
 
@@ -141,19 +141,19 @@ def dift_timestep(model: Backbone, look: str, n: int = QUICK, batch: int = 16, p
     choices = {str(t): (k, None) for k, t in enumerate(DIFT_TIMESTEPS)}
     doing = f"DIFT's timestep, {look}: {count(len(pairs), 'pair')} at {count(len(recipes), 'timestep')}"
     with reporting(progress, doing, pair_calls(pairs, recipes), "denoiser call") as report:
-        found = evaluate_pairs(pairs, reader(model, recipes, batch, report), choices)
-    return max(DIFT_TIMESTEPS, key=lambda t: int(found[str(t)].bbox.sum()))
+        scores = evaluate_pairs(pairs, reader(model, recipes, batch, report), choices)
+    return max(DIFT_TIMESTEPS, key=lambda t: int(scores[str(t)].bbox.sum()))
 
 
 def shipped_heads(model: Backbone) -> dict[str, list[CorrespondenceHead]]:
     """Open the heads in the model folder's `heads/`: method -> one head a training seed."""
     home = getattr(model, "home", None)
-    found: dict[str, list[CorrespondenceHead]] = {}
+    heads: dict[str, list[CorrespondenceHead]] = {}
     for method in METHODS:
         paths = sorted(Path(home, "heads").glob(f"{slug(method.name)}.*.safetensors")) if home else []
         if method.trained and paths:
-            found[method.name] = [CorrespondenceHead.from_pretrained(path) for path in paths]
-    return found
+            heads[method.name] = [CorrespondenceHead.from_pretrained(path) for path in paths]
+    return heads
 
 
 def slug(name: str) -> str:

@@ -85,9 +85,9 @@ def downstream(
     doing = f"matching {count(len(pairs), 'pair')} by {count(len(recipes), 'configuration')}, {look}"
     with reporting(progress, doing, pair_calls(pairs, list(recipes.values())), "denoiser call") as report:
         counted = Counted(model, report)
-        found = evaluate(pairs, read, choices)
+        scores = evaluate(pairs, read, choices)
     return {
-        name: Downstream(found[name], probes[name].miou(), (probes[name].miou(0), probes[name].miou(1)))
+        name: Downstream(scores[name], probes[name].miou(), (probes[name].miou(0), probes[name].miou(1)))
         for name in recipes
     }
 

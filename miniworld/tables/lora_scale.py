@@ -44,9 +44,9 @@ def run(
         choices: dict[str, Choice] = {f"{scale:g}": (k, CONVOLUTIONAL) for k, scale in enumerate(scales)}
         doing = f"mini-lora-scale: {count(len(pairs), 'pair')} of {look} by {count(len(recipes), 'strength')}"
         with reporting(progress, doing, pair_calls(pairs, recipes), "denoiser call") as report:
-            found = evaluate(pairs, reader(model, recipes, batch, report), choices)
+            by_scale = evaluate(pairs, reader(model, recipes, batch, report), choices)
         for scale in scales:
-            scores = found[f"{scale:g}"]
+            scores = by_scale[f"{scale:g}"]
             each[scale].append(scores)
             value = pooled(scores.bbox, scores.totals)
             rows.append(Row(f"LoRA x{scale:g}", f"PCK@0.1 bbox, {look}", value, scores.interval()))

@@ -89,17 +89,17 @@ def readings_of(look: str, dift_timestep: int = 100) -> dict[str, Recipe]:
     both = base.but(taps=(*CONVOLUTIONAL, *MAPS))
     steered = {"control": "canny", **WALK}
     loras = (f"{look}-a", f"{look}-b")
-    found = {"dift": base.but(timestep=dift_timestep, ensemble=8)}
-    found |= {f"base{i}": (base if i else both).but(seed=i) for i in range(SEEDS)}
-    found |= {f"fine{i}": base.but(prompt="auto", seed=i) for i in range(2)}
-    found |= {f"control{i}": (base if i else both).but(seed=i, **steered) for i in range(2)}
+    recipes = {"dift": base.but(timestep=dift_timestep, ensemble=8)}
+    recipes |= {f"base{i}": (base if i else both).but(seed=i) for i in range(SEEDS)}
+    recipes |= {f"fine{i}": base.but(prompt="auto", seed=i) for i in range(2)}
+    recipes |= {f"control{i}": (base if i else both).but(seed=i, **steered) for i in range(2)}
     styled = {"lora_scale": LORA_SCALE}
-    found |= {f"lora{i}": (base if i else both).but(lora=lora, seed=i, **styled) for i, lora in enumerate(loras)}
-    found["names"] = base.but(taps=MAPS, prompt=NAMES)
-    found["all"] = base.but(taps=MAPS, prompt=NAMES, lora=loras[0], **styled, **steered)
-    found["all0"] = base.but(prompt="auto", lora=loras[0], **styled, **steered)
-    found |= {f"hyper{i}": base.but(timestep=t, taps=("mid", "up0", "up1")) for i, t in enumerate(HYPER_TIMESTEPS)}
-    return {key: recipe.but(label=key) for key, recipe in found.items()}
+    recipes |= {f"lora{i}": (base if i else both).but(lora=lora, seed=i, **styled) for i, lora in enumerate(loras)}
+    recipes["names"] = base.but(taps=MAPS, prompt=NAMES)
+    recipes["all"] = base.but(taps=MAPS, prompt=NAMES, lora=loras[0], **styled, **steered)
+    recipes["all0"] = base.but(prompt="auto", lora=loras[0], **styled, **steered)
+    recipes |= {f"hyper{i}": base.but(timestep=t, taps=("mid", "up0", "up1")) for i, t in enumerate(HYPER_TIMESTEPS)}
+    return {key: recipe.but(label=key) for key, recipe in recipes.items()}
 
 
 def recipes_of(method: Method, look: str) -> list[Recipe]:
@@ -110,9 +110,9 @@ def recipes_of(method: Method, look: str) -> list[Recipe]:
     [('up0',), ('up.cross.map.s16', 'up.cross.map.s8')]
     """
     readings = readings_of(look)
-    found = []
+    recipes = []
     for name in (*method.readings, *method.attention):
         key, _, part = name.partition("/")
         taps = tuple(tap for tap in readings[key].taps if (".map." in tap) == (part == "maps"))
-        found.append(readings[key].but(taps=taps))
-    return found
+        recipes.append(readings[key].but(taps=taps))
+    return recipes

@@ -50,8 +50,8 @@ class PartProbe:
             self._weights = torch.linalg.solve(self._inner + ridge, self._outer)
         rows, (h, w) = _rows(features)
         scores = (rows @ self._weights).T.reshape(1, self.labels, h, w)
-        found = F.interpolate(scores, parts.shape, mode="bilinear")[0].argmax(0).numpy()
-        self._counts[half] += confusion(parts, found, self.labels)
+        predicted = F.interpolate(scores, parts.shape, mode="bilinear")[0].argmax(0).numpy()
+        self._counts[half] += confusion(parts, predicted, self.labels)
 
     def miou(self, half: int | None = None) -> float:
         """Return the mean IoU over labels that were there or found (Everingham et al. 2010), pooled over pictures.

@@ -54,18 +54,18 @@ def suggested(
         f"suggested within {limit:g} calls, t={usual.timestep}, {look}": list(range(len(draws), len(recipes))),
     }
     test = mini_pairs("test", pairs, look)
-    found: dict[str, list[Any]] = {name: [None] * len(test) for name in buckets}
+    matched: dict[str, list[Any]] = {name: [None] * len(test) for name in buckets}
     for index, a, b in pair_visits(test, reader(model, recipes, batch)):
         for name, chosen in buckets.items():
             one, two = (_joined(bucket, chosen) for bucket in (a, b))
-            found[name][index] = match(one, two, test[index].source_points).points
-    return _rows({name: score(test, points) for name, points in found.items()}), advice
+            matched[name][index] = match(one, two, test[index].source_points).points
+    return _rows({name: score(test, points) for name, points in matched.items()}), advice
 
 
 def _joined(bucket: Bucket, chosen: Sequence[int]) -> FeatureMaps:
     some = Bucket(tuple(bucket[k] for k in chosen))
-    found: FeatureMaps = CorrespondenceHead(Layout.of(some), "concat").merge_bucket(some)
-    return found
+    merged: FeatureMaps = CorrespondenceHead(Layout.of(some), "concat").merge_bucket(some)
+    return merged
 
 
 def _rows(scores: dict[str, Scores]) -> list[Row]:

@@ -141,8 +141,8 @@ def sweep_pairs(
         raise BadInput(f"metric={metric!r}: pick by 'PCK@0.1 img' or 'PCK@0.1 bbox'")
     if not timesteps:
         raise BadInput("no timestep was given; give at least one")
-    asked = [select(one, model.taps, model.spec.name) for one in taps or default_taps(model)]
-    named = {"+".join(tap.name for tap in found): tuple(tap.name for tap in found) for found in asked}
+    requested = [select(one, model.taps, model.spec.name) for one in taps or default_taps(model)]
+    named = {"+".join(tap.name for tap in choice): tuple(tap.name for tap in choice) for choice in requested}
     union = tuple(dict.fromkeys(tap for chosen in named.values() for tap in chosen))
     base = recipe or Recipe()
     swept, left_out = _possible(base.but(taps=union), list(dict.fromkeys(timesteps)))
@@ -173,17 +173,17 @@ def sweep_pairs(
 
 def _possible(recipe: Recipe, timesteps: Sequence[int]) -> tuple[dict[int, Recipe], list[str]]:
     """Return the recipe at each timestep that it can be read at, and a line about those left out, if any."""
-    found: dict[int, Recipe] = {}
+    recipes: dict[int, Recipe] = {}
     refused: dict[int, BadInput] = {}
     for t in timesteps:
         try:
-            found[t] = recipe.but(timestep=t)
+            recipes[t] = recipe.but(timestep=t)
         except BadInput as error:
             refused[t] = error
-    if refused and not found:
+    if refused and not recipes:
         raise next(iter(refused.values()))
     steps = ", ".join(map(str, refused))
-    return found, [f"left out: t = {steps} ({next(iter(refused.values()))})"] if refused else []
+    return recipes, [f"left out: t = {steps} ({next(iter(refused.values()))})"] if refused else []
 
 
 def default_taps(model: Backbone) -> list[tuple[str, ...]]:

@@ -68,9 +68,9 @@ def _rows(
 ) -> list[Row]:
     """The table's rows of one look at one timestep."""
     rows: list[Row] = []
-    clean, found = predict_latents(model, [p.image for p in pictures], list(recipes.values()), batch=batch)
+    clean, predicted = predict_latents(model, [p.image for p in pictures], list(recipes.values()), batch=batch)
     errors = {
-        key: np.array([shift(c, f[k], p.box) for c, f, p in zip(clean, found, pictures)])
+        key: np.array([shift(c, f[k], p.box) for c, f, p in zip(clean, predicted, pictures)])
         for k, key in enumerate(recipes)
     }
     for key, values in errors.items():

@@ -45,11 +45,11 @@ def techniques(model: Backbone, recipe: Recipe, look: str = "photo") -> tuple[di
     ways: dict[str, dict[str, Any]] = {}
     absent: list[str] = []
 
-    def offer(name: str, find: Callable[[], dict[str, Any]], asked: object) -> None:
+    def offer(name: str, find: Callable[[], dict[str, Any]], requested: object) -> None:
         try:
             ways[name] = find()
         except BadInput as error:
-            if asked:
+            if requested:
                 raise
             absent.append(f"without {name}: {error}")
 
@@ -84,8 +84,8 @@ def say_each(model: Backbone, photos: Sequence[Photo], recipes: Iterable[Recipe]
     """Return what fills each photo's prompts: the captioner's caption, and the same with the other word."""
     said: dict[str, str] = {}
     for captioner in {recipe.captioner for recipe in recipes if CAPTION in fields_of(recipe.prompt)}:
-        told = remembered(steerable(model, "prompt").captioner(captioner), photos)
-        said |= {photo.digest: text for photo, text in zip(photos, told)}
+        captions = remembered(steerable(model, "prompt").captioner(captioner), photos)
+        said |= {photo.digest: text for photo, text in zip(photos, captions)}
 
     def fill(photo: Photo) -> dict[str, str]:
         text = said.get(photo.digest)

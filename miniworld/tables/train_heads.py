@@ -57,11 +57,11 @@ def train(
     used = {name.partition("/")[0] for m in methods for name in (*m.readings, *m.attention)}
     keys = [key for key in keys if key in used]
     kept_pairs = {split: _read(model, split, n, looks, keys, batch, progress) for split, n in pairs.items()}
-    found: dict[str, list[CorrespondenceHead]] = {}
+    heads: dict[str, list[CorrespondenceHead]] = {}
     for method in methods:
         began = time.perf_counter()
         fitted = _fit(method, kept_pairs, keys, looks[0], seeds, steps, progress)
-        found[method.name] = [one.head for one in fitted]
+        heads[method.name] = [one.head for one in fitted]
         report(f"{method.name}: validation PCK {_scores(fitted)}; {time.perf_counter() - began:.0f} s")
         if peak and method.head == "gate":  # does the sparsity term help? it is for the validation pairs to say
             peaked = _fit(method, kept_pairs, keys, looks[0], seeds, steps, progress, peak=peak, ramp=0.5)
@@ -69,7 +69,7 @@ def train(
         for one in fitted[:kept] if out is not None else []:
             assert out is not None
             one.head.save(out / f"{slug(method.name)}.{one.seed}.safetensors", torch.float16)
-    return found
+    return heads
 
 
 def _read(
@@ -80,8 +80,8 @@ def _read(
         recipes = readings_of(look)
         chosen = [recipes[key] for key in keys]
         title = f"{split}, {look}"
-        found = visits(model, mini_pairs(split, n, look), chosen, batch=batch, title=title, progress=progress)
-        rows += [pair for _, pair in found]
+        visited = visits(model, mini_pairs(split, n, look), chosen, batch=batch, title=title, progress=progress)
+        rows += [pair for _, pair in visited]
     return rows
 
 

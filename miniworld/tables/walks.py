@@ -29,14 +29,14 @@ def ways(recipe: Recipe, above: Sequence[int] = ABOVE, steps: Sequence[int | Non
     ['from t + 10 in 1 step', 'from t + 10 in 10 steps']
     """
     steered = recipe.but(control=recipe.control or "canny", start=None, steps=None)
-    found = {BASELINE: recipe.but(control=(), start=None, steps=None), "read at once": steered}
+    recipes = {BASELINE: recipe.but(control=(), start=None, steps=None), "read at once": steered}
     for more in above:
         for n in steps:
             if n is not None and n >= more:
                 continue
             name = f"from t + {more} in {n or more} step{'s' if n != 1 else ''}"
-            found[name] = steered.but(start=recipe.timestep + more, steps=n)
-    return found
+            recipes[name] = steered.but(start=recipe.timestep + more, steps=n)
+    return recipes
 
 
 def run(
@@ -57,16 +57,16 @@ def run(
     timed = RUNS * min(TIMED, len(pairs)) * sum(calls([one]) for one in every)
     doing = f"mini-walks: {count(len(pairs), 'pair')} by {count(len(every), 'recipe')}, timed apart"
     with reporting(progress, doing, pair_calls(pairs, every) + timed, "denoiser call") as report:
-        found = evaluate(pairs, reader(model, every, batch, report), choices)
+        results = evaluate(pairs, reader(model, every, batch, report), choices)
         spent = seconds(Counted(model, report), pairs, recipes, batch)
     rows = []
-    for name, scores in found.items():
+    for name, scores in results.items():
         share = scores.bbox.sum() / scores.totals.sum()
         rows.append(Row(name, "PCK@0.1 bbox", float(share), scores.interval()))
         if name != BASELINE:
-            gain = scores.gain(found[BASELINE])
+            gain = scores.gain(results[BASELINE])
             rows.append(Row(name, "gain, paired", gain.value, (gain.low, gain.high)))
-    notes = [f"{n} pairs of {split}, {look}; t = {recipe.timestep}; {found[BASELINE].resampling()}"]
+    notes = [f"{n} pairs of {split}, {look}; t = {recipe.timestep}; {results[BASELINE].resampling()}"]
     ratios = ", ".join(f"{name} {spent[name] / spent[BASELINE]:.1f}" for name in recipes if name != BASELINE)
     notes.append(f"time against the baseline's {1000 * spent[BASELINE]:.1f} ms a photo, least of three runs: {ratios}")
     return Table("mini-walks", model.spec.name, rows, machine(), notes)

@@ -88,8 +88,8 @@ def point_loss(maps: Tensor, points: Tensor) -> Tensor:
     2.0
     """
     h, w = maps.shape[-2:]
-    seen = torch.isfinite(points).all(-1)
-    at = torch.where(seen[..., None], points, 0.0) / STRIDE - 0.5
+    known = torch.isfinite(points).all(-1)
+    at = torch.where(known[..., None], points, 0.0) / STRIDE - 0.5
     x, y = at[..., 0].clamp(0, w - 1), at[..., 1].clamp(0, h - 1)
     flat = maps.flatten(2).log_softmax(-1)
     column, row = x.floor().clamp(max=w - 2), y.floor().clamp(max=h - 2)
@@ -97,7 +97,7 @@ def point_loss(maps: Tensor, points: Tensor) -> Tensor:
     agreed = torch.zeros_like(x)
     for offset, share in ((0, (1 - x) * (1 - y)), (1, x * (1 - y)), (w, (1 - x) * y), (w + 1, x * y)):
         agreed = agreed + share * flat.gather(-1, (corner + offset)[..., None])[..., 0]
-    return -(agreed * seen).sum() / seen.sum().clamp(min=1)
+    return -(agreed * known).sum() / known.sum().clamp(min=1)
 
 
 def train_oracle(

@@ -43,10 +43,10 @@ def rightness(report: OracleReport, pictures: Sequence[Picture]) -> dict[str, fl
     for i, picture in enumerate(pictures):
         counts += confusion(truth_labels(picture), report.labels[i], len(LABELS))
         true = truth_points(picture)
-        seen = np.isfinite(true).all(1)
-        if seen.any():
-            right += int(hits(report.points[i][seen], true[seen], picture.box).sum())
-            total += int(seen.sum())
+        known = np.isfinite(true).all(1)
+        if known.any():
+            right += int(hits(report.points[i][known], true[known], picture.box).sum())
+            total += int(known.sum())
     shown = counts.sum(1)
     return {
         "miou": float(ious(counts)[shown > 0].mean()),

@@ -70,10 +70,10 @@ class Mean:
     """
 
     def __init__(self) -> None:
-        self.value, self.seen = 0.0, 0
+        self.value, self.count = 0.0, 0
 
     def __call__(self, value: float) -> float:
         """Take in a value and give the mean."""
-        self.seen += 1
-        self.value += max(0.01, 1 / self.seen) * (value - self.value)
+        self.count += 1
+        self.value += max(0.01, 1 / self.count) * (value - self.value)
         return self.value

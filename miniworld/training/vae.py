@@ -106,8 +106,8 @@ def train_vae(
         def step(number: int, progress: float) -> tuple[Tensor, int, dict[str, float]]:
             rows, size = (max(1, batch // 4), side) if progress >= 1 - whole else (batch, crop)
             loss, square = loss_of(*batch_of(number, rows, size))
-            seen = max(1, round(rows * (size / side) ** 2))  # counted in whole pictures, whatever the crop
-            return loss, seen, {"psnr": psnr(error(float(square)))}
+            pictures = max(1, round(rows * (size / side) ** 2))  # counted in whole pictures, whatever the crop
+            return loss, pictures, {"psnr": psnr(error(float(square)))}
 
         sizes = ((batch, crop), (max(1, batch // 4), side)) if compile else ()
         loss_of = compiled(network, [batch_of(0, *size) for size in sizes], log.say)  # before the clock runs

@@ -48,15 +48,15 @@ def test_no_seed_is_in_two_ranges() -> None:
 @pytest.fixture
 def drawn(monkeypatch) -> list[int]:
     """The seeds that are drawn, wherever `draw` was imported, as tiny pictures."""
-    seen: list[int] = []
+    drawn: list[int] = []
 
     def noted(seed: int, **how: object) -> object:
-        seen.append(seed)
+        drawn.append(seed)
         return draw(seed, **{**how, "size": 32})
 
     for module in (datasets, picture, subjects, attention):
         monkeypatch.setattr(module, "draw", noted)
-    return seen
+    return drawn
 
 
 @pytest.mark.parametrize(

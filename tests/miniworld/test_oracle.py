@@ -75,8 +75,8 @@ def test_truth_names_the_part_of_a_creature_and_else_the_scene(kind):
         part, scene = PARTS[picture.parts[y, x]], SCENE_CLASSES[picture.scene[y, x]]
         assert LABELS[labels[y, x]] == (scene if part == "background" else part)
     points, names = truth_points(picture), keypoint_names(kind)
-    for name, place, seen in zip(names, picture.keypoints, picture.visible):
-        np.testing.assert_array_equal(points[POINTS.index(name)], place if seen else [np.nan, np.nan])
+    for name, place, visible in zip(names, picture.keypoints, picture.visible):
+        np.testing.assert_array_equal(points[POINTS.index(name)], place if visible else [np.nan, np.nan])
     assert np.isfinite(points).all(1).sum() == picture.visible.sum() > 0
 
 
@@ -152,8 +152,8 @@ def test_an_interrupted_oracle_ends_where_an_uninterrupted_one_does(tmp_path, la
     assert {tensor.dtype for tensor in whole.values() if tensor.is_floating_point()} == {torch.float16}
     assert str(tmp_path) not in (tmp_path / "a" / "oracle" / "config.json").read_text()
 
-    found = load_oracle(tmp_path / "a").network.state_dict()
-    assert found["decode_head.classifier.weight"].dtype == torch.float32
+    loaded = load_oracle(tmp_path / "a").network.state_dict()
+    assert loaded["decode_head.classifier.weight"].dtype == torch.float32
     further = weights(train_oracle(tmp_path / "on", start_from=tmp_path / "a", **{**options, "images": 4}))
     name = "decode_head.classifier.weight"
     assert 0 < (further[name].float() - whole[name].float()).abs().max() < 0.01  # a step away, not drawn anew
@@ -203,10 +203,10 @@ def test_the_map_that_the_point_loss_asks_for_is_read_back_as_the_point(x, y):
     maps = torch.zeros(1, 1, 8, 8, requires_grad=True)
     loss = point_loss(maps, torch.tensor([[[x, y]]]))
     (gradient,) = torch.autograd.grad(loss, maps)
-    wanted = (
+    expected = (
         maps.detach().flatten().softmax(0).reshape(maps.shape) - gradient
     )  # of cross-entropy: what is less what should be
-    place, mass = peaks(wanted.clamp(min=0))
+    place, mass = peaks(expected.clamp(min=0))
     np.testing.assert_allclose(place[0, 0] * 4, [x, y], atol=1e-3)
     assert abs(float(mass) - 1) < 1e-5
 
@@ -224,8 +224,8 @@ def test_points_that_cannot_be_seen_cost_nothing():
 def test_an_untouched_belief_invents_nothing():
     picture = draw(21, kind="horse")
     report = true_report(picture)
-    found = invented(report, report, picture)
-    assert (found.parts, found.appeared, found.vanished, found.points) == (0, 0, 0, 0)
+    errors = invented(report, report, picture)
+    assert (errors.parts, errors.appeared, errors.vanished, errors.points) == (0, 0, 0, 0)
 
 
 def test_a_block_that_appears_and_one_that_vanishes_are_counted():
@@ -236,16 +236,16 @@ def test_a_block_that_appears_and_one_that_vanishes_are_counted():
     labels = truth.copy()
     labels[:10, :20] = LABELS.index("fence")
     assert "fence" not in {LABELS[i] for i in np.unique(truth[:14, :24])}
-    found = invented(report, OracleReport(labels, report.points, report.confidence), picture)
-    assert found.appeared == 200 / 128**2
-    assert found.vanished == body[:10, :20].sum() / body.sum()
-    assert found.parts > 0
-    assert found.points == 0
+    errors = invented(report, OracleReport(labels, report.points, report.confidence), picture)
+    assert errors.appeared == 200 / 128**2
+    assert errors.vanished == body[:10, :20].sum() / body.sum()
+    assert errors.parts > 0
+    assert errors.points == 0
 
     labels = np.where(body, LABELS.index("grass"), truth).astype(np.uint8)
-    found = invented(report, OracleReport(labels, report.points, report.confidence), picture)
-    assert found.vanished == 1
-    assert found.parts > 0.3
+    errors = invented(report, OracleReport(labels, report.points, report.confidence), picture)
+    assert errors.vanished == 1
+    assert errors.parts > 0.3
 
 
 def test_an_outline_that_wavers_is_not_an_invention_but_a_leg_that_moves_is():
@@ -267,8 +267,8 @@ def test_the_autoencoder_s_faults_are_not_the_belief_s():
     labels = truth.labels.copy()
     labels[40:60, 40:60] = LABELS.index("road")
     kept = OracleReport(labels, truth.points + 3, truth.confidence)
-    found = invented(kept, kept, picture)
-    assert (found.parts, found.appeared, found.vanished, found.points) == (0, 0, 0, 0)
+    errors = invented(kept, kept, picture)
+    assert (errors.parts, errors.appeared, errors.vanished, errors.points) == (0, 0, 0, 0)
     better = invented(kept, truth, picture)
     assert better.parts < 0
     assert better.points < 0
@@ -298,14 +298,14 @@ def test_rightness_on_a_hand_worked_case():
     assert rightness(both, [picture, picture]) | {"common": 0} == {"miou": 1, "accuracy": 1, "common": 0, "pck": 1}
     both.labels[1] = LABELS.index("vehicle")
     both.points[1] += 100
-    found = rightness(both, [picture, picture])
-    assert found["accuracy"] == found["miou"] == found["pck"] == 0.5  # a cow's picture shows no vehicle
+    shares = rightness(both, [picture, picture])
+    assert shares["accuracy"] == shares["miou"] == shares["pck"] == 0.5  # a cow's picture shows no vehicle
 
 
 def test_the_shipped_oracle_knows_its_world(oracle):
     for look in ("photo", "embroidery"):
-        found = prove_oracle(oracle, 12, look)
-        for scores in found.values():
+        proof = prove_oracle(oracle, 12, look)
+        for scores in proof.values():
             assert scores["accuracy"] > 0.85 > scores["common"] + 0.3
             assert scores["miou"] > 0.5
             assert scores["pck"] > 0.8

@@ -84,11 +84,11 @@ def test_subjects_are_large(pictures: list[Picture]) -> None:
 def test_keypoints_lie_in_the_box_and_on_the_subject(pictures: list[Picture]) -> None:
     for p in pictures:
         x0, y0, x1, y1 = p.box
-        seen = p.keypoints[p.visible]
-        assert (seen >= (x0 - 1, y0 - 1)).all()
-        assert (seen <= (x1 + 1, y1 + 1)).all()
+        visible = p.keypoints[p.visible]
+        assert (visible >= (x0 - 1, y0 - 1)).all()
+        assert (visible <= (x1 + 1, y1 + 1)).all()
         own = SCENE_CLASSES.index("animal" if p.kind in KINDS else "vehicle")
-        for x, y in seen:
+        for x, y in visible:
             window = p.scene[max(int(y) - 1, 0) : int(y) + 2, max(int(x) - 1, 0) : int(x) + 2]
             assert own in window, (p.kind, x, y)
         assert p.visible.mean() > 0.3
@@ -158,10 +158,10 @@ def test_riders_are_people_on_horses() -> None:
 
 
 def test_every_part_is_drawn() -> None:
-    seen: set[int] = set()
+    labels: set[int] = set()
     for seed in range(40):
-        seen |= set(np.unique(draw(seed, kind="horse").parts).tolist())
-    assert {PARTS[i] for i in range(len(PARTS)) if i not in seen} == set()
+        labels |= set(np.unique(draw(seed, kind="horse").parts).tolist())
+    assert {PARTS[i] for i in range(len(PARTS)) if i not in labels} == set()
 
 
 def test_captions_agree_with_the_attributes(pictures: list[Picture]) -> None:

@@ -31,9 +31,9 @@ def test_it_prints_the_table_writes_it_and_draws(command, tmp_path):
     code, out, err = command(*options, "--json", answer, "--out", picture)
     assert code == 0, err
     assert "without LoRA" in out
-    found = json.loads(answer.read_text())
-    assert found["bench"] == "mini-attention pencil"
-    assert "ControlNet" in {row["method"] for row in found["rows"]}
+    written = json.loads(answer.read_text())
+    assert written["bench"] == "mini-attention pencil"
+    assert "ControlNet" in {row["method"] for row in written["rows"]}
     assert Image.open(picture).width > 600
 
 

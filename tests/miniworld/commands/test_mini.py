@@ -23,10 +23,10 @@ def test_a_stage_names_a_function_that_takes_every_option(stage):
 
 
 def test_a_stage_gets_what_the_command_line_says(monkeypatch, capsys):
-    seen = {}
-    monkeypatch.setattr(*function_of("controlnet"), lambda out, **options: seen.update(options, out=out))
+    received = {}
+    monkeypatch.setattr(*function_of("controlnet"), lambda out, **options: received.update(options, out=out))
     train("controlnet", Path("run"), images=7, seed=3, restart=True, start_from=Path("model"))
-    assert seen == {
+    assert received == {
         "out": Path("run"),
         "minutes": None,
         "images": 7,

@@ -31,7 +31,7 @@ class Oracle:
         self.spec = Spec("oracle", "sd", 16, 1, (3, 1))
         self.schedule = Schedule.from_betas(0.00085, 0.012, 1000, prediction=prediction)
         self.device = torch.device("cpu")
-        self.answer, self.asked = answer, []
+        self.answer, self.requested = answer, []
 
     def encode_image(self, pixels):
         return pixels
@@ -40,7 +40,7 @@ class Oracle:
         return Condition(torch.zeros(1, 1, 1), (tuple(prompts),))
 
     def denoise(self, latent, timestep, condition):
-        self.asked.append((timestep, condition.words[0][0]))
+        self.requested.append((timestep, condition.words[0][0]))
         return Reading({}, self.answer(latent, timestep))
 
     def predict_clean(self, latent, prediction, timestep):
@@ -84,13 +84,13 @@ def test_a_belief_that_is_always_the_same_picture_wins_whatever_the_model_predic
 def test_the_ladder_goes_down_from_the_timestep_to_zero_with_the_prompt(subject):
     model = Oracle(lambda latent, t: torch.zeros_like(latent))
     finish(model, give(model, subject), 600, "a horse", steps=20)
-    times = [t for t, _ in model.asked]
+    times = [t for t, _ in model.requested]
     assert (times[0], times[-1], len(times)) == (600, 0, 20)
     assert {a - b for a, b in pairwise(times)} <= {31, 32}
-    assert {prompt for _, prompt in model.asked} == {"a horse"}
-    model.asked.clear()
+    assert {prompt for _, prompt in model.requested} == {"a horse"}
+    model.requested.clear()
     finish(model, give(model, subject), 3, "", steps=20)
-    assert [t for t, _ in model.asked] == [3, 2, 1, 0]
+    assert [t for t, _ in model.requested] == [3, 2, 1, 0]
 
 
 def test_the_noise_is_the_one_that_features_are_read_with(subject):

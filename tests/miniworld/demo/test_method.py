@@ -54,17 +54,17 @@ def test_the_comparison_needs_heads(tmp_path, twin, monkeypatch):
 
 
 def test_the_comparison_shows_every_test_set_with_gate_in_front(tmp_path, twin, monkeypatch):
-    asked = {}
+    options_used = {}
 
     def run(model, **options):
-        asked.update(options)
+        options_used.update(options)
         return Table(
             "mini-correspondence", "mini", ROWS, "here", ["photo: left out, as parts are not at hand: x", "9 s"]
         )
 
     monkeypatch.setattr(correspondence, "run", run)
     chapter = comparison(plan(tmp_path, twin))
-    assert asked["quick"]
+    assert options_used["quick"]
     assert [bars.title for bars in chapter.bars] == ["PCK@0.1 bbox", "PCK@0.1 bbox, embroidery"]
     assert chapter.bars[0].rows[1] == ("GATE without output convolution", 0.4, 0.35, 0.45, True)
     assert not chapter.bars[0].rows[0][-1]
@@ -83,9 +83,9 @@ def test_only_gains_that_exclude_zero_are_called_sure():
 def test_the_sentence_names_what_changed_beyond_doubt_and_nothing_else():
     even, base = np.full((9, 4), 0.25), np.full((9, 4), 0.2)
     less, noise = base - [0, 0, 0, 0.05], base + np.outer([1, -1, 1, -1, 1, -1, 1, -1, 0], [0, 0, 0, 0.1])
-    told = _told(Measured({EVEN: even, "baseline": base, "fine prompt": less, "ControlNet": noise}, []))
-    assert "fine prompt -5.0 [-5.0, -5.0]" in told
-    assert "ControlNet" not in told
-    assert "20.0% of it lies on the horse, which takes up 25.0%" in told
-    assert "no guide" in told
+    text = _told(Measured({EVEN: even, "baseline": base, "fine prompt": less, "ControlNet": noise}, []))
+    assert "fine prompt -5.0 [-5.0, -5.0]" in text
+    assert "ControlNet" not in text
+    assert "20.0% of it lies on the horse, which takes up 25.0%" in text
+    assert "no guide" in text
     assert "nothing beyond doubt" in _told(Measured({EVEN: even, "baseline": base, "ControlNet": noise}, []))

@@ -22,7 +22,7 @@ def twin():
 
 
 @pytest.fixture(scope="module")
-def told(twin, tmp_path_factory):
+def drawn(twin, tmp_path_factory):
     out, screen = tmp_path_factory.mktemp("demo") / "new" / "folder", io.StringIO()
     page = run(out, model=twin, quick=True, console=Console(file=screen, width=100))
     return page, page.read_text(encoding="utf-8"), screen.getvalue()
@@ -45,7 +45,7 @@ def files_of(html: str) -> set[str]:
     return set(re.findall(r'(?:src|srcset|href)="([^#"][^"]*)"', html))
 
 
-@pytest.mark.parametrize("story", ["told", "yours"])
+@pytest.mark.parametrize("story", ["drawn", "yours"])
 def test_the_page_holds_every_file_it_refers_to_and_no_other(story, request):
     page, html = request.getfixturevalue(story)[:2]
     there = {path.name for path in page.parent.iterdir()}
@@ -55,8 +55,8 @@ def test_the_page_holds_every_file_it_refers_to_and_no_other(story, request):
     assert all(f'href="#c{i}"' in html and f'id="c{i}"' in html for i in range(1, 7))
 
 
-def test_every_picture_has_a_dark_twin_of_its_size_and_its_true_size_in_the_page(told):
-    page, html, _ = told
+def test_every_picture_has_a_dark_twin_of_its_size_and_its_true_size_in_the_page(drawn):
+    page, html, _ = drawn
     shown = re.findall(r'<img src="([^"]+)" width="(\d+)" height="(\d+)"', html)
     assert len(shown) == 8
     for file, wide, high in shown:
@@ -66,8 +66,8 @@ def test_every_picture_has_a_dark_twin_of_its_size_and_its_true_size_in_the_page
         assert light.tobytes() != dark.tobytes()
 
 
-def test_the_numbers_on_the_page_are_the_table_s(told):
-    page, html, _ = told
+def test_the_numbers_on_the_page_are_the_table_s(drawn):
+    page, html, _ = drawn
     table = json.loads((page.parent / "table.json").read_text())
     rows = [row for row in table["rows"] if row["metric"] in ("PCK@0.1 bbox", "PCK@0.1 img")]
     assert len(rows) == 6
@@ -75,17 +75,17 @@ def test_the_numbers_on_the_page_are_the_table_s(told):
         assert f"<td>{row['value']:.2f}</td><td class='ends'>{row['ci95'][0]:.2f} to {row['ci95'][1]:.2f}</td>" in html
 
 
-def test_the_terminal_says_how_far_it_is_and_what_to_look_at(told):
-    page, _, screen = told
+def test_the_terminal_says_how_far_it_is_and_what_to_look_at(drawn):
+    page, _, screen = drawn
     assert all(f"{i}/8" in screen for i in range(1, 8))
     assert screen.count("look at:") == 7
     assert str(page) in screen.replace("\n", "")
 
 
-def test_the_audit_is_told_and_the_pictures_are_there_to_try_it_on(told):
-    page, html, _ = told
-    found = json.loads((page.parent / "audit.json").read_text())
-    assert all(recipe["label"] in html for recipe in found["recipes"])
+def test_the_audit_is_told_and_the_pictures_are_there_to_try_it_on(drawn):
+    page, html, _ = drawn
+    written = json.loads((page.parent / "audit.json").read_text())
+    assert all(recipe["label"] in html for recipe in written["recipes"])
     assert len(list((page.parent / "photos").glob("*.png"))) == 6
 
 

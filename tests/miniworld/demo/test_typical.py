@@ -23,7 +23,7 @@ def test_the_middle_and_the_lower_quarter_of_validation_pairs_are_taken(mini, mo
     recipe = Recipe(timestep=100, taps=("up0",))
     pairs = mini_pairs("val", 9)
     every = judged(mini, recipe, pairs)
-    scores = score(pairs, [one.found.points for one in every])
+    scores = score(pairs, [one.matches.points for one in every])
     assert [one.right.sum() for one in every] == scores.bbox.tolist()
     middle, quarter = typical(mini, recipe, 9)
     shares = np.sort(scores.bbox / scores.totals)
@@ -32,13 +32,13 @@ def test_the_middle_and_the_lower_quarter_of_validation_pairs_are_taken(mini, mo
     assert {middle.pair.id, quarter.pair.id} <= {pair.id for pair in pairs}
     assert all(one.pair.id.startswith("val-") for one in (middle, quarter))
     assert PAIRS % 2 == 1
-    asked = []
-    monkeypatch.setattr(room, "mini_pairs", lambda split, n: asked.append((split, n)) or mini_pairs(split, 1))
+    requested = []
+    monkeypatch.setattr(room, "mini_pairs", lambda split, n: requested.append((split, n)) or mini_pairs(split, 1))
     typical(mini, recipe)
-    assert asked == [("val", PAIRS)]
+    assert requested == [("val", PAIRS)]
 
 
 def test_the_features_of_the_pair_are_those_that_matched(mini):
     (one,) = judged(mini, Recipe(timestep=100, taps=("up0",)), mini_pairs("val", 1))
     again = match(*one.maps, one.pair.source_points)
-    assert np.array_equal(again.points, one.found.points)
+    assert np.array_equal(again.points, one.matches.points)

@@ -64,28 +64,28 @@ def test_horse_and_rider_are_what_the_parts_say_even_behind_something():
 def test_the_maps_are_what_is_read_and_the_effect_is_the_distance_to_the_other_word(twin):
     photo = open_photo(riders(1)[0].image)
     recipe = Recipe(timestep=200, taps=("up1", "up2"), prompt="a photo of a horse")
-    seen = next(observe_attention(twin, [photo], {"one": recipe}))["one"]
+    shares = next(observe_attention(twin, [photo], {"one": recipe}))["one"]
     groups = [tap.name for tap in twin.taps if tap.name.startswith("up.cross.map.s")]
     assert len(groups) == 3
     maps = extract(twin, photo, recipe.but(taps=tuple(f"{name}:horse" for name in groups)))
     grown = [F.interpolate(maps[name], photo.hw, mode="bilinear")[0, 0].double() for name in maps]
     expected = torch.stack([one / one.sum() for one in grown]).mean(0)
-    np.testing.assert_allclose(seen.attention, expected.numpy(), rtol=1e-4)
+    np.testing.assert_allclose(shares.attention, expected.numpy(), rtol=1e-4)
     ours, other = (extract(twin, photo, recipe.but(prompt=f"a photo of a {word}")) for word in ("horse", "cow"))
     moved = (ours.dense() - other.dense()).norm(dim=1, keepdim=True)
     expected = F.interpolate(moved, photo.hw, mode="bilinear")[0, 0].double()
-    np.testing.assert_allclose(seen.effect, (expected / expected.sum()).numpy(), rtol=1e-3)
-    assert seen.attention.sum() == pytest.approx(1)
-    assert list(seen.read)[:2] == ["up1", "up2"]
+    np.testing.assert_allclose(shares.effect, (expected / expected.sum()).numpy(), rtol=1e-3)
+    assert shares.attention.sum() == pytest.approx(1)
+    assert list(shares.read)[:2] == ["up1", "up2"]
 
 
 def test_a_word_exchanged_for_itself_acts_nowhere_in_particular(twin, monkeypatch):
     monkeypatch.setattr(techniques, "OTHER", "horse")
     picture = riders(1)[0]
     recipe = Recipe(taps=("up1",), prompt="a photo of a horse")
-    seen = next(observe_attention(twin, [open_photo(picture.image)], {"one": recipe}))["one"]
-    assert np.ptp(seen.effect) == 0
-    assert seen.shares(picture)[2] == pytest.approx(subjects(picture)[0].mean())
+    shares = next(observe_attention(twin, [open_photo(picture.image)], {"one": recipe}))["one"]
+    assert np.ptp(shares.effect) == 0
+    assert shares.shares(picture)[2] == pytest.approx(subjects(picture)[0].mean())
 
 
 def test_the_table_has_chance_a_control_every_technique_and_says_what_is_missing(twin):
@@ -114,14 +114,15 @@ def test_looks_are_the_world_s(twin):
 
 def test_gains_are_paired_and_of_the_metric_asked_for():
     even, base = np.full((3, 4), 0.25), np.array([[0.1, 0.2, 0.3, 0.4], [0.2, 0.2, 0.3, 0.5], [0.6, 0.2, 0.3, 0.6]])
-    found = Measured({EVEN: even, "baseline": base, "LoRA": base + [0.0, 0.1, 0.0, -0.2]}, ["without ControlNet: why"])
-    assert found.gain("LoRA", "effect on the rider") == pytest.approx((-0.2, -0.2, -0.2))
-    assert found.gain("LoRA", "attention on the rider") == pytest.approx((0.1, 0.1, 0.1))
-    table = found.table("b", "m")
+    lora = base + [0.0, 0.1, 0.0, -0.2]
+    measured = Measured({EVEN: even, "baseline": base, "LoRA": lora}, ["without ControlNet: why"])
+    assert measured.gain("LoRA", "effect on the rider") == pytest.approx((-0.2, -0.2, -0.2))
+    assert measured.gain("LoRA", "attention on the rider") == pytest.approx((0.1, 0.1, 0.1))
+    table = measured.table("b", "m")
     assert table.value("LoRA", "effect on the rider") == pytest.approx(0.3)
     assert (
         "LoRA - baseline, paired: attention, horse +0.000 [+0.000, +0.000]; attention, rider +0.100" in table.notes[2]
     )
     assert table.notes[-1] == "without ControlNet: why"
     assert table.notes[3].startswith("8 gains: ")
-    assert found.gain("baseline", "effect on the rider", EVEN).clear
+    assert measured.gain("baseline", "effect on the rider", EVEN).clear

@@ -25,8 +25,8 @@ def test_it_shows_the_first_picture_and_what_the_bench_sees(drawn):
     assert (shown.picture.image == riders(1)[0].image).all()
     photo = open_photo(shown.picture.image)
     for name, one in next(observe_attention(twin, [photo], techniques(twin, recipe)[0])).items():
-        np.testing.assert_allclose(shown.seen[name].effect, one.effect, rtol=1e-4)
-        assert shown.seen[name].shares(shown.picture) == pytest.approx(one.shares(shown.picture), rel=1e-4)
+        np.testing.assert_allclose(shown.shares[name].effect, one.effect, rtol=1e-4)
+        assert shown.shares[name].shares(shown.picture) == pytest.approx(one.shares(shown.picture), rel=1e-4)
 
 
 def test_edges_are_black_and_white_and_as_the_control_net_sees_them(drawn):
@@ -40,5 +40,5 @@ def test_it_has_a_column_for_each_technique_in_both_themes(drawn):
     _, _, shown = drawn
     light, dark = shown.draw(height=90), shown.draw("dark", height=90)
     assert light.size == dark.size
-    assert light.width > (len(shown.seen) + 1) * 90
+    assert light.width > (len(shown.shares) + 1) * 90
     assert "cow" in shown.note()

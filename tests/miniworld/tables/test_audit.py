@@ -15,7 +15,7 @@ from miniworld.tables.audit import (
     MIOU,
     PCK,
     TRUTH,
-    Found,
+    Result,
     cheapest_of_the_best,
     chosen,
     correlations,
@@ -30,7 +30,7 @@ from shiftless.bench.pairs import Scores
 POINTS = np.full(20, 50)
 
 
-def made(look: str, i: int, key: tuple[int, str], rng: np.random.Generator) -> Found:
+def made(look: str, i: int, key: tuple[int, str], rng: np.random.Generator) -> Result:
     """A configuration whose worth falls with its latent shift, and whose colour shift is chance."""
     shift = 0.1 + 0.01 * i
     hits = np.clip(np.round(POINTS * (0.9 - shift)) + rng.integers(0, 2, 20), 0, 50).astype(int)
@@ -41,11 +41,11 @@ def made(look: str, i: int, key: tuple[int, str], rng: np.random.Generator) -> F
         HEADLINE: shift + 0.002 * rng.random(6),
         TRUTH: shift + 0.001 * np.arange(6),
     }
-    return Found(key, look, shifts, Downstream(scores, 0.5 - shift, (0.5 - shift, 0.5 - shift)))
+    return Result(key, look, shifts, Downstream(scores, 0.5 - shift, (0.5 - shift, 0.5 - shift)))
 
 
 @pytest.fixture(scope="module")
-def found():
+def results():
     rng = np.random.default_rng(0)
     keys = [(t, name) for t in TIMESTEPS[:3] for name in TECHNIQUES]
     return [made(look, i, key, rng) for look in ("photo", "embroidery") for i, key in enumerate(keys)]
@@ -55,8 +55,8 @@ def row(rows, method, metric):
     return next(one for one in rows if (one.method, one.metric) == (method, metric))
 
 
-def test_what_decides_ranks_perfectly_and_chance_does_not(found):
-    rows = correlations(found)
+def test_what_decides_ranks_perfectly_and_chance_does_not(results):
+    rows = correlations(results)
     for half in ("all", "choosing", "held-out"):
         for end in ("", ", at fixed noise"):
             assert row(rows, f"{half}: latent", f"with {PCK}{end}").value < -0.8
@@ -69,26 +69,26 @@ def test_what_decides_ranks_perfectly_and_chance_does_not(found):
     assert chosen(rows) in ("latent", HEADLINE)
 
 
-def test_the_held_out_half_has_no_say_in_the_choice(found):
-    _, held_out = halves(sorted({one.key for one in found}))
+def test_the_held_out_half_has_no_say_in_the_choice(results):
+    _, held_out = halves(sorted({one.key for one in results}))
     rng = np.random.default_rng(1)
-    bent = [made(one.look, int(rng.integers(0, 30)), one.key, rng) if one.key in held_out else one for one in found]
-    assert chosen(correlations(found)) == chosen(correlations(bent))
+    bent = [made(one.look, int(rng.integers(0, 30)), one.key, rng) if one.key in held_out else one for one in results]
+    assert chosen(correlations(results)) == chosen(correlations(bent))
 
 
-def test_pictures_and_pairs_that_are_held_out_have_no_say_either(found):
+def test_pictures_and_pairs_that_are_held_out_have_no_say_either(results):
     """Whatever the other half of pictures and pairs holds, the choosing half's rows stay; held-out rows move."""
 
-    def bend(one: Found) -> Found:
+    def bend(one: Result) -> Result:
         shifts = {name: values.copy() for name, values in one.shifts.items()}
         for values in shifts.values():
             values[1::2] = values[1::2].max() + 1 - values[1::2]
         hits = one.worth.matches.bbox.copy()
         hits[half_of(np.arange(len(hits))) == 1] = 7
         worth = Downstream(Scores(hits, hits, POINTS), one.worth.miou, (one.worth.mious[0], 0.1))
-        return Found(one.key, one.look, shifts, worth)
+        return Result(one.key, one.look, shifts, worth)
 
-    before, after = correlations(found), correlations([bend(one) for one in found])
+    before, after = correlations(results), correlations([bend(one) for one in results])
     pairs = "PCK on half the pairs"  # which compares the two halves of the pairs
     assert [r for r in before if r.method.startswith("choosing") and pairs not in r.method] == [
         r for r in after if r.method.startswith("choosing") and pairs not in r.method
@@ -116,13 +116,13 @@ def test_the_headline_is_the_cheapest_of_the_best_by_hand():
     assert set(CHEAPEST) == {measure.name for measure in MEASURES} - {PERCEPTUAL}  # none is left out of the choice
 
 
-def test_every_configuration_is_written_with_what_it_saves_and_gains(found):
-    rows = rows_of(found)
+def test_every_configuration_is_written_with_what_it_saves_and_gains(results):
+    rows = rows_of(results)
     name = f"photo t={TIMESTEPS[0]} {TECHNIQUES[3]}"
     metrics = {one.metric for one in rows if one.method == name}
     assert {PCK, MIOU, "latent", "saved, latent", f"gain, {PCK}"} <= metrics
     saved = row(rows, name, "saved, latent").value
-    assert saved == pytest.approx(float(found[0].shifts["latent"].mean() - found[3].shifts["latent"].mean()))
+    assert saved == pytest.approx(float(results[0].shifts["latent"].mean() - results[3].shifts["latent"].mean()))
     assert not any(one.metric.startswith("saved") for one in rows if one.method.endswith(TECHNIQUES[0]))
 
 
@@ -138,11 +138,11 @@ def test_a_small_run_from_end_to_end(tmp_path, monkeypatch):
     written = json.loads(Path(answer.write(tmp_path / "a.json")).read_text(encoding="utf-8"))
     methods = {one["method"] for one in written["rows"]}
     assert {f"held-out: {HEADLINE}", f"choosing: {HEADLINE}", f"all: {TRUTH}", "photo t=300 captions"} <= methods
-    assert len(answer.found) == len(TECHNIQUES)
+    assert len(answer.results) == len(TECHNIQUES)
     assert {"usual, t=500, photo", "suggested within 4 calls, t=500, photo"} <= methods
     assert {row.method.partition(":")[0] for row in answer.summary().rows} == {"all", "held-out"}
-    by_name = {one.key[1]: one for one in answer.found}
+    by_name = {one.key[1]: one for one in answer.results}
     assert by_name["edges"].shifts["latent"].mean() < by_name["plain"].shifts["latent"].mean()
-    assert all(np.isfinite(values).all() for one in answer.found for values in one.shifts.values())
+    assert all(np.isfinite(values).all() for one in answer.results for values in one.shifts.values())
     answer.draw(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000

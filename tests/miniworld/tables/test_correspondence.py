@@ -54,8 +54,8 @@ def test_rows_are_what_the_model_has_parts_for(table):
 
 def test_a_plain_row_is_what_plain_matching_gives(model, table):
     recipe = readings_of("photo")["base0"].but(taps=("up0",))
-    found = evaluate(mini_pairs("test", 2), reader(model, [recipe]), ONE)["one"]
-    assert table.value("baseline, convolutional", "PCK@0.1 bbox") == found.bbox.sum() / found.totals.sum()
+    scores = evaluate(mini_pairs("test", 2), reader(model, [recipe]), ONE)["one"]
+    assert table.value("baseline, convolutional", "PCK@0.1 bbox") == scores.bbox.sum() / scores.totals.sum()
 
 
 def test_gains_are_against_the_baseline_of_the_same_kind(table):
@@ -71,9 +71,9 @@ def test_heads_are_found_where_they_were_written(model, trained, monkeypatch):
     assert len(said) == len(heads) >= 4
     assert all(len(seeds) == 2 for seeds in heads.values())
     monkeypatch.setattr(model, "home", folder)
-    found = shipped_heads(model)
-    assert set(found) == set(heads)
-    for name, (first,) in found.items():
+    loaded = shipped_heads(model)
+    assert set(loaded) == set(heads)
+    for name, (first,) in loaded.items():
         assert first.recipes == heads[name][0].recipes
         for key, value in first.state_dict().items():
             torch.testing.assert_close(value, heads[name][0].state_dict()[key], atol=2e-3, rtol=2e-3)
@@ -87,10 +87,10 @@ def test_a_method_takes_its_readings_and_their_taps():
         [Recipe(taps=("up0", "up.cross.map.s16")), Recipe(taps=("up0",), seed=1)],
     )
     method = Method("m", ("b", "a"), ("a/maps",))
-    found = bucket_of(method, maps, ["a", "b"])
-    assert isinstance(found, Bucket)
-    assert [list(reading) for reading in found] == [["up0"], ["up0"], ["up.cross.map.s16"]]
-    assert torch.equal(found[0]["up0"], maps[1]["up0"])
+    bucket = bucket_of(method, maps, ["a", "b"])
+    assert isinstance(bucket, Bucket)
+    assert [list(reading) for reading in bucket] == [["up0"], ["up0"], ["up.cross.map.s16"]]
+    assert torch.equal(bucket[0]["up0"], maps[1]["up0"])
 
 
 def test_what_is_not_at_hand_is_not_read(model):

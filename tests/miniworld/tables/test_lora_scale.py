@@ -20,12 +20,12 @@ def test_points_of_all_looks_count_together(monkeypatch):
     """By hand: 0.4 finds 3 + 1 points, 0.8 finds 1 + 4, so 0.8 is picked although it is worse on photos."""
     import numpy as np
 
-    asked = []
-    found = iter([{"0.4": 3, "0.8": 1}, {"0.4": 1, "0.8": 4}])  # of photos, then of embroidery
+    requested = []
+    hits = iter([{"0.4": 3, "0.8": 1}, {"0.4": 1, "0.8": 4}])  # of photos, then of embroidery
 
     def evaluate(pairs, read, choices):
-        asked.append(pairs[0].id)
-        one = next(found)
+        requested.append(pairs[0].id)
+        one = next(hits)
         return {name: Scores(np.array([one[name]]), np.array([one[name]]), np.array([5])) for name in choices}
 
     monkeypatch.setattr(lora_scale, "evaluate", evaluate)
@@ -34,7 +34,7 @@ def test_points_of_all_looks_count_together(monkeypatch):
     assert "most points found in all looks together: at 0.8; not clearly fewer (paired, over pairs): at 0.8;" in (
         table.notes[1]
     )
-    assert asked == [mini_pairs("val", 1)[0].id] * 2  # never test pairs
+    assert requested == [mini_pairs("val", 1)[0].id] * 2  # never test pairs
 
 
 def test_a_strength_of_zero_is_the_model_itself():

@@ -17,8 +17,8 @@ def test_every_method_names_readings_that_there_are():
         assert method.against in names
         for name in (*method.readings, *method.attention):
             key, _, part = name.partition("/")
-            found = [tap for tap in readings[key].taps if (".map." in tap) == (part == "maps")]
-            assert found, name
+            taps = [tap for tap in readings[key].taps if (".map." in tap) == (part == "maps")]
+            assert taps, name
     used = {name.partition("/")[0] for m in METHODS for name in (*m.readings, *m.attention)}
     assert used == set(readings)
 

@@ -25,10 +25,10 @@ def test_pairs_are_fixed_and_their_points_lie_in_the_pictures():
 
 
 def test_splits_share_no_picture():
-    seen = [
+    digests = [
         {p.digest for pair in mini_pairs(split, 3) for p in (pair.source, pair.target)} for split in ("val", "test")
     ]
-    assert not seen[0] & seen[1]
+    assert not digests[0] & digests[1]
 
 
 def test_a_look_changes_the_pictures_and_no_point():

@@ -84,10 +84,10 @@ def test_timesteps_that_a_walk_cannot_lead_to_are_left_out_and_named(model, caps
     at = np.array([[20.0, 20.0], [40.0, 30.0]])
     pairs = [PhotoPair(photo, photo, at, at, (64, 64), (64, 64), (8, 8, 56, 56), "x", "0")]
     walked = Recipe(control="canny", start=340, steps=1, timestep=100)
-    found = sweep_pairs("sweep", model, pairs, walked, timesteps=(1, 300, 400, 800), taps=[["up3"]], progress=False)
-    assert sorted({t for t, _ in found.scores}) == [1, 300]
+    result = sweep_pairs("sweep", model, pairs, walked, timesteps=(1, 300, 400, 800), taps=[["up3"]], progress=False)
+    assert sorted({t for t, _ in result.scores}) == [1, 300]
     line = "left out: t = 400, 800 (start=340 with timestep=400: denoising leads from a larger timestep"
     assert capsys.readouterr().err.startswith(line)
-    assert found.table.notes[-1].startswith(line)
+    assert result.table.notes[-1].startswith(line)
     with pytest.raises(BadInput, match="start=340 with timestep=400"):
         sweep_pairs("sweep", model, pairs, walked, timesteps=(400, 800), taps=[["up3"]])

@@ -33,23 +33,23 @@ def changed(recipe, base):
 
 def test_each_technique_changes_its_own_fields_and_all_change_them_all(twin):
     twin._captioners[""] = Parrot()
-    found, absent = techniques(twin, Recipe(timestep=100, taps=("up2",), seed=3, prompt="ignored"))
-    assert list(found) == [BASELINE, PROMPT, CONTROL, ALL]
+    recipes, absent = techniques(twin, Recipe(timestep=100, taps=("up2",), seed=3, prompt="ignored"))
+    assert list(recipes) == [BASELINE, PROMPT, CONTROL, ALL]
     assert [note.split(":")[0] for note in absent] == [f"without {LORA}"]
-    base = found[BASELINE]
+    base = recipes[BASELINE]
     assert (base.prompt, base.taps, base.seed, base.timestep) == ("a photo of a horse", ("up2",), 3, 100)
-    assert changed(found[PROMPT], base) == {"prompt"}
-    assert changed(found[CONTROL], base) == {"control", "start", "steps"}
-    assert changed(found[ALL], base) == {"prompt", "control", "start", "steps"}
-    assert "horse" in found[PROMPT].prompt
-    assert (found[CONTROL].start, found[CONTROL].steps) == (140, 2)
+    assert changed(recipes[PROMPT], base) == {"prompt"}
+    assert changed(recipes[CONTROL], base) == {"control", "start", "steps"}
+    assert changed(recipes[ALL], base) == {"prompt", "control", "start", "steps"}
+    assert "horse" in recipes[PROMPT].prompt
+    assert (recipes[CONTROL].start, recipes[CONTROL].steps) == (140, 2)
 
 
 def test_what_the_recipe_names_is_taken(twin):
-    asked = Recipe(timestep=100, control="canny", control_scale=0.5, start=160, steps=3)
-    control = techniques(twin, asked)[0][CONTROL]
+    requested = Recipe(timestep=100, control="canny", control_scale=0.5, start=160, steps=3)
+    control = techniques(twin, requested)[0][CONTROL]
     assert (control.control_scale, control.start, control.steps) == ((0.5,), 160, 3)
-    assert not techniques(twin, asked)[0][BASELINE].control
+    assert not techniques(twin, requested)[0][BASELINE].control
 
 
 @pytest.mark.parametrize("timestep", [998, 999])
@@ -79,12 +79,12 @@ def test_a_lora_is_of_the_look(twin, monkeypatch):
 def test_captions_come_from_the_captioner_once_and_with_the_other_word(twin):
     twin._captioners[""] = Parrot()
     photo = open_photo(draw(1, kind="horse").image)
-    found, _ = techniques(twin, Recipe())
-    assert say_each(twin, [photo], found.values())(photo) == {
+    recipes, _ = techniques(twin, Recipe())
+    assert say_each(twin, [photo], recipes.values())(photo) == {
         "caption": "a brown horse with a rider",
         "swapped": "a brown cow with a rider",
     }
-    assert say_each(twin, [photo], [found[BASELINE]])(photo) == {}
+    assert say_each(twin, [photo], [recipes[BASELINE]])(photo) == {}
 
 
 def test_only_whole_words_are_exchanged():

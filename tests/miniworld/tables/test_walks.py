@@ -10,12 +10,12 @@ from shiftless import Recipe
 
 
 def test_ways_are_walks_to_the_same_timestep():
-    found = ways(Recipe(timestep=200, prompt="a photo", start=900), above=(20, 40), steps=(1, 5, None))
-    assert found[BASELINE] == Recipe(timestep=200, prompt="a photo")
-    assert [(r.start, r.steps) for r in list(found.values())[2:]] == [
+    recipes = ways(Recipe(timestep=200, prompt="a photo", start=900), above=(20, 40), steps=(1, 5, None))
+    assert recipes[BASELINE] == Recipe(timestep=200, prompt="a photo")
+    assert [(r.start, r.steps) for r in list(recipes.values())[2:]] == [
         (220, 1), (220, 5), (220, None), (240, 1), (240, 5), (240, None),
     ]  # fmt: skip
-    assert all(r.control == ("canny",) and r.timestep == 200 for name, r in found.items() if name != BASELINE)
+    assert all(r.control == ("canny",) and r.timestep == 200 for name, r in recipes.items() if name != BASELINE)
 
 
 def test_a_table_of_walks(monkeypatch):

@@ -55,8 +55,8 @@ def test_an_interrupted_captioner_ends_where_an_uninterrupted_one_does(tmp_path,
     captioner = load_captioner(tmp_path / "a" / "captioner")  # as any other captioner is loaded
     assert captioner.model.dtype == torch.float32
     assert next(captioner.model.parameters()).dtype == torch.float32
-    found = captioner.model.state_dict()
-    assert all(torch.equal(found[name].half(), whole[name]) for name in whole.keys() & found.keys())
+    state = captioner.model.state_dict()
+    assert all(torch.equal(state[name].half(), whole[name]) for name in whole.keys() & state.keys())
     assert not any(str(tmp_path) in path.read_text() for path in (tmp_path / "a" / "captioner").glob("*.json"))
 
     further = weights(train_captioner(tmp_path / "on", start_from=tmp_path / "a", **{**options, "images": 8}))
@@ -106,7 +106,7 @@ def test_batches_follow_seed_and_step_and_mirrors_swap_sides(drawn, tokenizer):
         assert torch.equal(ours, theirs)
     assert not torch.equal(data.batch(4, 0, 3)[1], data.batch(4, 1, 3)[1])
     images, tokens = (torch.cat(parts) for parts in zip(*(data.batch(10, 0, step) for step in range(4))))
-    seen = {"plain": 0, "mirrored": 0}
+    counts = {"plain": 0, "mirrored": 0}
     for image, row in zip(images.numpy(), tokens):
         said = facts(tokenizer.decode(row, skip_special_tokens=True).replace(" ,", ","))
         for i in range(len(data)):
@@ -114,12 +114,12 @@ def test_batches_follow_seed_and_step_and_mirrors_swap_sides(drawn, tokenizer):
             true = facts(about["captions"][2])
             if np.array_equal(image, pixels):
                 assert said == true
-                seen["plain"] += 1
+                counts["plain"] += 1
             elif np.array_equal(image, pixels[:, ::-1]):
                 assert said == true | {"facing": {"left": "right", "right": "left"}[true["facing"]]}
-                seen["mirrored"] += 1
-    assert sum(seen.values()) == 40
-    assert min(seen.values()) > 8
+                counts["mirrored"] += 1
+    assert sum(counts.values()) == 40
+    assert min(counts.values()) > 8
 
 
 def test_a_caption_without_room_for_its_end_is_refused(tokenizer):
@@ -151,8 +151,8 @@ def test_agreement_on_a_hand_worked_case():
         "a photo of a black horse, walking, facing left, in a meadow at noon",
         "a photo of a red car, facing right, in a town at dusk",
     ]
-    found = agreement(said, truth)
-    assert found == {
+    shares = agreement(said, truth)
+    assert shares == {
         "exact": 0.5,
         "kind": 1.0,
         "colour": 0.5,
@@ -174,10 +174,10 @@ def test_accuracy_is_of_pictures_and_captions_that_belong_together():
             assert all(photo.digest == open_photo(draw(seed).image).digest for photo, seed in zip(photos, seeds))
             return [draw(seed).captions[2] for seed in seeds]
 
-    found = caption_accuracy(Oracle(), 3)
-    assert found["pictures"] == 3
-    assert found["exact"] == found["kind"] == 1.0
-    assert len(found["examples"]) == 3
+    accuracy = caption_accuracy(Oracle(), 3)
+    assert accuracy["pictures"] == 3
+    assert accuracy["exact"] == accuracy["kind"] == 1.0
+    assert len(accuracy["examples"]) == 3
 
 
 def test_a_picture_without_words_counts_as_wrong():

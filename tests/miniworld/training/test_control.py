@@ -58,10 +58,10 @@ def test_edges_survive_the_packing_and_are_drawn_once(tmp_path, drawn):
     assert (len(maps), maps.bits.nbytes) == (10, 10 * 32 * 32 // 8)
     expected = np.stack([cv2.Canny(np.array(pictures[row][0]), 100, 200) for row in rows]) / 255
     assert 0 < expected.mean() < 0.5
-    found = maps.batch(torch.tensor(rows))
-    assert np.array_equal(found[:, 0].numpy(), expected)
+    batch = maps.batch(torch.tensor(rows))
+    assert np.array_equal(batch[:, 0].numpy(), expected)
     shown = canny(to_tensor(np.stack([pictures[row][0] for row in rows])))  # what a reading shows the ControlNet
-    assert torch.equal(found.float().expand(-1, 3, -1, -1), shown)
+    assert torch.equal(batch.float().expand(-1, 3, -1, -1), shown)
     with pytest.raises(BadInput, match="no edge maps"):
         EdgeMaps(tmp_path / "none")
 
@@ -95,11 +95,11 @@ def test_gradients_reach_every_weight_while_the_zeros_are_opened(tokenizer):
 
     assert all("controlnet_down_blocks" in name or "controlnet_mid_block" in name for name in reached())
     with opened(net):
-        found = reached()
+        reached_names = reached()
     ours = {f"controlnet.{name}" for name, _ in net.named_parameters()}
-    assert found <= ours
+    assert reached_names <= ours
     # a softmax over keys does not see what shifts all of them alike
-    assert {name for name in ours - found if "to_k.bias" not in name} == set()
+    assert {name for name in ours - reached_names if "to_k.bias" not in name} == set()
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
@@ -182,10 +182,10 @@ def test_the_proof_sees_what_training_changed(tmp_path, train, model):
     fresh = control_effect(pipe, new_controlnet(pipe.unet, stride=4), 2)
     assert {test["difference"] for test in fresh["tests"].values()} == {0.0}
     trained = ControlNetModel.from_pretrained(train(tmp_path, images=320, batch=8, lr=2e-2))
-    found = control_effect(pipe, trained, 4)
-    assert found["noise_error"]["own"]["t500"] < found["noise_error"]["none"]["t500"]
-    assert found["tests"]["own < none, t = 500"]["high"] < 0
-    assert found["tests"]["own < other, t = 100"]["difference"] != 0  # it depends on the edges
+    effect = control_effect(pipe, trained, 4)
+    assert effect["noise_error"]["own"]["t500"] < effect["noise_error"]["none"]["t500"]
+    assert effect["tests"]["own < none, t = 500"]["high"] < 0
+    assert effect["tests"]["own < other, t = 100"]["difference"] != 0  # it depends on the edges
 
 
 def test_bad_input_is_one_line_that_says_what_to_do(tmp_path, train, model):

@@ -328,9 +328,9 @@ def test_a_checkpoint_is_whole_or_refused(tmp_path):
     path = tmp_path / "run.pt"
     assert load_checkpoint(path) is None
     save_checkpoint(path, {"images": 3, "x": torch.ones(2)})
-    found = load_checkpoint(path)
-    assert found is not None
-    assert found["images"] == 3
+    state = load_checkpoint(path)
+    assert state is not None
+    assert state["images"] == 3
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(BadInput, match="not a checkpoint"):
         load_checkpoint(path)
