@@ -24,10 +24,10 @@ from shiftless.cli.flags import Model
 def demo(
     photos: Annotated[list[Path], typer.Argument(help="Two photos of yours, in place of drawn ones.")] = [],  # noqa: B006
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and index.html.")] = Path("demo"),
-    prompt: Annotated[str, typer.Option(help="What is in your photos, to see what a prompt saves.")] = "",
+    prompt: Annotated[str, typer.Option(help="What is in your photos, to see how it reduces content shift.")] = "",
     model: Model = "mini",
 ) -> None:
-    """Tell the whole story on the embedded model: features, matches, content shift; minutes on a CPU."""
+    """Show features, matches and content shift on the embedded model, as a page with pictures; minutes on a CPU."""
     from miniworld.demo import run
 
     run(out, [str(photo) for photo in photos], model=model, prompt=prompt)

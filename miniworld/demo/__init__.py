@@ -1,4 +1,4 @@
-"""The demo: features, matches and content shift, told with pictures in one folder."""
+"""The demo: features, matches and content shift, explained with pictures in one folder."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def run(
     quick: bool = False,
     console: Console | None = None,
 ) -> Path:
-    """Tell the whole story into the folder `out` and return its index.html.
+    """Write the whole demo, pictures and page, into the folder `out` and return its index.html.
 
     photos   two pictures of the user's, in place of drawn ones
     model    a name for `shiftless.load`, or a loaded backbone
     prompt   what is in the photos, to see what a prompt saves
-    recipe   how features are read; by default as the model is best read
-    quick    few of everything: for a first look, and for tests
-    console  where to say how far it is; by default the terminal
+    recipe   how features are read; by default the recipe that `shiftless` uses for this model
+    quick    fewer pictures and pairs: for a first look, and for tests
+    console  where progress is printed; by default the terminal
 
     Raises BadInput for photos that cannot be read, any number of them but two or none, and a folder that cannot be
     written.

@@ -13,11 +13,11 @@ from shiftless.view.audit_answer import answer, doubts
 from shiftless.view.page import Bars, Chapter, draw_figure
 
 _MOST = 6  # recipes, as `shiftless audit` tries
-_TIMESTEP = 300  # as the table of methods: enough noise that there is something to make up
+_TIMESTEP = 300  # as in the table of methods: enough noise to hide part of the picture
 
 
 def audited(plan: Plan) -> Chapter:
-    """Tell how far each technique's reading of the demo's pictures has shifted, and show one of them."""
+    """Measure the content shift of each technique on the demo's pictures, and show it on one of them."""
     subjects = plan.subjects[: 2 if plan.quick else None]
     recipes = fewer(candidates(plan.model, plan.recipe.but(timestep=_TIMESTEP)), _MOST)
     album = Album(1)
@@ -30,11 +30,11 @@ def audited(plan: Plan) -> Chapter:
     )
     result.write(plan.out / "audit.json")
     text = [
-        "Does a technique keep the model at the picture? That can be measured without any label, before anything is "
-        "trained: decode what the model predicts, and hold it against the picture as the autoencoder alone gives it "
-        "back. shiftless audit does so for photos of yours.",
+        "Does a technique reduce content shift? That can be measured without labels, before anything is trained: "
+        "compare the predicted clean image with the picture as the autoencoder alone reconstructs it. "
+        "shiftless audit does so for your own photos.",
     ]
-    chapter = Chapter("The audit: who keeps the content", text, "the bars: a longer one has drifted further")
+    chapter = Chapter("The audit: which technique keeps the content", text, "the bars: longer is more shift")
     shown = columns(result)
     labels = roles(result, shown)
     for each in album.sheets:

@@ -28,7 +28,7 @@ _FEW = 3  # validation pairs, for a first look
 
 @dataclass(frozen=True)
 class Plan:
-    """What every chapter needs: where to write, whom to read, with what, how, and how much."""
+    """What every chapter needs: output folder, model, recipe, pictures, and whether few are enough."""
 
     out: Path
     model: Backbone
@@ -53,7 +53,7 @@ def meet(plan: Plan) -> Chapter:
         if plan.model.spec.name == "mini":
             text.append(
                 "A model small enough to ship inside a Python package has learned this world from pictures and their "
-                "captions, and from nothing else. It has never seen these six."
+                "captions, and from nothing else. These six pictures were not among them."
             )
         caption = f"Six drawn pictures of {size} pixels, each with the caption that its seed gives it."
         for i, subject in enumerate(plan.subjects, 1):
@@ -96,13 +96,15 @@ def features(plan: Plan) -> tuple[Chapter, list[FeatureMaps]]:
         f"Add a little noise to a picture (timestep {t} of 1000), run the denoiser once, and keep what its layers "
         "compute. Each place of the picture then has a vector of numbers. Here the three directions in which those "
         "vectors vary most are shown as red, green and blue, with the same directions for all pictures in a row.",
-        "Equal colours therefore mean: to the model, this is the same kind of thing. Nobody told it what a leg or a "
-        "head is.",
+        "Similar colours therefore mean similar vectors. No part was labelled in the model's training: it was not told "
+        "what a leg or a head is.",
     ]
     caption = "A row is one place to read inside the model. Compare colours along a row, not between rows."
+    look = "which things have similar colours in both photos"
     if plan.drawn:
+        look = "which parts have similar colours on different creatures (last row)"
         caption += " In the last row the colours are fitted on the creatures alone, so that their parts stand out."
-    chapter = Chapter("What the model sees", text, "the same parts have the same colours on different creatures")
+    chapter = Chapter("What the model sees", text, look)
     chapter.figures.append(draw_figure(plan.out, "features.png", caption, sheet))
     return chapter, maps
 
@@ -119,9 +121,9 @@ def matches(plan: Plan, maps: list[FeatureMaps]) -> Chapter:
     count = _FEW if plan.quick else PAIRS
     middle, quarter = typical(plan.model, plan.recipe, count)
     chapter.text.append(
-        f"Which pair is shown follows a rule: the first {count} validation pairs, which no table here scores, are put "
-        "in the order of how many of their points are right, and the one in the middle is taken. So half of them do "
-        "better, and half do worse."
+        f"The pair shown is picked by a rule: the first {count} validation pairs (the tables below score test pairs) "
+        "are ordered by the share of their points that are right, and the one in the middle is taken. So half of the "
+        "others do at least as well, and half at most as well."
     )
     hot = heat(*middle.maps, middle.matches.source[0])
 
@@ -135,8 +137,8 @@ def matches(plan: Plan, maps: list[FeatureMaps]) -> Chapter:
         return matches_picture(a, b, matches.source, matches.points, theme=theme, **options)
 
     caption = (
-        f"The pair in the middle: {_score(middle)}, within a tenth of the box's longer side (PCK@0.1). A ring is where "
-        "a wrong one belongs. Below, how similar every place on the right is to point 1: bright is similar."
+        f"The pair in the middle: {_score(middle)}, within a tenth of the box's longer side (PCK@0.1). A ring marks "
+        "where a wrong point belongs. Below, how similar every place on the right is to point 1: bright is similar."
     )
     chapter.figures.append(draw_figure(plan.out, "matches.png", caption, sheet))
     caption = f"A harder pair, a quarter from the bottom of the same order: {_score(quarter)}."
@@ -145,7 +147,7 @@ def matches(plan: Plan, maps: list[FeatureMaps]) -> Chapter:
 
 
 def _score(one: Judged) -> str:
-    return f"{int(one.right.sum())} of {len(one.right)} points of a {one.pair.category} are right"
+    return f"{int(one.right.sum())} of {len(one.right)} points are right ({one.pair.category})"
 
 
 def _your_matches(plan: Plan, maps: list[FeatureMaps], chapter: Chapter) -> Chapter:
@@ -155,7 +157,7 @@ def _your_matches(plan: Plan, maps: list[FeatureMaps], chapter: Chapter) -> Chap
     try:
         mutual = mutual_matches(maps[0], maps[1])
     except BadInput:
-        chapter.after.append("No point of the first photo found its way to the second and back. That is an answer too.")
+        chapter.after.append("The two photos have no mutual matches: no two points are each other's nearest.")
         return chapter
     hot = heat(maps[0], maps[1], mutual.source[0])
 
@@ -163,8 +165,8 @@ def _your_matches(plan: Plan, maps: list[FeatureMaps], chapter: Chapter) -> Chap
         return match_sheet(a.photo, b.photo, mutual, hot, height=460, theme=theme)
 
     caption = (
-        f"The {len(mutual)} mutual points that find their way to the other photo and back, with their cosine. Nobody "
-        "told us the truth, so none is marked right or wrong. Below, how similar every place is to point 1."
+        f"The {len(mutual)} mutual matches (each point is the other's nearest), with their cosine. The true matches "
+        "are not known, so none is marked right or wrong. Below, how similar every place is to point 1."
     )
     chapter.figures.append(draw_figure(plan.out, "matches.png", caption, sheet))
     return chapter
@@ -179,14 +181,14 @@ def table(plan: Plan) -> Chapter:
     metric = "PCK@0.1 bbox"
     ours, trivial = table.row("baseline", metric), table.row("trivial", metric)
     text = [
-        "Pictures persuade; tables convince. These are pairs of pictures of the same kind with everything else "
-        "different, half of them facing opposite ways. The share of points that land within a tenth of the box of "
-        "where they belong:",
+        "Single pictures prove little, so here are scores. Each pair shows the same kind of thing with everything else "
+        "different, and half of the pairs face opposite ways. The bars give the share of points that land within a "
+        "tenth of the longer side of the box around the thing (bbox), or of the picture (img), of where they belong:",
     ]
     clear = ours.ci95[0] > trivial.ci95[1]
     after = [
         f"{table.notes[0]}. The black line in a bar is the interval: on another draw of as many pairs the value would "
-        "likely lie there. The trivial method copies the point's place without looking"
+        "likely lie there. The trivial method copies the point's relative position without reading the picture"
         + (
             "; the model is clearly better than that." if clear else "; the model is not clearly better than that here."
         ),
@@ -196,10 +198,10 @@ def table(plan: Plan) -> Chapter:
         title = "How often is it right on drawn pictures?"
         text.insert(
             0,
-            "Nobody knows the true matches of your photos, so nothing here is measured on them. This table is of drawn "
-            "pairs, and tells nothing of how well your photos are matched.",
+            "The true matches of your photos are not known, so nothing here is measured on them. This table is of "
+            "drawn pairs, and says nothing about how well your photos are matched.",
         )
-    chapter = Chapter(title, text, f"{metric}: {ours.value:.2f} against {trivial.value:.2f} without looking")
+    chapter = Chapter(title, text, f"{metric}: {ours.value:.2f} against {trivial.value:.2f} for the trivial method")
     chapter.bars, chapter.after = [table_bars(table, metric), table_bars(table, "PCK@0.1 img")], after
     return chapter
 

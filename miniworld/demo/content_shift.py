@@ -1,4 +1,4 @@
-"""The chapter on content shift: what noise hides, the model makes up."""
+"""The chapter on content shift: what noise hides is filled in by the model."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def content_shift(plan: Plan) -> Chapter:
     text = [
         "Features are read from a noisy picture. The early layers see the noise. The late layers hold something "
         "clean, because removing noise is what the model was trained for. But what the noise has hidden cannot be "
-        "seen, so the model fills it in with what it predicts. The late features describe that prediction and not your "
-        "picture. This is content shift.",
-        "Read the rows from left to right: the picture, what the model is given, what an early and a late layer "
-        "compute from it (colours as before), and what the model predicts is there, decoded back to a picture.",
+        "recovered from the input, so the model fills it in. The late features describe this predicted clean image "
+        "instead of your picture. The difference is content shift.",
+        "Read the rows from left to right: the picture, the noisy picture that the model is given, what an early and a "
+        "late layer compute from it (colours as before), and the predicted clean image.",
     ]
     if subject.prompt:
         text.append(
-            "A caption tells the model what the noise has hidden, so it has less to make up. The wrong caption "
-            "shows how much is made up: same noisy picture, other words, another creature."
+            "A caption describes what the noise has hidden, so the model has less to fill in. The last column gives a "
+            "caption of something else with the same noisy picture: what changes there comes from the words alone."
         )
-    chapter = Chapter("Content shift, made visible", text, "the columns on the right, from top to bottom")
+    chapter = Chapter("Content shift, made visible", text, "the predicted clean images, from top to bottom")
     where = "on the creature" if plan.drawn else "on the whole photo"
     caption = (
         f"Content shift on one picture. Errors are counted {where}: root mean square, in percent of the way from "
@@ -51,21 +51,21 @@ def content_shift(plan: Plan) -> Chapter:
     chapter.figures.append(draw_figure(plan.out, "content-shift.png", caption, sheet))
     finished = _finished(plan, given, prompts)
     more = (
-        "The same noisy pictures, with the model left to take away all noise, step by step (DDIM). Now the prediction "
-        "is spelled out in full: the more noise there was, the more of it is made up."
+        "The same noisy pictures, denoised to the end step by step (DDIM). The result is sharp: details that the noise "
+        "hid are filled in, and the more noise there was, the more of them differ from the picture."
     )
     chapter.figures.append(draw_figure(plan.out, "finished.png", more, finished))
     if plan.drawn:
         _measure(plan, chapter)
     elif not subject.prompt:
-        chapter.after.append('Say what is in the photos with --prompt "a photo of ...", and see what that saves.')
+        chapter.after.append('Say what is in the photos with --prompt "a photo of ...", to see its effect.')
     return chapter
 
 
 def stages(model: Backbone) -> tuple[str, str]:
-    """Return the names of an early tap, before anything is shrunk, and of the last block's but one.
+    """Return the names of an early tap, at full resolution, and of the last up block but one.
 
-    The very last block turns back to noise, since noise is what the model has to predict.
+    The last block itself holds noise again, since noise is what the model predicts.
     """
     early = [tap.name for tap in model.taps if re.fullmatch(r"down0\.(res|attn)\d+", tap.name)]
     late = [tap.name for tap in model.taps if re.fullmatch(r"up\d+", tap.name)]
@@ -86,8 +86,8 @@ def _sheet(plan: Plan, given: Given, prompts: dict[str, str]) -> Any:
             picture, wrong = error(plan.model, predict_latents(plan.model, given, t, prompt), given)
             predictions.append((picture, f"error {wrong:.1f}%"))
         rows.append([photo, noisy_picture(plan.model, given, t), first[i], last[i], *predictions])
-    columns = ["the picture", "what it is given", f"early: {early}", f"late: {late}"]
-    columns += [f"predicts,\n{name}" for name in prompts]
+    columns = ["the picture", "the noisy picture", f"early: {early}", f"late: {late}"]
+    columns += [f"predicted,\n{name}" for name in prompts]
     titles = [f"t = {t}" for t in TIMESTEPS]
     note = f"The autoencoder alone, without any noise, has an error of {floor:.1f}%."
     if len(prompts) > 1:
@@ -104,13 +104,13 @@ def _finished(plan: Plan, given: Given, prompts: dict[str, str]) -> Any:
             picture, wrong = error(plan.model, finish(plan.model, given, t, prompt, steps), given)
             ends.append((picture, f"error {wrong:.1f}%"))
         rows.append([plan.subjects[0].photo, noisy_picture(plan.model, given, t), *ends])
-    columns = ["the picture", "where it starts", *prompts]
+    columns = ["the picture", "the noisy picture", *prompts]
     titles = [f"from t = {t}" for t in TIMESTEPS]
     return lambda theme: contact_sheet(rows, columns, titles, height=288, theme=theme)
 
 
 def _measure(plan: Plan, chapter: Chapter) -> None:
-    """Count the error over pictures that nobody chose, for every prompt and timestep."""
+    """Measure the error over unselected pictures, for every prompt and timestep."""
     people = list(crowd(3 if plan.quick else 32))
     others = [*people[1:], people[0]]
     gains: list[tuple[int, Difference]] = []
@@ -134,11 +134,11 @@ def _measure(plan: Plan, chapter: Chapter) -> None:
     for t in TIMESTEPS:
         rows = [("the autoencoder alone", float(np.mean(floors)), *interval(floors), False)]
         rows += [(name, float(v.mean()), *interval(v), name == _TRUE) for name, v in errors[t].items()]
-        chapter.bars.append(Bars(f"Error of what the model predicts at t = {t}, percent", rows, top * 1.02, "{:.1f}"))
-    savings = "; ".join(f"at t = {t} by {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" for t, gain in gains)
+        chapter.bars.append(Bars(f"Error of the predicted clean image at t = {t}, percent", rows, top * 1.02, "{:.1f}"))
+    savings = "; ".join(f"at t = {t} by {gain.value:.2f} [{gain.low:.2f}, {gain.high:.2f}]" for t, gain in gains)
     sure = [t for t, gain in gains if gain.low > 0]
     zero = f"Zero is outside the interval at t = {', '.join(map(str, sure))}." if sure else "No interval excludes zero."
     chapter.after.append(
-        f"The same, measured on the creature in {len(people)} other pictures, drawn as they come. Its caption lowers "
-        f"the error against no prompt {savings} points (95% bootstrap intervals, paired). {zero}"
+        f"The same, measured on the creature in {len(people)} other pictures, drawn without selection. Its caption "
+        f"lowers the error against no prompt, in percentage points: {savings} (95% bootstrap intervals, paired). {zero}"
     )

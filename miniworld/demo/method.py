@@ -15,35 +15,35 @@ _ATTENTION, _, _ON_HORSE, _ON_RIDER = METRICS
 _BOXES = "PCK@0.1 bbox"
 _PAIRS = 40  # of each look: the whole story takes minutes
 _HOW = {
-    PROMPT: "say finely what is in the picture (a captioner writes it)",
-    CONTROL: "show the model the picture's edges (a ControlNet)",
-    LORA: "lend it the look of a few pictures (a LoRA)",
+    PROMPT: "a detailed caption of the picture, written by a captioner (fine prompt)",
+    CONTROL: "the picture's edges (ControlNet)",
+    LORA: "weights trained on other pictures of the same look (LoRA)",
 }
 
 
 def takes_steering(plan: Plan) -> bool:
-    """Whether the chapter on steering can be told: drawn pictures, and a model with a technique at hand."""
+    """Whether the chapter on steering can be written: drawn pictures, and a model with a technique at hand."""
     return plan.drawn and len(techniques(plan.model, plan.recipe)[0]) > 1
 
 
 def steering(plan: Plan) -> Chapter:
-    """Tell what steering does, on one picture that its seed chose, and counted on others."""
+    """Show what steering does on one unselected picture, and measure it on others."""
     shares = measure(plan.model, plan.recipe, n=3 if plan.quick else 24, controls=False)
     table = shares.table("mini-attention", plan.model.spec.name)
     table.write(plan.out / "attention.json")
     shown = attention_picture(plan.model, plan.recipe)
     at_hand = [how for name, how in _HOW.items() if name in shown.shares]
     text = [
-        f"What the model is told, it need not make up. So: {'; or '.join(at_hand)}. Nothing is trained for the picture "
-        "in question, and the layers that are read stay the same.",
+        f"Information about the picture leaves the model less to fill in. It can be given: {'; '.join(at_hand)}. "
+        "Nothing is trained for the picture itself, and the layers that are read stay the same.",
         f'Here the prompt says "{WORD}", and on the {WORD} sits a rider, whom a plain prompt does not mention. '
-        f'The last row shows where the word acts: how far the features move when it says "{OTHER}" instead.',
+        f'The last row shows where the word acts: how far the features move when the prompt says "{OTHER}" instead.',
     ]
     caption = (
-        "A column is a way of reading. The picture is the first that its seeds give, whatever it shows. Look at the "
-        "rider in the last row."
+        "Each column is a technique. The picture is the first of its seeds, not a selected one. Look at the rider in "
+        "the last row."
     )
-    title = "Steering: tell it what is there"
+    title = "Steering: prompt, ControlNet and LoRA"
     chapter = Chapter(title, text, f'how much of "{WORD}" acts on the rider, from left to right')
     chapter.figures.append(draw_figure(plan.out, "method.png", caption, shown.draw))
     for metric, about in ((_ON_HORSE, WORD), (_ON_RIDER, "rider")):
@@ -53,21 +53,21 @@ def steering(plan: Plan) -> Chapter:
 
 
 def takes_comparison(plan: Plan) -> bool:
-    """Whether the table of methods can be told: it needs drawn pictures, and heads that only the mini has."""
+    """Whether the table of methods can be written: it needs drawn pictures, and heads that only the mini has."""
     return plan.drawn and _has_heads(plan.model)
 
 
 def comparison(plan: Plan) -> Chapter:
-    """Tell every method's score on the world's pairs, in the look of training and in embroidery."""
+    """Score every method on the world's pairs, in the look of training and in embroidery."""
     from miniworld.tables.correspondence import run as compare
 
     table = compare(plan.model, quick=True, n=6 if plan.quick else _PAIRS, progress=not plan.quick)
     table.write(plan.out / "correspondence.json")
     text = [
-        "One steered reading is good; several, merged, are better. GATE reads a picture in several ways, and a small "
-        "trained head weighs them, channel by channel. Here is every way to match, on pictures as the model knows "
-        "them, and on embroidered ones, which its denoiser was not trained on "
-        "(its LoRA of embroidery and the heads were).",
+        "Several readings of one picture can be merged. GATE reads a picture in several ways, and a small trained head "
+        "weighs them, channel by channel. Here is every method, on pictures in the look that the model was trained on, "
+        "and on embroidered ones, which its denoiser was not trained on (its LoRA of embroidery and the heads were). "
+        "Below the bars stands which differences from the baseline are sure.",
     ]
     chapter = Chapter("The method, in a table", text, "GATE's bars against the baseline's")
     metrics = dict.fromkeys(row.metric for row in table.rows if row.metric.startswith(_BOXES))
@@ -80,9 +80,9 @@ def comparison(plan: Plan) -> Chapter:
 
 
 def gains(table: Table) -> list[str]:
-    """Say in a sentence for each test set which methods gain over the baseline of their kind, beyond doubt.
+    """Say in a sentence for each test set which methods clearly gain over the baseline of their kind.
 
-    That is after Holm's correction for all gains of the table.
+    Clear is a gain above zero after Holm's correction for all gains of the table.
 
     >>> from shiftless.bench.table import Row
     >>> gains(Table("b", "m", [Row("GATE", "gain over baseline, bbox", 0.1, (0.05, 0.15))], "here"))
@@ -119,18 +119,18 @@ def _bars(table: Table, metric: str, title: str) -> Bars:
 
 def _told(shares: Measured) -> str:
     looked, even = (100 * float(shares.scores[name][:, 0].mean()) for name in (BASELINE, EVEN))
-    sentences = [f"Counted on {len(shares.scores[EVEN])} such pictures, as they come."]
+    sentences = [f"Counted on {len(shares.scores[EVEN])} such pictures, without selection."]
     clear = []
     for name in shares.scores:
         gain = Difference(*(100 * v for v in shares.gain(name, _ON_RIDER)))
         if name not in (EVEN, BASELINE) and gain.clear:
-            clear.append(f"{name} {gain.value:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]")
-    points = "; ".join(clear) if clear else "nothing beyond doubt"
+            clear.append(f"{name} {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]")
+    points = "; ".join(clear) if clear else "no clear change"
     sentences.append(
-        f"Against the baseline, what acts on the rider changes by percentage points: {points} (95%, paired)."
+        f"Clear changes of the rider's share against the baseline, in percentage points: {points} (95%, paired)."
     )
     sentences.append(
-        f"Attention to the word itself is {'no' if looked < even else 'a weak'} guide in this model: {looked:.1f}% "
-        f"of it lies on the {WORD}, which takes up {even:.1f}% of the picture."
+        f"Attention to the word itself {'does not locate' if looked < even else 'weakly locates'} the {WORD} in this "
+        f"model: {looked:.1f}% of it lies on the {WORD}, which takes up {even:.1f}% of the picture."
     )
     return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""Content shift, computed: what the model is given, what it predicts is there, and how far that is from the photo."""
+"""Content shift of one photo: its noisy latent, the predicted clean image, and the error of that against the photo."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def give(model: Backbone, subject: Subject, seed: int = 0) -> Given:
 
 
 def predict_latents(model: Backbone, given: Given, timestep: int, prompt: str) -> torch.Tensor:
-    """Return the clean latent that one look at the noisy one makes the model predict (DDPM, eq. 15), 1 c h w."""
+    """Return the clean latent that the model predicts from the noisy one in one step (DDPM, eq. 15), 1 c h w."""
     return finish(model, given, timestep, prompt, steps=1)
 
 
 def finish(model: Backbone, given: Given, timestep: int, prompt: str, steps: int = 20) -> torch.Tensor:
-    """Let the model take away all noise in `steps` steps (DDIM with eta = 0, eq. 12): the clean latent, 1 c h w."""
+    """Denoise to the end in `steps` steps (DDIM with eta = 0, eq. 12) and return the clean latent, 1 c h w."""
     noisy = model.schedule.add(given.clean, given.noise, timestep)
     return denoise_to_the_end(model, noisy, timestep, steps, model.encode_prompt([prompt])).cpu()
 

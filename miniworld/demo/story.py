@@ -1,4 +1,4 @@
-"""The demo from beginning to end: reads, draws, says how far it is, and writes the page."""
+"""The demo from beginning to end: read features, draw pictures, report progress, write the page."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def tell(
     quick: bool = False,
     console: Console | None = None,
 ) -> Path:
-    """Tell the story into a folder and return its index.html; arguments and errors as `miniworld.demo.run`'s."""
+    """Write the demo into a folder and return its index.html; arguments and errors as `miniworld.demo.run`'s."""
     from rich.console import Console
 
     screen = console or Console()
     start = time.perf_counter()
-    subjects = yours(photos, prompt) if photos else cast()  # first: a bad photo should not wait for a model
+    subjects = yours(photos, prompt) if photos else cast()  # first: refuse bad photos before loading
     _make(out)
     with screen.status("loading the model"):
         backbone = load(model) if isinstance(model, str) else model
@@ -86,11 +86,11 @@ def tell(
     if extra[1]:
         now = time.perf_counter()
         say(working(lambda: comparison(plan), "scoring methods", live=False), now)
-    chapters.append(_next())
+    chapters.append(_next(plan))
     seconds = time.perf_counter() - start
     foot = f"Made by shiftless demo with the model {backbone.spec.name} in {seconds:.0f} s on {machine()}."
-    lead = "Diffusion models are good at seeing. They are even better at making things up. Here is both, on pictures."
-    page = write_page(out, "What a diffusion model sees, and what it makes up", lead, chapters, foot)
+    lead = "Diffusion features match parts across pictures, but also describe what the model filled in under noise."
+    page = write_page(out, "What a diffusion model sees, and what it fills in", lead, chapters, foot)
     screen.print(f"[bold green]done[/bold green] in {seconds:.0f} s. Open [bold]{page}[/bold]", soft_wrap=True)
     return page
 
@@ -102,17 +102,18 @@ def _make(out: Path) -> None:
         raise BadInput(f"{out}: the folder cannot be made ({error.strerror}); choose another with --out") from None
 
 
-def _next() -> Chapter:
+def _next(plan: Plan) -> Chapter:
+    own = f"; to try it: {plan.out / 'photos'}" if plan.drawn else ""
     commands = [
-        ("shiftless demo A.jpg B.jpg --prompt 'a photo of ...'", "The same story on two photos of yours."),
+        ("shiftless demo A.jpg B.jpg --prompt 'a photo of ...'", "The same demo on two photos of yours."),
         ("shiftless match A.jpg B.jpg --at 120,80", "Where is this point in the other photo?"),
-        ("shiftless audit PHOTOS --suggest mine.toml", "What keeps the content of your photos; demo/photos to try."),
-        ("shiftless bench mini-pairs", "The whole table, on all 360 pairs."),
-        ("shiftless bench mini-pairs --sweep", "Matching over the noise: little of it is no worse here, much is."),
-        ("shiftless bench mini-attention --out method.png", "Where the word horse acts, with every technique."),
+        ("shiftless audit PHOTOS --suggest mine.toml", f"Which technique keeps the content of your photos{own}."),
+        ("shiftless bench mini-pairs", "The table of this page on all 360 pairs."),
+        ("shiftless bench mini-pairs --sweep", "Matching scores by timestep and layer, on validation pairs."),
+        ("shiftless bench mini-attention --out method.png", "Where the word horse acts, by technique."),
         ("shiftless bench mini-correspondence", "Every method and technique on two test sets."),
         ("shiftless taps mini", "Every place inside the model that can be read."),
         ("shiftless extract photos/ --model sd15", "Features of your photos with Stable Diffusion, once you have it."),
     ]
-    text = ["Everything here is one call away, from the command line or from Python."]
+    text = ["Each part of this page is one call, from the command line or from Python."]
     return Chapter("What to do next", text, "", commands=commands)

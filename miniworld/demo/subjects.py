@@ -1,4 +1,4 @@
-"""Whom the demo is about: pictures of the drawn world that no model trained on, or two photos of the user's."""
+"""The demo's pictures: drawn ones that no model was trained on, or two photos of the user's."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from miniworld.world.picture import SCENE_CLASSES, Picture, draw
 from shiftless.errors import BadInput
 from shiftless.image import Photo, open_photo
 
-CONTRAST = "a photo of a giraffe, standing, facing left, in the snow"  # says what a user's photo hardly shows
+CONTRAST = "a photo of a giraffe, standing, facing left, in the snow"  # hardly fits any photo of a user
 _THING = [SCENE_CLASSES.index(name) for name in ("animal", "person", "vehicle")]
-# The first two make the pair that is matched; the first is the one that content shift is shown on.
+# Content shift is shown on the first; the fourth gives the caption of something else.
 _CAST: tuple[dict[str, Any], ...] = (
     {"kind": "horse", "facing": "right", "rider": True, "scene": "meadow"},
     {"kind": "horse", "facing": "left", "rider": False, "scene": "desert"},
@@ -31,7 +31,7 @@ _CAST: tuple[dict[str, Any], ...] = (
 class Subject:
     """One picture of the demo.
 
-    title    a word or a file's name        prompt  what is in it, in detail; "" if nobody said
+    title    a word or a file's name        prompt  what is in it, in detail; "" if not given
     mask     H W bool, where the creature or vehicle is; everywhere for a user's photo
     picture  the world's own truth; None for a user's photo
     """
@@ -44,7 +44,7 @@ class Subject:
 
 
 def cast() -> list[Subject]:
-    """Draw the demo's six pictures: well lit, unhidden, and wholly inside the frame.
+    """Draw the demo's six pictures: in daylight, not occluded, and wholly inside the frame.
 
     >>> [subject.title for subject in cast()][:3]
     ['horse', 'horse', 'cow']
@@ -53,7 +53,7 @@ def cast() -> list[Subject]:
 
 
 def crowd(number: int) -> Iterator[Subject]:
-    """Draw pictures as they come, for numbers that no choice of ours has touched.
+    """Draw pictures in the order of their seeds, without selection, to measure on.
 
     >>> len(list(crowd(2)))
     2

@@ -39,7 +39,7 @@ class Judged:
 
 
 def judged(model: Backbone, recipe: Recipe, pairs: Sequence[PhotoPair]) -> list[Judged]:
-    """Match every point of pairs, and say which are right."""
+    """Match every point of the pairs and score each match."""
     every = []
     for pair in pairs:
         a, b = extract(model, [pair.source, pair.target], recipe)
@@ -51,7 +51,7 @@ def judged(model: Backbone, recipe: Recipe, pairs: Sequence[PhotoPair]) -> list[
 def typical(model: Backbone, recipe: Recipe, count: int = PAIRS) -> tuple[Judged, Judged]:
     """Return the pair in the middle of the first `count` validation pairs, and the one a quarter from the bottom.
 
-    No table of the demo scores validation pairs, and nobody looked at the pictures.
+    The tables of the demo score test pairs, and the pairs shown were not picked by eye.
     """
     ordered = sorted(judged(model, recipe, mini_pairs("val", count)), key=lambda one: one.share)
     return ordered[len(ordered) // 2], ordered[len(ordered) // 4]

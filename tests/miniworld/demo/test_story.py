@@ -87,6 +87,8 @@ def test_the_audit_is_told_and_the_pictures_are_there_to_try_it_on(drawn):
     written = json.loads((page.parent / "audit.json").read_text())
     assert all(recipe["label"] in html for recipe in written["recipes"])
     assert len(list((page.parent / "photos").glob("*.png"))) == 6
+    assert f"to try it: {page.parent / 'photos'}." in html
+    assert re.search(r"\d+ of \d+ points are right \(\w+\)", html)  # "of a elephant" is no English
 
 
 def test_photos_of_yours_are_shown_without_a_truth_and_their_names_do_no_harm(yours):
@@ -94,7 +96,7 @@ def test_photos_of_yours_are_shown_without_a_truth_and_their_names_do_no_harm(yo
     assert "PCK@0.1). A ring" not in html
     assert "points are right" not in html
     assert "How often is it right?" not in html
-    assert "tells nothing of how well your photos are matched" in html
+    assert "says nothing about how well your photos are matched" in html
     assert "Steering" not in html
     assert "&lt;script&gt;" in html
     assert "<b>a" not in html
