@@ -43,7 +43,7 @@ def mini_pairs(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Match 360 fixed pairs of the embedded world: same kind, different everything, exact truth."""
+    """Match 360 fixed pairs of the embedded world: one kind a pair, all else different, exact ground truth."""
     from shiftless.backbones.registry import load
     from shiftless.view.curves import check_drawing
 
@@ -144,7 +144,9 @@ def mini_attention(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Where is the word "horse" looked at, and where does it act, with each technique, on horses with riders?
+    """Where attention to the word "horse" lies and where the word changes features, by technique.
+
+    Measured on drawn horses with riders.
 
     --control, --lora, --captioner, --start and --steps say what the techniques' columns take, in place of the model's
     own; the prompts are the bench's.
@@ -182,7 +184,7 @@ def mini_walks(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """What denoising down to the timestep with a ControlNet gains, and what larger steps cost and save."""
+    """What denoising down to the timestep with a ControlNet gains, and how step size trades scores for time."""
     from miniworld.tables.walks import run
     from shiftless.backbones.registry import load
 
@@ -207,7 +209,7 @@ def mini_lora_scale(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """At what strength are the LoRAs read? Each look's own, on validation pairs; one strength is picked for all."""
+    """Score the LoRAs by strength, each look's own on validation pairs, and pick one strength for all."""
     from miniworld.tables.correspondence import LOOKS
     from miniworld.tables.lora_scale import run
     from shiftless.backbones.registry import load
@@ -235,7 +237,7 @@ def mini_shift(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """How far each technique's reading has drifted from the picture: content shift, before anything is matched."""
+    """Content shift of each technique: the error of the predicted clean latent, before anything is matched."""
     from miniworld.tables.correspondence import LOOKS
     from miniworld.tables.technique_shift import TIMESTEPS, run
     from shiftless.backbones.registry import load
@@ -257,7 +259,7 @@ def mini_shift(
 def mini_audit(
     model: Model = "mini",
     quick: Annotated[
-        bool, typer.Option("--quick", help="Two timesteps, 4 pictures and 8 pairs: a try, no proof.")
+        bool, typer.Option("--quick", help="Two timesteps, 4 pictures and 8 pairs: for trying, not for results.")
     ] = False,
     look: Annotated[list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more.")] = None,
     timestep: Annotated[list[int] | None, typer.Option(min=1, max=900, help="Repeat for more.")] = None,
@@ -265,14 +267,14 @@ def mini_audit(
     pairs: Annotated[int, typer.Option(min=4, help="How many pairs of each look are matched.")] = 120,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Draw the curves: shift and matching over the noise.", callback=writable),
+        typer.Option("--out", "-o", help="Draw the curves: shift and matching by timestep.", callback=writable),
     ] = None,
     batch: Batch = 16,
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Does content shift, measured blindly, predict what features are worth? Noise x technique x look, ranked.
+    """Does content shift, measured without ground truth, predict how good features are? Noise x technique x look.
 
     Prints the rank correlation of each measure with matching and with parts, over all configurations, over the half
     that chose the audit's headline, and over the half held out; --json has every configuration's numbers too.
@@ -289,7 +291,7 @@ def mini_audit(
         chosen["timesteps"] = tuple(timestep or (200, 500))
         counts = {"pictures": 4, "pairs": 8}
     if out is not None:
-        figure_class()  # said now, not after the work
+        figure_class()  # a missing matplotlib is reported before the work
     result = run(load(model, device=device, dtype=dtype), batch=batch, **chosen, **counts)
     show(result.summary(), None)
     if out is not None:

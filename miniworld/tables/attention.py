@@ -1,4 +1,4 @@
-"""bench mini-attention: where the word "horse" is looked at, and where it acts, on drawn horses with riders."""
+"""bench mini-attention: attention to the word "horse", and where it changes features, on horses with riders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HORSE, _RIDER = SCENE_CLASSES.index("animal"), SCENE_CLASSES.index("person")
 
 @dataclass(frozen=True, eq=False)
 class AttentionShares:
-    """What one way of reading makes of the word on one picture.
+    """Attention to the word and the word's effect, for one recipe on one picture.
 
     read       the features, and what they were read with
     attention  H W, how much each place looks at the word; its sum is 1
@@ -130,7 +130,7 @@ def observe_attention(
     title: str = "",
     progress: bool = False,
 ) -> Iterator[dict[str, AttentionShares]]:
-    """Read photos by named recipes, each a second time with another word: yield name -> what is seen of a photo.
+    """Read photos by named recipes, each a second time with another word: yield name -> shares, by photo.
 
     Attention is the mean of the up blocks' cross-attention maps over heads, layers and resolutions. The effect is the
     distance between features of unit length with the word and with another animal's in its place, as in DiffEdit
@@ -205,12 +205,12 @@ def run(
     batch: int = 16,
     progress: bool = True,
 ) -> Table:
-    """Measure where "horse" is looked at and where it acts with each technique, on horses with riders.
+    """Measure attention to "horse" and the word's effect with each technique, on horses with riders.
 
     recipe    how to read, and which ControlNet, LoRA and captioner the columns take; None is Recipe()
     look      "photo", or a look that the embedded denoiser was not trained on
     quick, n  12 pictures, or so many, in place of 48
-    controls  beside chance (the area), the same network untrained
+    controls  also the same network untrained; chance (the area) is always a row
 
     A technique that is not at hand is left out, and a note says why. Raises BadInput for an unknown look or tap.
     """

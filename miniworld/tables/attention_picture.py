@@ -22,7 +22,7 @@ ROWS = ("features", f'attention\nto "{WORD}"', f'where "{WORD}"\nacts')
 
 @dataclass(frozen=True, eq=False)
 class AttentionPicture:
-    """One drawn horse and what each technique's reading makes of it; `edges` H W 3 are what a ControlNet is shown."""
+    """One drawn horse and its attention shares by technique; `edges` H W 3 are the ControlNet's input."""
 
     picture: Picture
     shares: dict[str, AttentionShares]
@@ -60,10 +60,10 @@ class AttentionPicture:
         )
 
     def note(self) -> str:
-        """Say what the prompts were, and how the maps are to be read."""
+        """Explain how to read the maps, and give the fine prompt."""
         lines = [
             "Colours of features are fitted on horse and rider, for all columns together. Percentages are shares of a "
-            "map's mass; an even map would have the areas' own. All maps of a row are on one scale. Where "
+            "map's mass; an even map would have the shares of the areas. All maps of a row are on one scale. Where "
             f'"{WORD}" acts: how far the features move when the prompt says "{OTHER}" in its place.'
         ]
         if PROMPT in self.shares:
@@ -72,7 +72,7 @@ class AttentionPicture:
 
 
 def attention_picture(model: Backbone, recipe: Recipe, look: str = "photo", *, index: int = 0) -> AttentionPicture:
-    """Read one of the bench's pictures with every technique at hand: the first, whatever it shows, or by index."""
+    """Read one of the bench's pictures with every technique at hand: the first, without selection, or by index."""
     picture = riders(index + 1, look)[index]
     photo = open_photo(picture.image, name=f"horse-{index:02d}")
     chosen, _ = techniques(model, recipe, look)

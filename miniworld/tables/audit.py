@@ -1,4 +1,4 @@
-"""bench mini-audit: does content shift, measured blindly, predict what features are worth?"""
+"""bench mini-audit: does content shift, measured without ground truth, predict how good features are?"""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ from shiftless.view.sheet import save_picture
 MIOU = "part mIoU"
 FINISH = 4  # steps of the full denoising, to save time
 ORACLE = "oracle: "
-"""Begins the name of a measure that knows the truth."""
+"""Prefix of the measures that use the ground truth."""
 TRUTH = f"{ORACLE}parts"
-"""What was really invented: how much worse parts are known in the predicted image than in the one that was given."""
+"""What was really invented: how many more parts are wrong in the predicted clean image than in the reconstruction."""
 ENDS = ("", ", at fixed noise")
 CHEAPEST = ("latent", "structure", "edges", "colour", "scales", "spread", "features", "seeds")
-"""The blind measures, those first that cost least."""
+"""The measures without ground truth, the cheapest first."""
 TIE = 0.05
-"""By how much two measures' sums of correlations may differ and still be alike: far inside their intervals."""
+"""Sums of correlations within this distance count as equal: it is far below the width of their intervals."""
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One configuration on one look: each measure on each of n pictures, and what it is worth."""
+    """One configuration on one look: each measure on each of n pictures, and its downstream scores."""
 
     key: tuple[int, str]
     look: str
@@ -58,14 +58,14 @@ class Result:
     worth: Downstream
 
     def half(self, half: int) -> Result:
-        """Return it as every second picture, and one half of the pairs, show it."""
+        """Return the result on every second picture and on one half of the pairs."""
         shifts = {name: values[half::2] for name, values in self.shifts.items()}
         return replace(self, shifts=shifts, worth=self.worth.half(half))
 
 
 @dataclass(frozen=True, eq=False)
 class MiniAudit:
-    """The bench's answer.
+    """What the bench returns.
 
     answer  rank correlations over all configurations, over the half that chose, and held out; what advice is worth
     results every configuration with all its numbers
@@ -75,7 +75,7 @@ class MiniAudit:
     results: Sequence[Result]
 
     def summary(self) -> Table:
-        """Return what is worth printing: blind measures after one step, and the oracle's parts, all and held out."""
+        """Return the rows to print: measures after one step, and the oracle's parts; all and held out."""
 
         def printed(row: Row) -> bool:
             half, _, name = row.method.partition(": ")
@@ -104,7 +104,7 @@ class MiniAudit:
                     *scores.interval(),
                 )
             panels.append(curves_picture(shifts, title=f"Content shift, {look} pictures", metric=measure))
-            panels.append(curves_picture(worth, title=f"What the features are worth, {look} pairs", metric=PCK))
+            panels.append(curves_picture(worth, title=f"Matching, {look} pairs", metric=PCK))
         wide, high = panels[0].size
         sheet = Image.new("RGB", (2 * wide, high * (len(panels) // 2)), "white")
         for i, panel in enumerate(panels):
@@ -145,9 +145,9 @@ def run(
         f"and {pairs} pairs a look, none of them trained on",
         f"Spearman of each measure's mean with {PCK}; -1: more shift is always worse. 95% bootstrap intervals over "
         "configurations, ranked within a look; at fixed noise: within a look and timestep",
-        "held out are half of the configurations, and half of the pictures and of the pairs too: the choosing half has "
-        "seen none of them. But a configuration held out has near twins among those that chose (the next timestep, "
-        "edges at half strength), so this confirms the choice for other pictures, not for other kinds of technique",
+        "held out are half of the configurations, and half of the pictures and of the pairs too: the choice used "
+        "none of them. But a held-out configuration resembles some of the choosing half (the next timestep, edges at "
+        "half strength), so this confirms the choice for other pictures, not for other kinds of technique",
     ]
     gains = [Difference(row.value, *row.ci95) for row in rows_of(results) if row.metric == f"gain, {PCK}"]
     if gains:
@@ -200,7 +200,7 @@ def shifts_of(
 
 
 def really(judge: Any, observation: Observation, truth: Any) -> dict[str, np.ndarray]:
-    """Say by the world's truth what each prediction invented, after one step and at the end: measure -> K numbers."""
+    """Measure what each predicted clean image invented, after one step and at the end: measure -> K numbers."""
     from miniworld.oracle import invented
 
     numbers: dict[str, np.ndarray] = {}
@@ -213,7 +213,7 @@ def really(judge: Any, observation: Observation, truth: Any) -> dict[str, np.nda
 
 
 def correlations(results: Sequence[Result]) -> list[Row]:
-    """Rank every measure against what configurations are worth: all of them, and the two halves of them.
+    """Rank-correlate every measure with the downstream scores: over all configurations, and over the two halves.
 
     Half of the configurations choose, on half of the pictures and of the pairs; the others are held out, on the other
     pictures and pairs.
@@ -237,7 +237,7 @@ def correlations(results: Sequence[Result]) -> list[Row]:
 
 
 def chosen(rows: Sequence[Row]) -> str:
-    """Return the blind measure that the choosing half chooses, by the sum of its two correlations with PCK.
+    """Return the measure without ground truth that the choosing half picks, by its two correlations' sum with PCK.
 
     >>> values = {"colour": -0.5, "latent": -0.48, "edges": -0.2, "oracle: parts": -0.9}
     >>> rows = [Row(f"choosing: {m}", f"with {PCK}{end}", v, (v, v)) for m, v in values.items() for end in ENDS]
@@ -253,9 +253,9 @@ def chosen(rows: Sequence[Row]) -> str:
 
 
 def cheapest_of_the_best(totals: Mapping[str, float], tie: float = TIE) -> str:
-    """Return, of the blind measures whose sum is within `tie` of the least, the one that costs least.
+    """Return the cheapest of the measures without ground truth whose sum is within `tie` of the least.
 
-    One step costs less than the full denoising, a latent less than what must be decoded, one reading less than several.
+    One step is cheaper than full denoising, a latent cheaper than a decoded image, one reading cheaper than several.
 
     >>> cheapest_of_the_best({"colour": -1.0, "latent": -0.96, "edges": -0.4})
     'latent'
@@ -309,7 +309,7 @@ def ranked(
 
 
 def picture_by_picture(name: str, measure: str, some: Sequence[Result]) -> list[Row]:
-    """Rank pictures by a measure and by what was really invented in them, within each configuration."""
+    """Rank-correlate a measure with what was really invented, over the pictures of each configuration."""
     blind, truth, groups, clusters = [], [], [], []
     for one in some:
         for i, (a, b) in enumerate(zip(one.shifts[measure], one.shifts[TRUTH])):
@@ -322,7 +322,7 @@ def picture_by_picture(name: str, measure: str, some: Sequence[Result]) -> list[
 
 
 def _oracle() -> Any:
-    """The oracle, where its weights lie in the package."""
+    """The oracle, or None where its weights are not installed."""
     from miniworld.oracle import load_oracle
 
     try:

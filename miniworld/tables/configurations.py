@@ -1,4 +1,4 @@
-"""The configurations of bench mini-audit: noise x technique, and the halves that choose and that confirm."""
+"""The configurations of bench mini-audit: noise x technique, and their split into a choosing and a held-out half."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def configurations(look: str, timesteps: Sequence[int] = TIMESTEPS) -> dict[tupl
 
 
 def halves(keys: Sequence[tuple[int, str]]) -> tuple[set[tuple[int, str]], set[tuple[int, str]]]:
-    """Part configurations into those that choose the headline and those that confirm it, by a digest of their names.
+    """Split configurations into those that choose the headline and those held out, by a digest of their names.
 
     The halves were fixed before anything was measured; both looks of a configuration are in one half.
 

@@ -1,4 +1,4 @@
-"""What configurations are worth downstream: matches of the world's pairs, and parts from a linear probe."""
+"""Downstream scores of configurations: matches of the world's pairs, and parts by a linear probe."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ LEARNED = 1 / 3
 
 @dataclass(frozen=True, eq=False)
 class Downstream:
-    """What one configuration is worth: its matches on each pair, and the mean IoU of its parts.
+    """Scores of one configuration: its matches on each pair, and the mean IoU of its parts.
 
-    mious  of the pictures of each half of the pairs, as `half_of` parts them
+    mious  of the pictures of each half of the pairs, as `half_of` splits them
     """
 
     matches: Scores
@@ -35,7 +35,7 @@ class Downstream:
     mious: tuple[float, float]
 
     def half(self, half: int) -> Downstream:
-        """Return what it is worth on half 0 or 1 of the pairs alone."""
+        """Return the scores on half 0 or 1 of the pairs alone."""
         m = self.matches
         rows = half_of(np.arange(len(m.totals))) == half
         photos = None if m.photos is None else [two for two, kept in zip(m.photos, rows) if kept]
@@ -93,9 +93,9 @@ def downstream(
 
 
 def half_of(index: Any) -> Any:
-    """Return in which half, 0 or 1, the picture or pair of an index is.
+    """Return the half, 0 or 1, of the picture or pair at an index.
 
-    Neighbours go two by two: of the world's pairs every second faces opposite ways, and so do half of each half.
+    Indices alternate two by two, because every second pair faces opposite ways: each half keeps half of those.
 
     >>> [half_of(i) for i in range(6)]
     [0, 0, 1, 1, 0, 0]
@@ -104,7 +104,7 @@ def half_of(index: Any) -> Any:
 
 
 def halves_of_pairs(scores: Scores) -> tuple[float, float]:
-    """Return a configuration's PCK on half of the pairs, and on the others: how far PCK predicts itself."""
+    """Return a configuration's PCK on half of the pairs, and on the others, to see how well PCK predicts itself."""
     half = half_of(np.arange(len(scores.totals))) == 0
     first, second = (scores.bbox[rows].sum() / scores.totals[rows].sum() for rows in (half, ~half))
     return float(first), float(second)

@@ -1,4 +1,4 @@
-"""bench mini-lora-scale: at what strength the embedded LoRAs are read; the rule behind `LORA_SCALE`."""
+"""bench mini-lora-scale: scores of the embedded LoRAs by strength; `LORA_SCALE` was picked by it."""
 
 from __future__ import annotations
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from shiftless.recipe import Recipe
 
 TIMESTEP = 300
-"""Where every row but DIFT's and hyperfeatures' reads: on validation pairs the baseline is alike from 100 to 400."""
+"""The timestep of every row but DIFT's and hyperfeatures'; the baseline scores alike from 100 to 400 (validation)."""
 DIFT_TIMESTEPS = (50, 100, 200, 300, 400)
-"""What DIFT's row picks from, on validation pairs."""
+"""The timesteps that DIFT's row picks from, on validation pairs."""
 HYPER_TIMESTEPS = (50, 150, 300)
 WALK = {"start": TIMESTEP + 40, "steps": 2}
 LORA_SCALE = 0.6
-"""At what strength LoRAs are read; picked on validation pairs by `shiftless bench mini-lora-scale`."""
+"""The strength of LoRAs; picked on validation pairs by `shiftless bench mini-lora-scale`."""
 SIMPLE = "a photo"
 NAMES = (
     "a photo of a horse, a cow, a dog, a cat, a sheep, an elephant, a giraffe, a pig, a camel, a zebra, "

@@ -1,4 +1,4 @@
-"""bench mini-pairs: matching on the embedded world, whose truth is exact."""
+"""bench mini-pairs: matching on the embedded world, with exact ground truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUICK = 60
 
 
 def mini_pairs(split: str = "test", n: int | None = None, look: str = "photo") -> list[PhotoPair]:
-    """Draw the world's fixed pairs of a split: the first n, for kinds take turns; all 360 of "test" if n is None.
+    """Draw the world's fixed pairs of a split: the first n (kinds alternate), or all 360 of "test" if n is None.
 
     Raises BadInput for an unknown split or look.
 

@@ -1,4 +1,4 @@
-"""Whether the audit's advice is good: what the suggested bucket is worth on pairs that it has never seen."""
+"""Whether the audit's advice is good: scores of the suggested bucket on pairs that the advice did not use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shiftless.tasks.head import CorrespondenceHead
 FIRST = SEEDS["advice"].start
 """The seed of the first picture that advice is taken from; it is in no pair and was audited for no correlation."""
 TIMESTEPS = ((100, 200, 300), (500,))
-"""What advice may choose from: around the embedded model's own timestep, and where noise has hidden much."""
+"""The timesteps that advice may choose from: around the embedded model's own, and one with much noise."""
 PCK = "PCK@0.1 bbox"
 
 

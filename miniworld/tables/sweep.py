@@ -30,9 +30,9 @@ TIMESTEPS = (1, 20, 50, 100, 200, 300, 400, 600, 800)
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """What a sweep found: scores by (timestep, name of the taps).
+    """The result of a sweep: scores by (timestep, name of the taps).
 
-    table   a row each: "baseline: t=50 up1", both thresholds; its notes say how sure the best one is
+    table   a row each: "baseline: t=50 up1", both thresholds; its notes compare the best with the extremes
     trivial scores of the trivial baseline on the same pairs
     best    the recipe that scores highest by `metric`, on the pairs swept (validation pairs)
     """
@@ -159,12 +159,12 @@ def sweep_pairs(
     trivial = score(pairs, [same_place(pair) for pair in pairs])
     # The first of equals: fewer taps before more, as they are listed.
     step, name = max(scores, key=lambda key: _value(scores[key], metric)[0])
-    best = base.but(timestep=step, taps=named[name], label="")  # the label told of the recipe that was given
+    best = base.but(timestep=step, taps=named[name], label="")  # the label described the given recipe
     rows = _rows(TRIVIAL, trivial)
     rows += [row for (t, taps_), s in scores.items() for row in _rows(f"baseline: t={t} {taps_}", s)]
     notes = [
         f"{len(pairs)} pairs; {trivial.resampling()}",
-        f"best by {metric}, of {len(scores)} on these same pairs, which flatters it: t={step} {name}",
+        f"best by {metric}, of {len(scores)} on these same pairs (so optimistic): t={step} {name}",
         *_doubts(scores, (step, name), metric),
         *left_out,
     ]
@@ -206,7 +206,7 @@ def _rows(method: str, scores: Scores) -> list[Row]:
 
 
 def _doubts(scores: dict[tuple[int, str], Scores], best: tuple[int, str], metric: str) -> list[str]:
-    """For the same taps, how much too little and too much noise cost, paired."""
+    """The best timestep against the least and the most noise, with the same taps, paired."""
     lines = []
     ours = scores[best]
     steps = sorted({t for t, _ in scores})

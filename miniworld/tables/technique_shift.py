@@ -1,4 +1,4 @@
-"""bench mini-shift: how far each technique's reading has drifted from the picture, before anything is matched."""
+"""bench mini-shift: content shift of each technique, before anything is matched."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _rows(
 
 
 def at(recipes: dict[str, Recipe], timestep: int) -> dict[str, Recipe]:
-    """Return the table's readings moved to another timestep, their walks as long as before."""
+    """Return the table's readings at another timestep, with walks of the same length."""
     return {key: recipes[key].at(timestep) for key in NAMES if key in recipes}
 
 

@@ -1,4 +1,4 @@
-"""The techniques of the attention bench, one recipe a column, as far as a model has them at hand."""
+"""The techniques of the attention bench, one recipe each, as far as they are available for a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORD, OTHER, SWAPPED = "horse", "cow", "swapped"
 BASE = f"a photo of a {WORD}"
 FINE = f"a photo of a {WORD}, {{{CAPTION}}}"
 BASELINE, PROMPT, CONTROL, LORA, ALL = "baseline", "fine prompt", "ControlNet", "LoRA", "all combined"
-_WALK = {"above": 40, "steps": 2}  # a ControlNet first leads down from a little more noise
+_WALK = {"above": 40, "steps": 2}  # with a ControlNet, start at a higher timestep and denoise
 
 
 def techniques(model: Backbone, recipe: Recipe, look: str = "photo") -> tuple[dict[str, Recipe], list[str]]:
@@ -69,7 +69,7 @@ def techniques(model: Backbone, recipe: Recipe, look: str = "photo") -> tuple[di
             raise BadInput(f"{model.spec.name}: this model has no LoRA of the look {look!r}; give one with --lora FILE")
         names = recipe.lora or (own[0],)
         scale = recipe.lora_scale if recipe.lora or recipe.lora_scale != (1.0,) else LORA_SCALE
-        with steerable(model, "lora").adapted([(name, 0.0) for name in names]):  # one that does not fit says so now
+        with steerable(model, "lora").adapted([(name, 0.0) for name in names]):  # raises for one that does not fit
             return {"lora": names, "lora_scale": scale}
 
     offer(PROMPT, prompt, recipe.captioner)
@@ -81,7 +81,7 @@ def techniques(model: Backbone, recipe: Recipe, look: str = "photo") -> tuple[di
 
 
 def say_each(model: Backbone, photos: Sequence[Photo], recipes: Iterable[Recipe]) -> Callable[[Photo], dict[str, str]]:
-    """Return what fills each photo's prompts: the captioner's caption, and the same with the other word."""
+    """Return a function that fills prompts by photo: the captioner's caption, and the same with the other word."""
     said: dict[str, str] = {}
     for captioner in {recipe.captioner for recipe in recipes if CAPTION in fields_of(recipe.prompt)}:
         captions = remembered(steerable(model, "prompt").captioner(captioner), photos)

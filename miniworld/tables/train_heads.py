@@ -48,7 +48,7 @@ def train(
     steps  of one pair each, the same for every row; the step that is best on the validation pairs is kept
     peak   also try the gates with a sparsity term of this strength, and report; the heads returned are without
 
-    Heads are trained on the pairs of all looks together, read once; test pairs are never seen.
+    Heads are trained on the pairs of all looks together, read once; test pairs are never read.
     """
     pairs = pairs or PAIRS
     common = [set(available(model, readings_of(look))) for look in looks]
@@ -63,7 +63,7 @@ def train(
         fitted = _fit(method, kept_pairs, keys, looks[0], seeds, steps, progress)
         heads[method.name] = [one.head for one in fitted]
         report(f"{method.name}: validation PCK {_scores(fitted)}; {time.perf_counter() - began:.0f} s")
-        if peak and method.head == "gate":  # does the sparsity term help? it is for the validation pairs to say
+        if peak and method.head == "gate":  # to compare by validation score
             peaked = _fit(method, kept_pairs, keys, looks[0], seeds, steps, progress, peak=peak, ramp=0.5)
             report(f"{method.name}, sparsity {peak:g}: validation PCK {_scores(peaked)}")
         for one in fitted[:kept] if out is not None else []:

@@ -1,4 +1,4 @@
-"""bench mini-walks: what steering over a walk gains, and what fewer, larger steps cost in quality and save in time."""
+"""bench mini-walks: what a ControlNet gains over several denoising steps, and how fewer steps trade scores for time."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How the embedded model is made: pictures are drawn, an autoencoder learns them, then a captioned denoiser."""
+"""Training of the embedded model: drawn pictures, an autoencoder, then a text-conditioned denoiser."""

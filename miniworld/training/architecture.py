@@ -1,4 +1,4 @@
-"""The embedded model's shape: the very classes of Stable Diffusion 1.x, small."""
+"""The embedded model's architecture: the classes of Stable Diffusion 1.x at a small size."""
 
 from __future__ import annotations
 

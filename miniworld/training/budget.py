@@ -1,4 +1,4 @@
-"""How long a run lasts and what its learning rate is on the way."""
+"""The length of a training run and its learning-rate schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of what the world's captions say a captioner says as well, of pictures that no training has seen."""
+"""Accuracy of a captioner against the world's captions, on pictures that no training has used."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def agreement(said: Sequence[str], truth: Sequence[str]) -> dict[str, float]:
 
 
 def caption_accuracy(captioner: Captioner, n: int, *, first: int = 300_000) -> dict[str, Any]:
-    """Caption `n` pictures that no training has seen and give `agreement` with their true captions, and examples.
+    """Caption `n` pictures that no training has used and give `agreement` with their true captions, and examples.
 
     A picture of which the captioner says nothing counts as wrong.
     """
@@ -81,7 +81,7 @@ def caption_accuracy(captioner: Captioner, n: int, *, first: int = 300_000) -> d
 def _said(captioner: Captioner, photos: Sequence[Photo]) -> list[str]:
     try:
         return captioner.caption(photos)
-    except BadInput:  # one photo without words must not hide the others'
+    except BadInput:  # a photo without a caption must not lose the others' captions
         return [""] if len(photos) == 1 else [text for photo in photos for text in _said(captioner, [photo])]
 
 

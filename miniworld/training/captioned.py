@@ -21,7 +21,7 @@ FINE = 2
 def caption_tokens(tokenizer: Any, texts: list[str], length: int = LENGTH) -> np.ndarray:
     """Turn captions into N `length` int16 tokens: start, words, end, and the end again as padding.
 
-    Raises `BadInput` when a caption is longer, for a captioner must learn where captions end.
+    Raises `BadInput` when a caption is longer, because the captioner must learn where captions end.
 
     >>> from miniworld.training.tokenizer import new_tokenizer
     >>> caption_tokens(new_tokenizer(["cow"]), ["a cow"], 6).shape
@@ -52,7 +52,7 @@ class CaptionedPictures:
         """Draw the batch of one step, the same for the same seed and step: B H W 3 uint8, and tokens B `LENGTH`.
 
         Pictures come in shuffled epochs. Every second one, by chance, is mirrored, and so is what its caption says of
-        left and right: a mirrored picture with its old caption would teach that facing is a coin's throw.
+        left and right: a mirrored picture with its old caption would teach a random facing.
         """
         index = self._epochs.rows(size, seed, step)
         mirror = np.random.default_rng([seed, 3, step]).random(size) < 0.5

@@ -1,4 +1,4 @@
-"""The captioner: it learns to say of a drawn picture what the world's fine captions say."""
+"""Training of the captioner: a drawn picture in, its fine caption out."""
 
 from __future__ import annotations
 

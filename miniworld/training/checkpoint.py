@@ -1,4 +1,4 @@
-"""Where a training run stands, on disk: written whole or not at all."""
+"""Checkpoints of a training run, written atomically."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def save_half(model: Any, folder: Path) -> None:
     model.half().save_pretrained(folder)
     config = folder / "config.json"
     text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())
-    config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a path of this machine says nothing elsewhere
+    config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a local path means nothing elsewhere
 
 
 def swap_folder(folder: str | Path, write: Callable[[Path], None]) -> None:

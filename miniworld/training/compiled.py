@@ -1,4 +1,4 @@
-"""Compile a network, and believe the compiler only as far as its gradients agree with the plain ones."""
+"""Compile a network, and use the compiled one only if its gradients agree with the plain ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Loss = Callable[..., tuple[Tensor, Tensor]]
 def compiled(network: nn.Module, examples: Sequence[tuple[Any, ...]], say: Callable[[str], None]) -> Loss:
     """Compile a loss network for batches like the examples; gives the network itself when gradients differ.
 
-    A compiled backward pass was once seen to give zeros below an upsampling layer, and a network whose upper layers
-    alone learn looks well for an hour. Every parameter's gradient is therefore compared once, on every example.
+    A compiled backward pass once gave zeros below an upsampling layer, and a network of which only the upper layers
+    learn has a plausible loss for an hour. Every parameter's gradient is therefore compared once, on every example.
 
     >>> network = nn.Bilinear(2, 2, 1)
     >>> compiled(network, [], print) is network

@@ -1,4 +1,4 @@
-"""Stage 3: a ControlNet learns to keep the denoiser on a picture's edges; the denoiser itself stays as it is."""
+"""Stage 3: train a ControlNet that conditions the denoiser on edges; the denoiser's weights are frozen."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from shiftless.errors import BadInput
 NAME = "controlnet-canny"
 """The ControlNet's folder, beside the parts of the pipeline that it is for."""
 SHARES = (0.50, 0.05, 0.15, 0.30)
-"""How often each grain of caption is shown: half are dropped (Zhang et al. 2023), so that edges must say it all."""
+"""How often each grain of caption is shown: half are dropped (Zhang et al. 2023), so that edges alone must suffice."""
 LEVELS = ((0.0, 0.01, 0.80, 1.0), (0.0, 20.0, 420.0, 1000.0))
 """Timesteps of a batch: 1% below 20, 79% in 20 .. 419, where features are read, 20% above, so that it draws as well."""
 
 
 class ControlLoss(NoiseLoss):
-    """The denoiser's training loss, with a ControlNet that adds what it knows of the edges."""
+    """The denoiser's training loss, with a ControlNet conditioned on edges."""
 
     def __init__(self, controlnet: ControlNetModel, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
         super().__init__(unet, text_encoder)
@@ -74,7 +74,7 @@ def new_controlnet(unet: UNet2DConditionModel, stride: int, seed: int = 0) -> Co
 
 @contextmanager
 def opened(net: ControlNetModel) -> Iterator[None]:
-    """Inside the `with`, the zero convolutions are random: behind zeros no gradient arrives, right or wrong."""
+    """Inside the `with`, the zero convolutions are random: zeros would block every gradient to be compared."""
     parameters = [*net.controlnet_down_blocks.parameters(), *net.controlnet_mid_block.parameters()]
     kept = [p.detach().clone() for p in parameters]
     with torch.no_grad():

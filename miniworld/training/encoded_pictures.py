@@ -1,4 +1,4 @@
-"""Pictures as the denoiser sees them: encoded once, with their captions as tokens."""
+"""The denoiser's training data: latents encoded once, with their captions as tokens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from miniworld.training.vae import to_tensor
 from shiftless.errors import BadInput
 
 GRAINS = ("empty", "a photo", "class", "fine")
-"""What a training caption says, from nothing to everything."""
+"""The grains of a training caption, from empty to full."""
 SHARES = (0.15, 0.15, 0.20, 0.50)
 """How often each grain is shown: the first is the 15% of captions that are dropped."""
 EVEN = ((0.0, 1.0), (0.0, 1000.0))
@@ -44,7 +44,7 @@ def encode_pictures(
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    vae = deepcopy(vae).eval().to(torch.bfloat16, memory_format=torch.channels_last)  # the caller's stays exact
+    vae = deepcopy(vae).eval().to(torch.bfloat16, memory_format=torch.channels_last)  # the caller's keeps its precision
     done = 0
     for name, (images, about) in zip(pictures.names, pictures.shards):
         done += len(images)
@@ -62,9 +62,9 @@ def encode_pictures(
 
 
 def fingerprint(vae: AutoencoderKL, tokenizer: Any) -> str:
-    """Name what latents and tokens depend on, so that those of another autoencoder are never taken for these.
+    """Name what latents and tokens depend on, so that those of another autoencoder are not reused.
 
-    Weights count as they encode, in bfloat16.
+    Weights are digested in bfloat16, as they encode.
     """
     digest = hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
     for name, tensor in sorted(vae.state_dict().items()):

@@ -1,4 +1,4 @@
-"""Fast optimisation on a processor: the network computes in bfloat16, AdamW moves a float32 copy of it."""
+"""Fast optimisation on a processor: the network computes in bfloat16, AdamW updates fp32 master weights."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Fp32MasterAdamW:
 
     @torch.no_grad()
     def load_average(self) -> None:
-        """Put the moving average into the network, in float32: training ends here."""
+        """Put the moving average into the network, in float32, at the end of training."""
         for p, a in zip(self.parameters, self.average):
             p.data = a.clone()
 

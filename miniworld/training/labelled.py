@@ -32,7 +32,7 @@ LOOKS = {"photo": 0.5, "embroidery": 0.35, "pencil": 0.075, "nightvision": 0.075
 KEPT, BLURRED = 0.5, 0.25
 """Shares of pictures that go through the embedded autoencoder, and that are then blurred (sigma up to 1.2 pixels).
 
-An oracle that knew clean pictures only would take the autoencoder's marks and any softness for something else.
+An oracle trained on clean pictures only would misread the autoencoder's artefacts and blur.
 """
 SHARD = 500
 
@@ -118,8 +118,8 @@ class LabelledPictures:
     def batch(self, size: int, seed: int, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Draw the batch of one step, the same for the same seed and step, in shuffled epochs.
 
-        Gives pictures B H W 3 uint8, labels B H/2 W/2 and points B P 2. Of every four pixels one, a chance's choice
-        for the whole batch, says what its cell of the labels is: the mean over steps has no side.
+        Gives pictures B H W 3 uint8, labels B H/2 W/2 and points B P 2. A cell of the labels takes one of its four
+        pixels, drawn at random for the whole batch: over many steps no side is preferred.
         """
         rows = [self._record(i) for i in self._epochs.rows(size, seed, step)]
         dy, dx = np.random.default_rng([seed, 6, step]).integers(0, 2, 2)

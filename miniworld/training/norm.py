@@ -1,4 +1,4 @@
-"""Group norm and SiLU as one compiled kernel: training on a processor spends a third of its time there otherwise."""
+"""Group norm and SiLU as one compiled kernel: apart they take a third of the training time on a processor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def kernel() -> Any | None:
             ):
                 subprocess.run(command, check=True, capture_output=True)
             return ctypes.CDLL(shared)
-        except (OSError, subprocess.CalledProcessError):  # no compiler, or none of this kind: slower without, no worse
+        except (OSError, subprocess.CalledProcessError):  # no suitable compiler: slower without, with equal results
             return None
 
 
@@ -132,7 +132,7 @@ class FastGroupNormSiLU(FastGroupNorm):
 
 
 class RepeatUpsample(Upsample2D):
-    """Doubling by repeating: the compiled backward of the usual way was seen to give zeros for some networks."""
+    """Upsampling by repetition: the compiled backward of `interpolate` gave zeros for some networks."""
 
     def forward(self, hidden_states: Tensor, output_size: int | None = None, *_: Any, **__: Any) -> Tensor:
         """Double B C H W and convolve."""
@@ -155,7 +155,7 @@ class SiLULinear(nn.Linear):
 
 
 def use_kernel(model: nn.Module) -> bool:
-    """Let a diffusers network norm through the kernel, its weights and their names unchanged; False without a compiler.
+    """Let a diffusers network norm with the kernel, weights and their names unchanged; gives False without a compiler.
 
     Residual blocks norm, activate and convolve; the activation moves into the norm. The network is for training
     alone afterwards: weights are copied into a plain one to be saved.

@@ -1,4 +1,4 @@
-"""The oracle's training: from drawn pictures with their truth to a small network that tells it."""
+"""Training of the oracle: a small network that labels pixels and points, from drawn pictures with their truth."""
 
 from __future__ import annotations
 

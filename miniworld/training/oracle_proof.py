@@ -1,4 +1,4 @@
-"""How often the oracle is right, on pictures that no training has seen."""
+"""Accuracy of the oracle, on pictures that no training has used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of drawn pictures, in shards, so that an epoch costs no drawing."""
+"""A folder of drawn pictures, in shards, so that pictures are drawn once and not in every epoch."""
 
 from __future__ import annotations
 

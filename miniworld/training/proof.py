@@ -1,4 +1,4 @@
-"""Did it learn? Reconstruction, samples, what captions and edges change, and what a linear probe reads."""
+"""Evaluation of a trained model: reconstruction, samples, the effect of captions and edges, linear probes."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def control_effect(pipe: Any, controlnet: ControlNetModel, n: int, *, seed: int 
     """Compare the noise-prediction error with a picture's own edges, with another picture's, and without a ControlNet.
 
     The prompt is empty; pictures, noise and timesteps are the same. Own edges must help, and another picture's must
-    not help as they do: otherwise the ControlNet learned something, but not to follow edges.
+    help less: otherwise the ControlNet does not follow edges.
     """
     latents, _, images = _unseen_latents(pipe.vae, n, 0)
     edges = canny(to_tensor(images))
@@ -185,7 +185,7 @@ def prompt_embeds(pipe: Any, texts: list[str]) -> Tensor:
 def probe(pipe: Any, train: int, test: int) -> dict[str, Any]:
     """Fit linear probes for kind and facing on features of up block 1 at t = 100, prompt empty, pooled to 4 x 4.
 
-    The control is the same probe on the clean latents, pooled alike: what a linear reader sees without the network.
+    The control is the same probe on the clean latents, pooled alike: the accuracy without the network.
     """
     kept: list[Tensor] = []
     handle = pipe.unet.up_blocks[1].register_forward_hook(lambda _m, _i, output: kept.append(output))

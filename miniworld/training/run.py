@@ -1,4 +1,4 @@
-"""One training run: its loop, its checkpoints, and the way back into it."""
+"""One training run: its loop, its checkpoints, and how it is resumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Step = Callable[[int, float], tuple[Tensor, int, dict[str, float]]]
 
 @dataclass
 class Run:
-    """What both stages share: take steps until the budget is spent, and leave a checkpoint every few minutes."""
+    """The loop that all stages share: take steps until the budget is spent, write a checkpoint every few minutes."""
 
     path: Path
     optimiser: Fp32MasterAdamW
