@@ -151,7 +151,7 @@ def taps(rng: random.Random, folder: Path) -> Iterator[Case]:
         if rng.random() < 0.1:
             names = (rng.choice(("x" * 10_000, "*" * 40 + "a", "[" * 500)),)
         elif rng.random() < 0.3:
-            names = (rng.choice((*known, "*", "up*", "up?", "*cross*")),)
+            names = (rng.choice((*(tap.name for tap in known), "*", "up*", "up?", "*cross*")),)
 
         def act(names: tuple[str, ...] = names) -> None:
             found = select(Recipe(taps=names).taps, known, "mini")
