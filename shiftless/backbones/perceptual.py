@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from shiftless.backbones.device import choose_device
 from shiftless.conditions.config import check_layers, read_config
-from shiftless.conditions.hub import VISION_FILES, fetch_again, fetch_command, fetched, is_hub_id
+from shiftless.conditions.hub import VISION_FILES, fetch_again, is_hub_id, need_fetched
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.weights import TRANSFORMERS, find_weights
 from shiftless.errors import BadInput
@@ -131,10 +131,7 @@ def _find(name: str) -> Path:
         return Path(name)
     if not is_hub_id(name):
         raise BadInput(f"{name!r}: no such perceptual model; give a folder of a vision transformer or a hub id")
-    folder = fetched(name)
-    if folder is None:
-        raise BadInput(f"{name}: not on this machine; fetch it once with: {fetch_command(name, VISION_FILES)}")
-    return folder
+    return need_fetched(name, VISION_FILES)
 
 
 def _side(size: Any) -> int:

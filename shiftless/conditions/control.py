@@ -14,7 +14,7 @@ import torch
 
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.config import check_complete, check_values
-from shiftless.conditions.hub import CONTROL_FILES, fetch_again, fetch_command, fetched, is_hub_id
+from shiftless.conditions.hub import CONTROL_FILES, fetch_again, is_hub_id, need_fetched
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.unet_config import check_controlnet, read_controlnet
 from shiftless.conditions.weights import DIFFUSERS, converted, find_weights
@@ -189,10 +189,7 @@ def _folder(where: str) -> Path:
         raise BadInput(converted(Path(where), "ControlNetModel"))
     if not is_hub_id(where):
         raise BadInput(f"{where}: no such ControlNet folder; check the path, or give a hub id")
-    folder = fetched(where)
-    if folder is None:
-        raise BadInput(f"{where}: not on this machine; fetch it once with: {fetch_command(where, CONTROL_FILES)}")
-    return folder
+    return need_fetched(where, CONTROL_FILES)
 
 
 def _plain(value: Any) -> Any:

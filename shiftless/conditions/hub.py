@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from shiftless.errors import BadInput
+
 _ENDINGS = ("model.safetensors", "model-*.safetensors")  # in one file, and in parts
 MODEL_FILES = ("*.json", "*.txt", *(f"{p}/*{end}" for p in ("unet", "vae", "text_encoder") for end in _ENDINGS))
 CONTROL_FILES = ("*.json", *(f"*{end}" for end in _ENDINGS))
@@ -32,6 +34,23 @@ def fetched(hub_id: str) -> Path | None:
         return Path(partial) if partial else None
     except (HfHubHTTPError, OSError, ValueError):
         return None
+
+
+def need_fetched(hub_id: str, patterns: Sequence[str], name: str = "") -> Path:
+    """Return the folder of a hub id that was fetched before; raises BadInput with the command that fetches it.
+
+    patterns  globs of the files that are needed
+    name      what the message calls it; the hub id itself by default
+
+    >>> need_fetched("nobody/nothing-of-the-kind", ["*.json"])
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: nobody/nothing-of-the-kind: not on this machine; fetch it once with: hf download ...
+    """
+    folder = fetched(hub_id)
+    if folder is None:
+        raise BadInput(f"{name or hub_id}: not on this machine; fetch it once with: {fetch_command(hub_id, patterns)}")
+    return folder
 
 
 def hub_id_of(folder: Path) -> str:
