@@ -77,4 +77,7 @@ def _cpu_has_bf16() -> bool:
             flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
     except OSError:
         return False
-    return any(flag in flags.split() for flag in ("amx_bf16", "avx512_bf16", "bf16"))
+    if any(flag in flags.split() for flag in ("amx_bf16", "avx512_bf16")):
+        # torch may be limited to AVX2 by ATEN_CPU_CAPABILITY; bf16 is then imitated, and slower than fp32.
+        return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return "bf16" in flags.split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from shiftless import BadInput
 from shiftless.backbones.device import choose_device, choose_dtype
 
+CPUINFO = "/proc/cpuinfo"
 CAPABILITY = {"cuda:0": (7, 5), "cuda:1": (8, 0), "cuda:2": (12, 0)}  # a T4, an A100, a newer one
 
 
@@ -61,3 +63,19 @@ def test_rocm_is_asked_for_its_architecture(monkeypatch, arch, dtype):
     monkeypatch.setattr(torch.version, "hip", "6.2")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(gcnArchName=arch))
     assert choose_dtype("auto", torch.device("cuda:0")) is getattr(torch, dtype)
+
+
+@pytest.mark.parametrize(
+    ("flags", "capability", "dtype"),
+    [("avx2 avx512f avx512_bf16", "AVX512", "bfloat16"), ("avx512_bf16 amx_bf16", "AVX512", "bfloat16"),
+     ("avx2 avx512f avx512_bf16", "AVX2", "float32"), ("avx2 fma", "AVX2", "float32"),
+     ("fp asimd bf16 sve", "DEFAULT", "bfloat16"), ("fp asimd", "DEFAULT", "float32")],
+)  # fmt: skip
+def test_a_processor_computes_in_bf16_where_it_and_torch_do(monkeypatch, flags, capability, dtype):
+    real = open
+    lines = f"processor\t: 0\nflags\t\t: {flags}\n"
+    monkeypatch.setattr(
+        "builtins.open", lambda file, *a, **k: StringIO(lines) if file == CPUINFO else real(file, *a, **k)
+    )
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert choose_dtype("auto", torch.device("cpu")) is getattr(torch, dtype)
