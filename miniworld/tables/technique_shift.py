@@ -63,9 +63,7 @@ def run(
     return Table("mini-shift", model.spec.name, rows, machine(), notes)
 
 
-def _rows(
-    model: Any, pictures: Sequence[Any], recipes: dict[str, Recipe], look: str, t: int, batch: int
-) -> list[Row]:
+def _rows(model: Any, pictures: Sequence[Any], recipes: dict[str, Recipe], look: str, t: int, batch: int) -> list[Row]:
     """The table's rows of one look at one timestep."""
     rows: list[Row] = []
     clean, predicted = predict_latents(model, [p.image for p in pictures], list(recipes.values()), batch=batch)

@@ -31,8 +31,9 @@ def test_points_of_all_looks_count_together(monkeypatch):
     monkeypatch.setattr(lora_scale, "evaluate", evaluate)
     table = run(shiftless.load("twin:sd15"), scales=(0.4, 0.8), n=1, progress=False)
     assert table.value("LoRA x0.8", "PCK@0.1 bbox, embroidery") == 0.8
-    assert "most points found in all looks together: at 0.8; not clearly fewer (paired, over pairs): at 0.8;" in (
-        table.notes[1]
+    assert (
+        "most points found in all looks together: at 0.8; not clearly fewer (paired, over pairs): at 0.8;"
+        in (table.notes[1])
     )
     assert requested == [mini_pairs("val", 1)[0].id] * 2  # never test pairs
 
