@@ -32,10 +32,10 @@ print("peak", peak if sys.platform == "darwin" else 1024 * peak)
 
 def peak_bytes(arguments: list[str]) -> int:
     """Run the command line in a process of its own, and return its peak resident memory in bytes (ru_maxrss)."""
-    ran = subprocess.run([sys.executable, "-c", _CHILD, *arguments], capture_output=True, text=True)
-    if ran.returncode:
-        raise SystemExit(ran.stderr.strip() or f"exit code {ran.returncode}")
-    return int(next(line.split()[1] for line in ran.stdout.splitlines() if line.startswith("peak ")))
+    process = subprocess.run([sys.executable, "-c", _CHILD, *arguments], capture_output=True, text=True)
+    if process.returncode:
+        raise SystemExit(process.stderr.strip() or f"exit code {process.returncode}")
+    return int(next(line.split()[1] for line in process.stdout.splitlines() if line.startswith("peak ")))
 
 
 def draw(folder: Path, count: int) -> None:

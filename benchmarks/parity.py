@@ -162,11 +162,11 @@ def compare(case: Case, tiny: bool, folder: Path | None = None) -> dict[str, Any
     name = str(folder) if folder else f"{'twin' if tiny else 'twin-full'}:{case.model}"
     model = shiftless.load(name, device="cpu", dtype="fp32")
     began = time.perf_counter()
-    found = ours(model, image, case)
+    worst = ours(model, image, case)
     seconds.append(time.perf_counter() - began)
-    if found.keys() != reference.keys():
-        raise ValueError(f"other blocks: {sorted(found)} and {sorted(reference)}")
-    blocks = {name: difference(found[name].float(), reference[name]) for name in reference}
+    if worst.keys() != reference.keys():
+        raise ValueError(f"other blocks: {sorted(worst)} and {sorted(reference)}")
+    blocks = {name: difference(worst[name].float(), reference[name]) for name in reference}
     return {
         "case": f"{case.name}{' (tiny)' if tiny else ''}", "tolerance": case.tolerance, "worst": max(blocks.values()),
         "blocks": blocks, "seconds": {"theirs": round(seconds[0], 1), "ours": round(seconds[1], 1)},

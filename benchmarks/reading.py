@@ -241,10 +241,10 @@ def run_one(way: Way, folder: Path, size: int, threads: int, out: Path, profile:
         from torch.profiler import ProfilerActivity
         from torch.profiler import profile as profiler
 
-        with profiler(activities=[ProfilerActivity.CPU], record_shapes=True) as found:
+        with profiler(activities=[ProfilerActivity.CPU], record_shapes=True) as result:
             read(image)
-        print(found.key_averages(group_by_input_shape=True).table("self_cpu_time_total", row_limit=40))
-        print(found.key_averages().table("self_cpu_time_total", row_limit=25))
+        print(result.key_averages(group_by_input_shape=True).table("self_cpu_time_total", row_limit=40))
+        print(result.key_averages().table("self_cpu_time_total", row_limit=25))
     faults, start = page_faults(), (time.perf_counter(), time.process_time())
     features = read(image)
     seconds, cpu_seconds = time.perf_counter() - start[0], time.process_time() - start[1]
@@ -355,10 +355,10 @@ def main(
     if worker:
         print(json.dumps(run_one(known[worker], Path(model), size, threads, out, bool(profile))))
         return None
-    wanted = [name for name in (profile or ways).split(",") if name] or list(known)
-    if unknown := [name for name in wanted if name not in known]:
+    requested = [name for name in (profile or ways).split(",") if name] or list(known)
+    if unknown := [name for name in requested if name not in known]:
         raise typer.BadParameter(f"{unknown[0]!r}: the ways are {', '.join(known)}")
-    chosen = [name for name in known if name in wanted and known[name].family.startswith(only)]
+    chosen = [name for name in known if name in requested and known[name].family.startswith(only)]
     if not chosen or size % 64:
         raise typer.BadParameter("nothing to run: --only is dift or gdf, --size a multiple of 64")
     states, rows, features = machine(threads), {}, {}
@@ -376,8 +376,8 @@ def main(
     met = compare(rows, features)
     show(rows, met, states)
     if json_file:
-        found = {"machine": states, "model": model, "size": size, "ways": rows, "targets": met}
-        json_file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        result = {"machine": states, "model": model, "size": size, "ways": rows, "targets": met}
+        json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return None
 
 

@@ -16,6 +16,6 @@ tried = [
     base.but(control="canny", label="edges"),
     base.but(prompt="auto", control="canny", lora="photo-a", label="all"),
 ]
-found = shiftless.audit(model, pictures, tried)
-print(found)
-print("keeps the content best:", found.best().label)
+result = shiftless.audit(model, pictures, tried)
+print(result)
+print("keeps the content best:", result.best().label)

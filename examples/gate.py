@@ -13,5 +13,5 @@ for one in head.recipes:  # prompts, ControlNet, LoRAs, and an attention reading
 a, b = draw(1, kind="horse", facing="left"), draw(2, kind="horse", facing="right")
 merged = [head.merge_bucket(bucket) for bucket in shiftless.extract(model, [a.image, b.image], list(head.recipes))]
 nose = a.keypoints[0]
-found = shiftless.match(*merged, points=[nose])
-print(f"nose of a at {nose}, found in b at {found[0]}, truly at {b.keypoints[0]}")
+result = shiftless.match(*merged, points=[nose])
+print(f"nose of a at {nose}, found in b at {result[0]}, truly at {b.keypoints[0]}")

@@ -91,11 +91,11 @@ def bucket(seed: int, move: int = 0, noise: float = 3.0) -> Bucket:
 
 def pairs(start: int, n: int, move: int = 2) -> list[tuple]:
     """Pairs whose target is the source moved to the right by so many cells."""
-    found = []
+    result = []
     for seed in range(start, start + n):
         points = np.random.default_rng(seed).uniform([8, 8], [PIXELS - 8 * move - 8, PIXELS - 8], (6, 2))
-        found.append((bucket(seed), bucket(seed, move), points, points + [8.0 * move, 0], (0, 0, 40, 40)))
-    return found
+        result.append((bucket(seed), bucket(seed, move), points, points + [8.0 * move, 0], (0, 0, 40, 40)))
+    return result
 
 
 @pytest.fixture(scope="session")

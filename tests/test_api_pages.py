@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 def pages(tmp_path_factory):
     pytest.importorskip("pdoc", reason='needs the extra "docs", which `make venv` installs')
     out = tmp_path_factory.mktemp("site")
-    ran = subprocess.run([sys.executable, "docs/api.py", str(out)], cwd=ROOT, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    assert "Warn" not in ran.stderr
+    completed = subprocess.run([sys.executable, "docs/api.py", str(out)], cwd=ROOT, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
+    assert "Warn" not in completed.stderr
     return out
 
 
@@ -38,8 +38,8 @@ def entries(page: Path) -> dict[str, str]:
 def test_every_public_name_is_on_its_page(pages):
     rooms = {name for name in shiftless.__all__ if inspect.ismodule(getattr(shiftless, name))}
     assert rooms == {"amalgamate", "tasks", "training"}
-    found = entries(pages / "shiftless.html")
-    assert set(shiftless.__all__) - rooms <= set(found)
+    result = entries(pages / "shiftless.html")
+    assert set(shiftless.__all__) - rooms <= set(result)
     for room in rooms:
         assert set(getattr(shiftless, room).__all__) <= set(entries(pages / "shiftless" / f"{room}.html"))
     assert {"Preset", "preset", "default_recipe"} <= set(entries(pages / "shiftless" / "presets.html"))

@@ -98,8 +98,10 @@ def test_a_limit_on_file_size_is_an_error_in_one_line(tmp_path):
         "try: write_atomic(sys.argv[1], bytes(100_000))\n"
         "except BadInput as error: print(error)\n"
     )
-    ran = subprocess.run([sys.executable, "-c", code, tmp_path / "a.bin"], capture_output=True, text=True, check=True)
-    assert ran.stdout.startswith(f"{tmp_path / 'a.bin'}: cannot be written (File too large); ")
+    completed = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a.bin"], capture_output=True, text=True, check=True
+    )
+    assert completed.stdout.startswith(f"{tmp_path / 'a.bin'}: cannot be written (File too large); ")
     assert os.listdir(tmp_path) == []
 
 
@@ -143,13 +145,13 @@ def test_standard_output_is_written_in_its_place(to, tmp_path):
     )
     command = [sys.executable, "-c", code]
     if to == "pipe":
-        said = subprocess.run(command, capture_output=True, check=True).stdout
+        message = subprocess.run(command, capture_output=True, check=True).stdout
     else:
         with open(tmp_path / "said", "wb") as handle:
             subprocess.run(command, stdout=handle, check=True)
-        said = (tmp_path / "said").read_bytes()
+        message = (tmp_path / "said").read_bytes()
         assert os.listdir(tmp_path) == ["said"]
-    assert said.decode() == "before\n{}\nafter\n"
+    assert message.decode() == "before\n{}\nafter\n"
 
 
 def test_what_may_not_be_written_is_refused_before_and_after(tmp_path, monkeypatch):

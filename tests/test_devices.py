@@ -85,10 +85,10 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     inner_args, inner_kwargs = tree_map(lambda one: one.held if isinstance(one, OnDevice) else one, (args, kwargs))
     if target is not None:
         inner_kwargs = inner_kwargs | {"device": torch.device("cpu")}
-    found = function(*inner_args, **inner_kwargs)
+    result = function(*inner_args, **inner_kwargs)
     if place.type == "cpu":
-        return found
-    wrapped = tree_map(lambda one: OnDevice(one, place) if isinstance(one, torch.Tensor) else one, found)
+        return result
+    wrapped = tree_map(lambda one: OnDevice(one, place) if isinstance(one, torch.Tensor) else one, result)
     return return_and_correct_aliasing(function, args, kwargs, wrapped)
 
 
@@ -273,12 +273,12 @@ def kept(device: torch.device, readings: int = 2) -> PairFeatures:
 def test_a_head_is_fitted_on_the_device_from_pairs_kept_on_the_cpu(fake, amalgamator, options, negatives):
     pairs = kept(fake)
     assert all(on_the_cpu(value) for side in pairs.sides() for value in (side.readings, side.attention))
-    found = fit(pairs, pairs, amalgamator=amalgamator, options=options, conv=amalgamator != "mean", steps=2,
+    result = fit(pairs, pairs, amalgamator=amalgamator, options=options, conv=amalgamator != "mean", steps=2,
                 negatives=negatives, device=fake)  # fmt: skip
-    assert all(on_the_cpu(value) for value in found.head.state_dict().values())
+    assert all(on_the_cpu(value) for value in result.head.state_dict().values())
     side = pairs[0].source
-    here = found.head.apply_to(side.readings, side.attention, side.frame, side.name)
-    there = found.head.to(fake).apply_to(side.readings, side.attention, side.frame, side.name)
+    here = result.head.apply_to(side.readings, side.attention, side.frame, side.name)
+    there = result.head.to(fake).apply_to(side.readings, side.attention, side.frame, side.name)
     torch.testing.assert_close(there[amalgamator].cpu(), here[amalgamator])
 
 
@@ -315,9 +315,11 @@ def test_captions_and_patch_tokens_are_those_of_the_cpu(fake, tmp_path):
     picture = PICTURES[0] / 255.0
     judge = load_perceptual_model(tmp_path, device=fake)
     assert judge.device == fake
-    found = judge.look(picture)
-    assert on_the_cpu(found)
-    torch.testing.assert_close(found, load_perceptual_model(tmp_path, device="cpu").look(picture), atol=1e-5, rtol=1e-4)
+    result = judge.look(picture)
+    assert on_the_cpu(result)
+    torch.testing.assert_close(
+        result, load_perceptual_model(tmp_path, device="cpu").look(picture), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_a_lora_is_trained_there(model, cpu, tmp_path):

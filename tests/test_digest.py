@@ -25,17 +25,17 @@ from shiftless.digest import (
 @pytest.fixture
 def reads(monkeypatch):
     """How many files were really read, with a clock that calls every file long settled."""
-    found = []
+    result = []
 
     def counted(*arguments, sha256=hashlib.sha256):
-        found.append(1)
+        result.append(1)
         return sha256(*arguments)
 
     monkeypatch.setattr(digest, "digest_of", lambda *values: "-".join(map(str, values)))  # it hashes too
     monkeypatch.setattr(digest.hashlib, "sha256", counted)
     monkeypatch.setattr(digest, "_SETTLED", -1e9)
     monkeypatch.setattr(digest, "_files", {})
-    return found
+    return result
 
 
 def test_a_files_digest_is_its_sha256(tmp_path):

@@ -141,6 +141,6 @@ def test_bad_points_are_named(points, message):
 
 def test_good_points_come_as_float64():
     for points in ([(0, 0), (40, 24)], np.array([[0, 0], [40, 24]], np.float32), torch.tensor([[0, 0], [40, 24]])):
-        found = Frame((24, 40), (32, 32)).check_points(points)
-        assert found.dtype == np.float64
-        np.testing.assert_array_equal(found, [[0, 0], [40, 24]])
+        result = Frame((24, 40), (32, 32)).check_points(points)
+        assert result.dtype == np.float64
+        np.testing.assert_array_equal(result, [[0, 0], [40, 24]])

@@ -20,8 +20,8 @@ def test_constraints_pin_every_dependency():
         for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
         if "==" in line
     }
-    wanted = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
-    names = {re.split(r"[\s<>=\[;]", d, maxsplit=1)[0].lower() for d in wanted if "python_version" not in d}
+    expected = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
+    names = {re.split(r"[\s<>=\[;]", d, maxsplit=1)[0].lower() for d in expected if "python_version" not in d}
     assert names - {"shiftless"} <= pinned
 
 
@@ -39,5 +39,5 @@ def test_rooms_are_reached_from_the_package_alone():
         "assert s.amalgamate.Gate and s.tasks.CorrespondenceHead and s.training.fit\n"
         "assert all(hasattr(room, name) for room in (s.amalgamate, s.tasks, s.training) for name in room.__all__)"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr

@@ -272,8 +272,8 @@ def test_pillow_never_speaks_to_the_terminal(tmp_path):
         "    except BadInput: pass\n"
         "print('done')"
     )
-    ran = subprocess.run([sys.executable, "-W", "always", "-c", code, tmp_path], capture_output=True, text=True)
-    assert (ran.stdout, ran.stderr) == ("done\n", "")
+    completed = subprocess.run([sys.executable, "-W", "always", "-c", code, tmp_path], capture_output=True, text=True)
+    assert (completed.stdout, completed.stderr) == ("done\n", "")
 
 
 @pytest.mark.parametrize(

@@ -83,19 +83,19 @@ MODULES = {module_of(path) for path in FILES}
 def room_of(module: str) -> str:
     parts = module.split(".")
     names = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
-    found = next((name for name in names if name in ROWS), "")
-    if len(parts) > 1 and found in PACKAGES:  # the package itself is no room for what has none
-        found = ""
-    assert found, f"{module} stands in no row; give it one in {__file__}"
-    return found
+    result = next((name for name in names if name in ROWS), "")
+    if len(parts) > 1 and result in PACKAGES:  # the package itself is no room for what has none
+        result = ""
+    assert result, f"{module} stands in no row; give it one in {__file__}"
+    return result
 
 
 def imports_of(source: str, module: str, is_package: bool) -> set[str]:
     """Every module that the source imports, at its head, inside functions or for types, by its full name."""
-    found: set[str] = set()
+    result: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            result |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
@@ -104,8 +104,8 @@ def imports_of(source: str, module: str, is_package: bool) -> set[str]:
                 base = ".".join([*above, *filter(None, [node.module])])
             for alias in node.names:
                 full = f"{base}.{alias.name}"
-                found.add(full if full in MODULES else base)
-    return found
+                result.add(full if full in MODULES else base)
+    return result
 
 
 def complaints(source: str, module: str, is_package: bool = False) -> list[str]:
@@ -165,8 +165,8 @@ def test_a_file_imports_only_what_stands_above_it(path):
     ],
 )
 def test_the_check_itself_sees_what_it_should(source, module, message):
-    found = complaints(source, module)
-    assert (message is None and not found) or (message is not None and any(message in line for line in found))
+    result = complaints(source, module)
+    assert (message is None and not result) or (message is not None and any(message in line for line in result))
 
 
 def test_the_design_page_lists_the_rooms_in_this_order():
@@ -182,8 +182,8 @@ def test_files_stay_small():
 
 def loaded_after(statement: str) -> set[str]:
     code = f"import sys; {statement}; print(*sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(ran.stdout.split())
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(completed.stdout.split())
 
 
 def test_importing_shiftless_loads_nothing_heavy():

@@ -54,9 +54,9 @@ def test_a_difference_is_noticed_and_ends_in_1(benchmark, monkeypatch, tmp_path)
     app = typer.Typer()
     app.command()(benchmark.main)
     arguments = ["--tiny", "--only", "sd15 512 x 512", "--threads", "1", "--json", str(tmp_path / "rows.json")]
-    ran = CliRunner().invoke(app, arguments)
-    assert ran.exit_code == 1
-    assert "different" in ran.output
+    completed = CliRunner().invoke(app, arguments)
+    assert completed.exit_code == 1
+    assert "different" in completed.output
     assert (tmp_path / "rows.json").is_file()
     assert CliRunner().invoke(app, ["--only", "sd99"]).exit_code == 2
 

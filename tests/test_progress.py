@@ -41,8 +41,8 @@ def test_a_piped_command_says_the_work_first_then_the_time_then_how_far_it_is(ca
         assert capsys.readouterr().err == "auditing 8 photos: 412 denoiser calls\n"
         clock.now += 10.5
         step.advance(4)  # 2.625 s a call: 408 calls take 1071 s, 18 minutes
-        said = capsys.readouterr().err
-        assert said == "auditing 8 photos: about 18 min left (4 denoiser calls took 10 s)\n"
+        message = capsys.readouterr().err
+        assert message == "auditing 8 photos: about 18 min left (4 denoiser calls took 10 s)\n"
         for _ in range(12):
             clock.now += 10
             step.advance(4)
@@ -109,16 +109,16 @@ def test_a_terminal_gets_one_bar_for_work_inside_work(monkeypatch, clock):
 
 
 def test_tracking_counts_an_item_when_the_next_is_asked_for(clock):
-    seen = []
-    steps = track(seen_by(seen), "reading", 3)
+    recorded = []
+    steps = track(seen_by(recorded), "reading", 3)
     assert next(steps) == 0
-    assert seen == [0]
+    assert recorded == [0]
     assert list(steps) == [1, 2]
 
 
-def seen_by(seen: list[int]):
+def seen_by(recorded: list[int]):
     for i in range(3):
-        seen.append(i)
+        recorded.append(i)
         yield i
 
 

@@ -119,9 +119,9 @@ def test_every_other_field_changes_the_key(change):
 def test_the_key_is_the_same_in_another_process():
     code = "from shiftless.recipe import Recipe; print(Recipe(prompt='a \\u00e9', timestep=9).key())"
     env = {**os.environ, "PYTHONHASHSEED": "1"}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert ran.stdout.strip() == Recipe(prompt="a é", timestep=9).key()
-    assert ran.stdout.strip() == "ed5f5a225635290c"  # and in every version: stores on disk are found by it
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert completed.stdout.strip() == Recipe(prompt="a é", timestep=9).key()
+    assert completed.stdout.strip() == "ed5f5a225635290c"  # and in every version: stores on disk are found by it
 
 
 def test_one_tap_may_be_written_without_brackets():

@@ -79,16 +79,16 @@ def test_cases_come_from_the_seed():
 def test_a_crash_of_the_process_is_a_failed_case_and_not_the_end(monkeypatch):
     from benchmarks.robustness import __main__ as command
 
-    ran = []
+    completed = []
 
     def crash_once(arguments, **_):
-        ran.append(arguments)
-        found = Path(arguments[arguments.index("--json") + 1])
+        completed.append(arguments)
+        result = Path(arguments[arguments.index("--json") + 1])
         first, count = (int(arguments[arguments.index(flag) + 1]) for flag in ("--first", "--count"))
         if first == 0:
-            found.with_suffix(".mark").write_text("3 a bad case")
+            result.with_suffix(".mark").write_text("3 a bad case")
             return subprocess.CompletedProcess(arguments, -signal.SIGSEGV, stderr="")
-        found.write_text(json.dumps([Outcome("taps", count, count).to_dict()]))
+        result.write_text(json.dumps([Outcome("taps", count, count).to_dict()]))
         return subprocess.CompletedProcess(arguments, 0, stderr="")
 
     monkeypatch.setattr(command.subprocess, "run", crash_once)

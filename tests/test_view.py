@@ -40,8 +40,8 @@ def test_pca_finds_the_directions_that_were_put_in(hidden):
     patterns, maps = hidden
     (picture,) = pca_rgb([maps], normalise=False)
     for channel in range(3):
-        found = picture[..., channel].astype(float).ravel()
-        assert abs(np.corrcoef(found, patterns[channel].ravel())[0, 1]) > 0.99
+        result = picture[..., channel].astype(float).ravel()
+        assert abs(np.corrcoef(result, patterns[channel].ravel())[0, 1]) > 0.99
 
 
 def test_axes_are_orthonormal_and_sorted_by_variance(hidden):
@@ -242,10 +242,10 @@ def test_a_match_sheet_holds_the_matches_above_and_the_heat_below():
     from shiftless.tasks.correspondence import Matches
 
     a, b = np.full((100, 100, 3), 60, np.uint8), np.full((100, 200, 3), 60, np.uint8)
-    found = Matches(np.array([[150.0, 50.0]]), np.array([0.8]), np.array([True]), np.array([[20.0, 30.0]]))
+    result = Matches(np.array([[150.0, 50.0]]), np.array([0.8]), np.array([True]), np.array([[20.0, 30.0]]))
     heat = np.zeros((100, 200))
     heat[45:55, 145:155] = 1
-    sheet = np.array(match_sheet(a, b, found, heat, height=200)).astype(int)
+    sheet = np.array(match_sheet(a, b, result, heat, height=200)).astype(int)
     assert sheet.shape == (428, 200 + 28 + 400, 3)
     below = sheet[228:, 228:].sum(2)
     assert below[88:112, 288:312].mean() > 2 * below[:, :150].mean()

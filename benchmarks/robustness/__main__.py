@@ -66,18 +66,22 @@ def apart(name: str, seed: int, count: int, first: int = 0, mark: Path | None = 
     whole = Outcome(name)
     end = first + count
     with tempfile.TemporaryDirectory() as folder:
-        found, mark = Path(folder, "found.json"), Path(folder, "found.mark")
+        written, mark = Path(folder, "found.json"), Path(folder, "found.mark")
         while first < end:
-            found.unlink(missing_ok=True)
+            written.unlink(missing_ok=True)
             command = [sys.executable, "-m", "benchmarks.robustness", "--inside", "--only", name, "--seed", str(seed)]
-            command += ["--first", str(first), "--count", str(end - first), "--json", str(found)]
-            ran = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace")
-            if found.is_file():
-                _add(whole, Outcome(**json.loads(found.read_text(encoding="utf-8"))[0]))
+            command += ["--first", str(first), "--count", str(end - first), "--json", str(written)]
+            process = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace")
+            if written.is_file():
+                _add(whole, Outcome(**json.loads(written.read_text(encoding="utf-8"))[0]))
                 break
             number, _, case = (mark.read_text(encoding="utf-8") if mark.is_file() else f"{first} ?").partition(" ")
-            how = signal.Signals(-ran.returncode).name if ran.returncode < 0 else f"exit code {ran.returncode}"
-            last = (ran.stderr.strip().splitlines() or [""])[-1][:200]
+            how = (
+                signal.Signals(-process.returncode).name
+                if process.returncode < 0
+                else f"exit code {process.returncode}"
+            )
+            last = (process.stderr.strip().splitlines() or [""])[-1][:200]
             done = int(number) - first
             _add(whole, Outcome(name, done + 1, done, failures=[f"[{number}] {case}: the process died ({how}) {last}"]))
             first = int(number) + 1

@@ -110,9 +110,9 @@ def recipes(rng: random.Random, folder: Path) -> Iterator[Case]:
 
         def act(path: Path = path, data: bytes = data) -> None:
             path.write_bytes(data)
-            model, found = read_recipe_file(path)
-            path.write_text(recipes_to_toml(found, model=model), encoding="utf-8")
-            check(read_recipe_file(path) == (model, found), "the recipe is not read back the same")
+            model, result = read_recipe_file(path)
+            path.write_text(recipes_to_toml(result, model=model), encoding="utf-8")
+            check(read_recipe_file(path) == (model, result), "the recipe is not read back the same")
 
         yield repr(data[:60]), act
 
@@ -154,8 +154,8 @@ def taps(rng: random.Random, folder: Path) -> Iterator[Case]:
             names = (rng.choice((*(tap.name for tap in known), "*", "up*", "up?", "*cross*")),)
 
         def act(names: tuple[str, ...] = names) -> None:
-            found = select(Recipe(taps=names).taps, known, "mini")
-            check(set(found) <= set(known), "a tap that the model does not have")
+            result = select(Recipe(taps=names).taps, known, "mini")
+            check(set(result) <= set(known), "a tap that the model does not have")
 
         yield repr(names)[:80], act
 
@@ -224,10 +224,10 @@ def features(rng: random.Random, folder: Path) -> Iterator[Case]:
 
         def act(broken: bytes = broken) -> None:
             (folder / "a.safetensors").write_bytes(broken)
-            found = FeatureMaps.open(folder / "a.safetensors")
-            check(found.describe() and repr(found), "it cannot be described")
-            found.dense()
-            found.at([(10, 10)])
+            result = FeatureMaps.open(folder / "a.safetensors")
+            check(result.describe() and repr(result), "it cannot be described")
+            result.dense()
+            result.at([(10, 10)])
 
         yield repr(broken[8:90]), act
 

@@ -33,8 +33,8 @@ def loras(rng: random.Random, folder: Path) -> Iterator[Case]:
         def act(broken: bytes = broken) -> None:
             (folder / "a.safetensors").write_bytes(broken)
             try:
-                found = shiftless.extract(model, picture(), recipe)["up0"]
-                check(torch.isfinite(found).all(), "features that are not finite")
+                result = shiftless.extract(model, picture(), recipe)["up0"]
+                check(torch.isfinite(result).all(), "features that are not finite")
             finally:
                 after = shiftless.extract(model, picture(), bare)["up0"]
                 check(torch.equal(before, after), "the model is not what it was before")
@@ -67,8 +67,8 @@ def model_folders(rng: random.Random, folder: Path) -> Iterator[Case]:
                 taps(broken)
                 model = shiftless.load(broken, device="cpu", dtype="fp32")
                 recipe = shiftless.Recipe(taps=("up0",), prompt="a cat", size=64)
-                found = shiftless.extract(model, picture(), recipe)["up0"]
-                check(torch.isfinite(found).all(), "features that are not finite")
+                result = shiftless.extract(model, picture(), recipe)["up0"]
+                check(torch.isfinite(result).all(), "features that are not finite")
             finally:
                 shutil.copyfile(whole / path, target)
 
@@ -93,8 +93,8 @@ def controlnets(rng: random.Random, folder: Path) -> Iterator[Case]:
             if data is not None:
                 target.write_bytes(data)
             try:
-                found = shiftless.extract(model, picture(), recipe)["up0"]
-                check(torch.isfinite(found).all(), "features that are not finite")
+                result = shiftless.extract(model, picture(), recipe)["up0"]
+                check(torch.isfinite(result).all(), "features that are not finite")
             finally:
                 shutil.copyfile(source, target)
 

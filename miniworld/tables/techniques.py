@@ -82,13 +82,13 @@ def techniques(model: Backbone, recipe: Recipe, look: str = "photo") -> tuple[di
 
 def say_each(model: Backbone, photos: Sequence[Photo], recipes: Iterable[Recipe]) -> Callable[[Photo], dict[str, str]]:
     """Return a function that fills prompts by photo: the captioner's caption, and the same with the other word."""
-    said: dict[str, str] = {}
+    caption_of: dict[str, str] = {}
     for captioner in {recipe.captioner for recipe in recipes if CAPTION in fields_of(recipe.prompt)}:
         captions = remembered(steerable(model, "prompt").captioner(captioner), photos)
-        said |= {photo.digest: text for photo, text in zip(photos, captions)}
+        caption_of |= {photo.digest: text for photo, text in zip(photos, captions)}
 
     def fill(photo: Photo) -> dict[str, str]:
-        text = said.get(photo.digest)
+        text = caption_of.get(photo.digest)
         return {} if text is None else {CAPTION: text, SWAPPED: swap(text)}
 
     return fill

@@ -134,7 +134,7 @@ class Audit:
         """Write it as JSON, whole or not at all; raises BadInput if the path cannot be written."""
         return write_atomic(path, (json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n").encode())
 
-    def told(self, k: int, measure: str) -> str:
+    def formatted(self, k: int, measure: str) -> str:
         """Return a recipe's mean of a measure as it is printed."""
         return shown(measure, self._of(measure)[:, k])
 
@@ -179,7 +179,7 @@ class Audit:
                 self.recipes[k].label.replace("[", r"\["),
                 f"{value.value:.{d}f}\n[dim not bold]{value.low:.{d}f}–{value.high:.{d}f}[/]",
                 against,
-                *(self.told(k, measure) for measure in others),
+                *(self.formatted(k, measure) for measure in others),
             )
         table.caption_justify = "left"
         table.caption = (

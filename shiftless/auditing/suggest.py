@@ -33,7 +33,7 @@ class Suggestion:
     saved    the share of the usual reading's shift that the bucket saves, paired
     better   the share of photos on which it shifts less
     path     the shift on the choosing photos after each reading that was added
-    chosen_on, told_on  the number of photos it was chosen on, and of the other photos it was measured on
+    chosen_on, measured_on  the number of photos it was chosen on, and of the other photos it was measured on
     too_noisy  the timesteps at which no bucket within the limit came down to the usual reading's shift
     """
 
@@ -46,7 +46,7 @@ class Suggestion:
     better: float
     path: tuple[float, ...]
     chosen_on: int
-    told_on: int
+    measured_on: int
     too_noisy: tuple[int, ...] = ()
 
     @property
@@ -66,7 +66,7 @@ class Suggestion:
             f"and has less on {100 * self.better:.0f}% of photos"
         )
         if self.chosen_on:
-            photos = "1 photo" if self.told_on == 1 else f"{self.told_on} photos"
+            photos = "1 photo" if self.measured_on == 1 else f"{self.measured_on} photos"
             lines.append(f"measured on {photos}; {self.chosen_on} others chose")
         lines.append(self._surety())
         if self.too_noisy:
@@ -80,7 +80,7 @@ class Suggestion:
         return recipes_to_toml(self.recipes, "\n".join(["suggested by shiftless audit", *self.lines()])) + "\n"
 
     def _surety(self) -> str:
-        if self.told_on < 2:
+        if self.measured_on < 2:
             how = "measured on one photo only" if self.chosen_on else "chosen and measured on the same photo"
             return f"how sure: not at all, it was {how}; give more, 16 tell most of it"
         if self.saved.low > 0:
@@ -121,7 +121,7 @@ def suggest(
     >>> pictures = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(4)]
     >>> usual = Recipe(timestep=300)
     >>> suggestion = suggest(load("twin:sd15"), pictures, [usual, usual.but(control="canny")], usual, limit=2)
-    >>> suggestion.cost <= 2, suggestion.chosen_on, suggestion.told_on
+    >>> suggestion.cost <= 2, suggestion.chosen_on, suggestion.measured_on
     (True, 2, 2)
     """
     options = options_of(recipes, usual, limit)

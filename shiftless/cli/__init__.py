@@ -52,9 +52,9 @@ def _panel(command: CommandInfo | TyperInfo) -> int:
     return PANELS.index(panel) if isinstance(panel, str) and panel in PANELS else len(PANELS)
 
 
-def _version(asked: bool) -> None:
+def _version(requested: bool) -> None:
     """Print the versions that a report of a fault needs, and leave."""
-    if not asked:
+    if not requested:
         return
     import platform
     from importlib.metadata import PackageNotFoundError, version

@@ -214,31 +214,31 @@ def audit(
         shared["report"] = step.advance
         minutes = None if max_minutes is None else max_minutes * each / (each + weighed)
         options: dict[str, Any] = {"draws": draws, "finish": finish, "perceptual": judge, "minutes": minutes}
-        found = measure(backbone, paths, named, on_observation=album, **options, **shared)
-        step.skip((each + weighed) * found.left_out)
+        result = measure(backbone, paths, named, on_observation=album, **options, **shared)
+        step.skip((each + weighed) * result.left_out)
         if suggest is not None:
-            taken = advise(backbone, paths[: len(paths) - found.left_out], recipes, usual, limit=cost, **shared)
+            taken = advise(backbone, paths[: len(paths) - result.left_out], recipes, usual, limit=cost, **shared)
     if by is not None:
-        found = found.ranking_by(by)
-    Console(width=None if Console().is_terminal else 160).print(found)
-    typer.echo("\n".join([answer(found), *doubts(found)]) + "\n")
+        result = result.ranking_by(by)
+    Console(width=None if Console().is_terminal else 160).print(result)
+    typer.echo("\n".join([answer(result), *doubts(result)]) + "\n")
     if json is not None:
-        found.write(json)
+        result.write(json)
         typer.echo(f"written: {json}")
     commands: list[tuple[str, str]] = []
     if suggest is not None and taken is not None:
         write_atomic(suggest, taken.to_toml().encode())
-        typer.echo("\n".join([f"written: {suggest}", *(f"  {line}" for line in taken.lines()), advised(found, taken)]))
+        typer.echo("\n".join([f"written: {suggest}", *(f"  {line}" for line in taken.lines()), advised(result, taken)]))
         name, file = shlex.quote(model), shlex.quote(str(suggest))
         command = f"shiftless extract PHOTOS --model {name} --recipe {file}"
         commands.append((command, f"Features by the readings suggested, at {taken.cost:g} denoiser calls a photo."))
         if len(taken.recipes) > 1:
             command = f"shiftless correspond fit -m {name} -r {file} --data PAIRS --out head"
             commands.append((command, "Merge them by weights trained on annotated pairs of yours, as GATE does."))
-    typer.echo(f"look at: {write_report(out, found, album.sheets, commands=commands, advice=taken)}")
-    for message in found.skipped:
+    typer.echo(f"look at: {write_report(out, result, album.sheets, commands=commands, advice=taken)}")
+    for message in result.skipped:
         say_error(message)
-    if found.skipped:
+    if result.skipped:
         raise typer.Exit(2)
 
 
@@ -274,5 +274,5 @@ def _tried(
 
     named = {"control": tuple(tried["controls"]), "lora": tuple(tried["loras"])}
     start = varied(recipe, {**changes, **named}, [min(timesteps)])[0]
-    found = candidates(backbone, start, timesteps=timesteps, **tried)
-    return found if every or any(tried.values()) else fewer(found, MOST), len(found)
+    result = candidates(backbone, start, timesteps=timesteps, **tried)
+    return result if every or any(tried.values()) else fewer(result, MOST), len(result)

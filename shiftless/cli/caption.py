@@ -58,22 +58,22 @@ def caption(
     check_writable(*(targets.values() if out is not None else ()))
     model = load_captioner(captioner, device=choose_device(device))
     failed: list[str] = []
-    said: dict[str, str] = {}
+    captioned: dict[str, str] = {}
     paths = list(targets)
     parts = [paths[i : i + batch] for i in range(0, len(paths), batch)]
     with Progress(f"captioning {count(len(paths), 'photo')}", len(paths)) as step:
         for part in parts:
             for path, line in _captions(model, part, failed):
-                said[str(path)] = line
+                captioned[str(path)] = line
                 if out is not None:
                     write_atomic(targets[path], f"{line}\n".encode())
                 else:
                     typer.echo(f"{path}: {line}")
             step.advance(len(part))
     if answers is not None:
-        write_atomic(answers, (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode())
+        write_atomic(answers, (json.dumps(captioned, indent=2, ensure_ascii=False) + "\n").encode())
     if out is not None:
-        notice(f"{len(said)} captions written into {out}")
+        notice(f"{len(captioned)} captions written into {out}")
     for message in failed:
         say_error(message)
     if failed:
@@ -105,10 +105,10 @@ def _captions(model: Any, paths: Sequence[Path], failed: list[str]) -> list[tupl
         return list(zip([path for path, _ in whole], remembered(model, [photo for _, photo in whole])))
     except BadInput:  # one of them; the others are asked one by one
         pass
-    found = []
+    pairs = []
     for path, photo in whole:
         try:
-            found.append((path, remembered(model, [photo])[0]))
+            pairs.append((path, remembered(model, [photo])[0]))
         except BadInput as error:
             failed.append(str(error))
-    return found
+    return pairs

@@ -94,16 +94,18 @@ def fit(
     model = model_for(model, [*presets, *maps])
     places = [out if seeds == 1 else out / f"seed-{seed}" for seed in range(seeds)]
     check_writable(*(place / WEIGHTS for place in places))  # a place that cannot be written is told before the work
-    found = {split: annotated_pairs(data, split, n, look) for split, n in (("train", pairs), ("val", val_pairs))}
+    annotated = {split: annotated_pairs(data, split, n, look) for split, n in (("train", pairs), ("val", val_pairs))}
     check_writable(out / READINGS)
     backbone = load(model, device=device, dtype=dtype)
     _note_photographs(backbone, data)
     reading: dict[str, Any] = {"batch": batch, "progress": True}
     form: dict[str, Any] = {"normalise": normalise, "side": side}
-    if found["train"].how:
-        notice(found["train"].how)
-    kept = keep(backbone, found["train"].pairs, [*merged, *joined], title="train", **form, **reading)
-    checks = keep(backbone, found["val"].pairs, [*merged, *joined], title="validation", layout=kept.layout, **reading)
+    if annotated["train"].how:
+        notice(annotated["train"].how)
+    kept = keep(backbone, annotated["train"].pairs, [*merged, *joined], title="train", **form, **reading)
+    checks = keep(
+        backbone, annotated["val"].pairs, [*merged, *joined], title="validation", layout=kept.layout, **reading
+    )
     notice(f"{len(merged)} readings to merge, {len(joined)} joined")
     notice(f"train {kept}, validation {checks}")
     for seed in range(seeds):
@@ -150,11 +152,11 @@ def score_heads(
 
     heads = _heads(head)
     model = model_for(model, [preset_or_file(str(file)) for file in _readings(head)])
-    found = annotated_pairs(data, split, pairs, look)
+    annotated = annotated_pairs(data, split, pairs, look)
     backbone = load(model, device=device, dtype=dtype)
     _note_photographs(backbone, data)
     name = f"correspond {Path(data).name} {split}" + ("" if look == "photo" else f" {look}")
-    show(run(backbone, found.pairs, heads, name=name, refine=refine, batch=batch, notes=found.notes), json)
+    show(run(backbone, annotated.pairs, heads, name=name, refine=refine, batch=batch, notes=annotated.notes), json)
 
 
 def _note_photographs(model: Backbone, data: str) -> None:
@@ -183,9 +185,9 @@ def _heads(places: list[Path]) -> list[CorrespondenceHead]:
 
 
 def _folders(places: list[Path]) -> list[Path]:
-    """The folders of heads; one of several seeds stands for all of them."""
-    found: list[Path] = []
+    """Return the folders of heads; one of several seeds stands for all of them."""
+    folders: list[Path] = []
     for place in places:
         seeds = sorted(place.glob("seed-*"), key=lambda p: (len(p.name), p.name))
-        found += seeds if seeds and not (place / "model.safetensors").is_file() else [place]
-    return found
+        folders += seeds if seeds and not (place / "model.safetensors").is_file() else [place]
+    return folders

@@ -87,19 +87,19 @@ def train(
     length = count(settings.steps, "step") if settings.steps else count(settings.epochs or 0, "epoch")
     length = length if settings.minutes is None else duration(60 * settings.minutes)
     with _Shown(out, f"training a LoRA on {count(len(files), 'photo')} for {length}") as shown:
-        found = train_lora(
+        result = train_lora(
             backbone, files, out, settings, captions=written, restart=restart, report=shown,
             captioner=None if captioner == "none" else captioner,
         )  # fmt: skip
-    change = f"{found.best.reported:.3f} of the base model's, at step {found.best.step} of {found.curve[-1].step}"
+    change = f"{result.best.reported:.3f} of the base model's, at step {result.best.step} of {result.curve[-1].step}"
     typer.echo(f"content shift on held-out photos that did not choose the step: {change}")
-    if not found.improved:
+    if not result.improved:
         typer.echo(
             "warning: the best candidate does not shift these photos less than the base model; it is written, but "
             "reading without it is better",
             err=True,
         )
-    typer.echo(f"written: {found.path}")
+    typer.echo(f"written: {result.path}")
 
 
 class _Shown:

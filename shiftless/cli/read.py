@@ -162,30 +162,30 @@ def match(
     note_what_it_is_for(backbone)
     maps_a, maps_b = read(backbone, [first, second], recipe, fill=values, batch=batch)
     if points:
-        found = find(maps_a, maps_b, points, refine=refine, mutual=mutual)
+        matches = find(maps_a, maps_b, points, refine=refine, mutual=mutual)
     else:
-        found = mutual_matches(maps_a, maps_b, refine=refine)
+        matches = mutual_matches(maps_a, maps_b, refine=refine)
     table = Table(title=f"{a.name} -> {b.name}", caption=f"{model} · {maps_a.describe()}")
-    for column in ("x", "y", "-> x", "y", "cosine", *(["finds its way back"] if found.mutual is not None else [])):
+    for column in ("x", "y", "-> x", "y", "cosine", *(["finds its way back"] if matches.mutual is not None else [])):
         table.add_column(column, justify="right")
-    for i, (here, there) in enumerate(zip(found.source, found.points)):
-        back = [] if found.mutual is None else ["yes" if found.mutual[i] else "no"]
+    for i, (here, there) in enumerate(zip(matches.source, matches.points)):
+        back = [] if matches.mutual is None else ["yes" if matches.mutual[i] else "no"]
         numbers = [f"{value:.1f}" for value in (*here, *there)]
-        table.add_row(*numbers, f"{found.scores[i]:.3f}", *back)
+        table.add_row(*numbers, f"{matches.scores[i]:.3f}", *back)
     show(table, 100)
-    sheet = match_sheet(first, second, found, heat(maps_a, maps_b, found.source[0]))
+    sheet = match_sheet(first, second, matches, heat(maps_a, maps_b, matches.source[0]))
     save_picture(sheet, out)
     say(f"picture: {out}   (heat: where in {b.name} looks like the first point)")
-    write_json(json, {"a": str(a), "b": str(b), "model": model, "recipe": recipe.to_dict(), "matches": _rows(found)})
+    write_json(json, {"a": str(a), "b": str(b), "model": model, "recipe": recipe.to_dict(), "matches": _rows(matches)})
 
 
-def _rows(found: Any) -> list[dict[str, Any]]:
+def _rows(matches: Any) -> list[dict[str, Any]]:
     """Matches as plain values, in original pixels."""
     rows = [
         {"source": list(map(float, here)), "target": list(map(float, there)), "cosine": float(score)}
-        for here, there, score in zip(found.source, found.points, found.scores)
+        for here, there, score in zip(matches.source, matches.points, matches.scores)
     ]
-    for row, back in zip(rows, found.mutual if found.mutual is not None else ()):
+    for row, back in zip(rows, matches.mutual if matches.mutual is not None else ()):
         row["mutual"] = bool(back)
     return rows
 

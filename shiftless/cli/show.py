@@ -61,22 +61,24 @@ def models(json: Json = None) -> None:
     from shiftless.errors import BadInput
 
     about = "the embedded model: a small latent diffusion model of a drawn world"
-    found: list[tuple[str, int, str, bool, str]] = [("mini", 128, MINI_MADE_FOR, True, about)]
+    models_listed: list[tuple[str, int, str, bool, str]] = [("mini", 128, MINI_MADE_FOR, True, about)]
     for name, row in rows().items():
         try:
             find(name)
-            found.append((name, row["size"], row["made_for"], True, row["about"]))
+            models_listed.append((name, row["size"], row["made_for"], True, row["about"]))
         except BadInput:
-            found.append((name, row["size"], row["made_for"], False, f"{row['about']}; {how_to_fetch(name)}"))
-        found.append((f"twin:{name}", 128, "tests", True, "its blocks with small random weights, for listings too"))
+            models_listed.append((name, row["size"], row["made_for"], False, f"{row['about']}; {how_to_fetch(name)}"))
+        models_listed.append(
+            (f"twin:{name}", 128, "tests", True, "its blocks with small random weights, for listings too")
+        )
     table = Table(title="Models", caption=SUPPORTED)
     for column in ("name", "size", "made for", "here", "what it is, or how to get it"):
         table.add_column(column, overflow="fold")
-    for name, size, made_for, here, text in found:
+    for name, size, made_for, here, text in models_listed:
         table.add_row(name, str(size), made_for, "yes" if here else "no", text)
     show(table)
     keys = ("name", "size", "made_for", "here", "about")
-    write_json(json, [dict(zip(keys, one)) for one in found])
+    write_json(json, [dict(zip(keys, one)) for one in models_listed])
 
 
 @command(

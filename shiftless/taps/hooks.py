@@ -134,13 +134,15 @@ def _keep_map(
     captured: Captured, tap: Tap, attention: nn.Module, keep: Callable[[str, torch.Tensor], None]
 ) -> list[RemovableHandle]:
     """Hook the projections of one attention layer; the map is derived when both have been seen."""
-    seen: dict[str, torch.Tensor] = {}
+    projections: dict[str, torch.Tensor] = {}
 
     def hook_for(which: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, output: torch.Tensor) -> None:
-            seen[which] = output
-            if len(seen) == 2:
-                value = attention_map(attention, seen.pop("q"), seen.pop("k"), per_head=tap.kind == "heads")
+            projections[which] = output
+            if len(projections) == 2:
+                value = attention_map(
+                    attention, projections.pop("q"), projections.pop("k"), per_head=tap.kind == "heads"
+                )
                 keep(tap.name, value.unflatten(2, captured._grids[tap.grid]))
 
         return hook

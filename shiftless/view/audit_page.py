@@ -140,7 +140,7 @@ def _measures(audit: Audit) -> Chapter:
 
 def _grid(audit: Audit, measures: Sequence[str], title: str) -> Grid:
     ranked = sorted(audit.ranked(), key=lambda k: audit.recipes[k].timestep)
-    rows = [(audit.recipes[k].label, [audit.told(k, m) for m in measures]) for k in ranked]
+    rows = [(audit.recipes[k].label, [audit.formatted(k, m) for m in measures]) for k in ranked]
     bold = set()
     for t in {recipe.timestep for recipe in audit.recipes}:
         here = [(i, k) for i, k in enumerate(ranked) if audit.recipes[k].timestep == t]

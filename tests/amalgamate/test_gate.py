@@ -14,18 +14,18 @@ TOLERANCE = {"atol": 1e-5, "rtol": 0.0}
 def gates(golden: dict[str, torch.Tensor], dropout: float = 0.5, name: str = "weight_assigner") -> list[Gate]:
     """The reference's assigners, one a weight, with its own numbers of the layers."""
     level = "image" if any(key.endswith("6.weight") for key in golden if name in key) else "pixel"
-    found: list[Gate] = []
+    result: list[Gate] = []
     while states := {
         key.removeprefix(prefix): value.float() if value.is_floating_point() else value
-        for prefix in [f"sd.{name}.{len(found)}."]
+        for prefix in [f"sd.{name}.{len(result)}."]
         for key, value in golden.items()
         if key.startswith(prefix)
     }:
         channels = states["0.weight"].shape[1]
         gate = Gate(channels, level=level, dropout=dropout, norm="reading").eval()
         (gate.assigner if level == "image" else gate.pixel_assigner).load_state_dict(states)
-        found.append(gate)
-    return found
+        result.append(gate)
+    return result
 
 
 @pytest.mark.parametrize("name", ["aggregation_network_w1", "aggregation_network_w2"])
@@ -67,8 +67,8 @@ def test_pixel_level_gives_what_the_reference_gives(goldens):
                 x = F.batch_norm(F.relu(x), **own, **affine, training=train)
         return x, sum(penalties)
 
-    found, penalty = logits(False)
-    torch.testing.assert_close(found, golden["eval_logits"], **TOLERANCE)
+    result, penalty = logits(False)
+    torch.testing.assert_close(result, golden["eval_logits"], **TOLERANCE)
     torch.testing.assert_close(penalty[None], golden["eval_sparsity"], **TOLERANCE)
     torch.testing.assert_close(logits(True)[0], golden["train_bn_logits"], **TOLERANCE)
 

@@ -42,10 +42,10 @@ def test_a_share_of_one_leaves_the_rest_out(hyper):
 
 def test_half_precision_and_gradients(hyper):
     maps = torch.randn(3, 1, 10, 5, 4)
-    found = hyper(maps.bfloat16())
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, hyper(maps), atol=0.1, rtol=0.1)
-    found.square().sum().backward()
+    result = hyper(maps.bfloat16())
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, hyper(maps), atol=0.1, rtol=0.1)
+    result.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in hyper.parameters())
     assert hyper.mixing.grad.abs().sum() > 0
 

@@ -28,7 +28,7 @@ def pictures(disc):
 
 
 @pytest.fixture
-def found(dreaming, pictures):
+def result(dreaming, pictures):
     return audit(
         dreaming(dimmed), pictures, [AT.but(prompt="a disc"), AT.but(prompt="an orange disc on grey")], finish=2
     )
@@ -36,48 +36,48 @@ def found(dreaming, pictures):
 
 def test_recipes_are_ranked_and_compared_with_the_bare_reading(dreaming, pictures):
     recipes = [AT, AT.but(prompt="a small orange disc"), AT.but(timestep=500, prompt="a small orange disc")]
-    found = audit(dreaming(dimmed), pictures, recipes, finish=0)
-    assert [r.label for r in found.recipes] == ["t=500", "t=300", *(r.label for r in found.recipes[2:])]
-    assert found.baselines == (0, 1, 1, 0)
+    result = audit(dreaming(dimmed), pictures, recipes, finish=0)
+    assert [r.label for r in result.recipes] == ["t=500", "t=300", *(r.label for r in result.recipes[2:])]
+    assert result.baselines == (0, 1, 1, 0)
     for measure in ("structure", "colour", "latent"):
-        assert set(found.ranked(measure)[:2]) == {2, 3}
-        saved = found.saved(2, measure)
+        assert set(result.ranked(measure)[:2]) == {2, 3}
+        saved = result.saved(2, measure)
         assert saved.value == pytest.approx(1, abs=0.02)
         assert saved.low > 0.9
-        assert found.saved(0, measure).value == 0
+        assert result.saved(0, measure).value == 0
 
 
-def test_values_are_means_over_photos_with_their_interval(found):
-    scores = found.scores["colour"]
-    value = found.value(1, "colour")
+def test_values_are_means_over_photos_with_their_interval(result):
+    scores = result.scores["colour"]
+    value = result.value(1, "colour")
     assert scores.shape == (5, 2)
     assert value.value == pytest.approx(scores[:, 1].mean())
     assert scores[:, 1].min() <= value.low <= value.value <= value.high <= scores[:, 1].max()
 
 
-def test_a_photo_that_cannot_be_read_is_listed_and_the_others_are_not_touched(dreaming, pictures, tmp_path, found):
+def test_a_photo_that_cannot_be_read_is_listed_and_the_others_are_not_touched(dreaming, pictures, tmp_path, result):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no picture")
     recipes = [AT.but(prompt="a disc"), AT.but(prompt="an orange disc on grey")]
     again = audit(dreaming(dimmed), [*pictures[:2], bad, *pictures[2:], tmp_path / "gone.jpg"], recipes, finish=2)
     assert len(again.names) == 5
     assert [line.partition(":")[0] for line in again.skipped] == [str(bad), str(tmp_path / "gone.jpg")]
-    for measure, scores in found.scores.items():
+    for measure, scores in result.scores.items():
         assert np.array_equal(scores, again.scores[measure])
     with pytest.raises(BadInput, match=r"no photo could be read: .*bad\.jpg"):
         audit(dreaming(dimmed), [bad], AT)
 
 
-def test_it_is_written_as_json_and_printed(found, tmp_path):
-    written = json.loads(found.write(tmp_path / "a.json").read_text(encoding="utf-8"))
-    assert [row["rank"] for row in written["rows"] if row["measure"] == found.headline] == [1, 2]
-    assert {row["measure"] for row in written["rows"]} == set(found.scores)
+def test_it_is_written_as_json_and_printed(result, tmp_path):
+    written = json.loads(result.write(tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert [row["rank"] for row in written["rows"] if row["measure"] == result.headline] == [1, 2]
+    assert {row["measure"] for row in written["rows"]} == set(result.scores)
     back = [shiftless.Recipe.from_dict(one) for one in written["recipes"]]
-    assert tuple(back) == found.recipes
+    assert tuple(back) == result.recipes
     first = written["photos"][0]["scores"]
-    assert first["colour"] == pytest.approx(found.scores["colour"][0])
-    text = str(found)
-    assert text.index(found.recipes[found.ranked()[0]].label) < text.index(found.recipes[found.ranked()[-1]].label)
+    assert first["colour"] == pytest.approx(result.scores["colour"][0])
+    text = str(result)
+    assert text.index(result.recipes[result.ranked()[0]].label) < text.index(result.recipes[result.ranked()[-1]].label)
 
 
 def test_one_image_of_any_kind_is_enough(dreaming, disc, tmp_path):
@@ -90,10 +90,10 @@ def test_one_image_of_any_kind_is_enough(dreaming, disc, tmp_path):
         assert answer == pytest.approx(answers[0], abs=1e-3)
 
 
-def test_the_headline_can_be_another_measure_that_was_taken(found):
-    assert found.ranking_by("colour").headline == "colour"
+def test_the_headline_can_be_another_measure_that_was_taken(result):
+    assert result.ranking_by("colour").headline == "colour"
     with pytest.raises(BadInput, match="'taste' was not taken"):
-        found.ranking_by("taste")
+        result.ranking_by("taste")
 
 
 def test_without_a_baselines_shift_nothing_is_saved():
@@ -111,9 +111,9 @@ def test_a_published_bucket_can_be_audited_on_a_twin(pictures):
     recipes = shiftless.preset("gate-spair").recipes
     recipes = [recipe.but(lora=(), lora_scale=(1.0,), size=64, start=None) for recipe in recipes]
     model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
-    found = shiftless.audit(model, pictures[:1], recipes, finish=0, draws=1)
-    assert len(found.recipes) >= len(recipes)
-    assert all(np.isfinite(values).all() for values in found.scores.values())
+    result = shiftless.audit(model, pictures[:1], recipes, finish=0, draws=1)
+    assert len(result.recipes) >= len(recipes)
+    assert all(np.isfinite(values).all() for values in result.scores.values())
 
 
 def test_an_ensemble_shifts_less_than_one_draw_where_the_noise_decides(dreaming, pictures):

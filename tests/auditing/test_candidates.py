@@ -18,9 +18,9 @@ def mini():
 
 
 def test_the_mini_has_captions_edges_and_looks_at_hand(mini):
-    found = candidates(mini, AT, timesteps=(100, 300))
-    here = [recipe for recipe in found if recipe.timestep == 300]
-    assert len(found) == 2 * len(here)
+    result = candidates(mini, AT, timesteps=(100, 300))
+    here = [recipe for recipe in result if recipe.timestep == 300]
+    assert len(result) == 2 * len(here)
     assert is_bare(here[0])
     assert {recipe.prompt for recipe in here} == {"", "auto"}
     assert ("canny",) in {recipe.control for recipe in here}
@@ -30,19 +30,19 @@ def test_the_mini_has_captions_edges_and_looks_at_hand(mini):
     assert together.control
     assert not together.lora  # those at hand are of two looks
     assert candidates(mini, AT, prompts=["auto"], loras=["photo-a", "photo-b"])[-1].lora == ("photo-a",)
-    assert {(recipe.taps, recipe.seed) for recipe in found} == {(("up0",), 3)}
+    assert {(recipe.taps, recipe.seed) for recipe in result} == {(("up0",), 3)}
 
 
 def test_only_what_is_asked_for_is_tried(mini):
-    found = candidates(mini, AT, controls=["canny"])
-    assert [(recipe.prompt, recipe.control, recipe.lora) for recipe in found] == [("", (), ()), ("", ("canny",), ())]
+    result = candidates(mini, AT, controls=["canny"])
+    assert [(recipe.prompt, recipe.control, recipe.lora) for recipe in result] == [("", (), ()), ("", ("canny",), ())]
 
 
 def test_a_model_without_anything_at_hand_is_read_bare():
     twin = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
-    found = candidates(twin, AT, prompts=["a brown horse in a field"])
-    assert len(found) == 2
-    assert is_bare(found[0])
+    result = candidates(twin, AT, prompts=["a brown horse in a field"])
+    assert len(result) == 2
+    assert is_bare(result[0])
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_a_model_without_anything_at_hand_is_read_bare():
         ({"controls": ["canny=nowhere"]}, "nowhere"),
     ],
 )
-def test_what_is_not_at_hand_is_said_in_one_line(mini, asked, message):
+def test_what_is_not_at_hand_is_said_in_one_line(mini, requested, message):
     with pytest.raises(BadInput, match=message) as error:
-        candidates(mini, AT, **asked)
+        candidates(mini, AT, **requested)
     assert "\n" not in str(error.value)
 
 

@@ -12,31 +12,31 @@ BASE = Recipe(timestep=300, taps=("up0",), prompt="a photo")
 
 def test_a_bare_reading_that_is_given_is_the_baseline_and_none_is_added():
     recipes = [BASE.but(control="canny"), BASE, BASE.but(prompt="auto", seed=3)]
-    found, baselines = compared(recipes)
-    assert [r.but(label="") for r in found] == recipes
+    result, baselines = compared(recipes)
+    assert [r.but(label="") for r in result] == recipes
     assert baselines == (1, 1, 1)
 
 
 def test_what_lacks_a_baseline_gets_one_at_each_timestep():
     recipes = [BASE.but(control="canny"), BASE.but(timestep=100, control="canny"), BASE.but(lora="a.safetensors")]
-    found, baselines = compared(recipes)
-    assert [(r.timestep, r.control, r.lora, r.prompt) for r in found[:2]] == [(300, (), (), ""), (100, (), (), "")]
+    result, baselines = compared(recipes)
+    assert [(r.timestep, r.control, r.lora, r.prompt) for r in result[:2]] == [(300, (), (), ""), (100, (), (), "")]
     assert baselines == (0, 1, 0, 1, 0)
 
 
 def test_readings_at_other_places_or_of_another_size_are_not_compared():
-    found, baselines = compared([BASE, BASE.but(control="canny", taps=("up1",)), BASE.but(control="canny", size=64)])
-    assert len(found) == 5
-    assert all(found[b].taps == r.taps and found[b].size == r.size for r, b in zip(found, baselines))
+    result, baselines = compared([BASE, BASE.but(control="canny", taps=("up1",)), BASE.but(control="canny", size=64)])
+    assert len(result) == 5
+    assert all(result[b].taps == r.taps and result[b].size == r.size for r, b in zip(result, baselines))
 
 
 @pytest.mark.parametrize("name", ["gate-spair", "gate-ade20k", "hyperfeatures", "dift-spair"])
 def test_published_buckets_are_compared_with_bare_readings_of_their_own_noise(name):
-    found, baselines = compared(preset(name).recipes)
-    assert len({r.label for r in found}) == len(found)
-    for recipe, b in zip(found, baselines):
-        assert is_bare(found[b])
-        assert (found[b].timestep, found[b].noise) == (recipe.timestep, recipe.noise)
+    result, baselines = compared(preset(name).recipes)
+    assert len({r.label for r in result}) == len(result)
+    for recipe, b in zip(result, baselines):
+        assert is_bare(result[b])
+        assert (result[b].timestep, result[b].noise) == (recipe.timestep, recipe.noise)
 
 
 def test_a_long_prompt_steers_even_without_fields():

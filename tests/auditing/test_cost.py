@@ -99,5 +99,5 @@ def test_an_audit_makes_the_calls_that_are_said(counted, monkeypatch, draws, fin
         Recipe(size=64, timestep=300, ensemble=2, prompt="a cow"), Recipe(size=64, timestep=300, start=320, steps=2),
         Recipe(size=64, timestep=200, noise="invert", steps=5), Recipe(size=64, timestep=3, scheduler="pndm-reference"),
     ]  # fmt: skip
-    found = audit(model, PICTURES, recipes, draws=draws, finish=finish)
-    assert sum(made) == len(PICTURES) * audit_calls(*planned(found.recipes, draws, finish))
+    result = audit(model, PICTURES, recipes, draws=draws, finish=finish)
+    assert sum(made) == len(PICTURES) * audit_calls(*planned(result.recipes, draws, finish))

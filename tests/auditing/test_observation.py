@@ -24,10 +24,10 @@ def kept(picture: torch.Tensor, prompt: str) -> torch.Tensor:
 
 
 def moved(picture: torch.Tensor, prompt: str) -> torch.Tensor:
-    found = picture.clone()
-    found[..., CAME[0], CAME[1]] = picture[..., WENT[0], WENT[1]]
-    found[..., WENT[0], WENT[1]] = picture[..., CAME[0], CAME[1]]
-    return found
+    result = picture.clone()
+    result[..., CAME[0], CAME[1]] = picture[..., WENT[0], WENT[1]]
+    result[..., WENT[0], WENT[1]] = picture[..., CAME[0], CAME[1]]
+    return result
 
 
 def recoloured(picture: torch.Tensor, prompt: str) -> torch.Tensor:
@@ -40,25 +40,25 @@ def recoloured(picture: torch.Tensor, prompt: str) -> torch.Tensor:
 
 
 def test_an_untouched_reconstruction_has_no_shift(dreaming, disc):
-    seen = next(observe(dreaming(kept), [disc], [AT, AT.but(timestep=600)]))
-    for name, values in seen.scores.items():
+    observed = next(observe(dreaming(kept), [disc], [AT, AT.but(timestep=600)]))
+    for name, values in observed.scores.items():
         assert values == pytest.approx(0, abs=0.1 if "colour" in name else 2e-3), name  # the noise itself, a trace
-    assert all(where.max() < 0.1 for where in seen.where)
-    assert np.abs(seen.once[0].astype(int) - disc).max() <= 1
-    assert seen.floor["colour"] == pytest.approx(0, abs=0.1)
+    assert all(where.max() < 0.1 for where in observed.where)
+    assert np.abs(observed.once[0].astype(int) - disc).max() <= 1
+    assert observed.floor["colour"] == pytest.approx(0, abs=0.1)
 
 
 def test_a_moved_part_scores_where_it_moved(dreaming, disc):
-    seen = next(observe(dreaming(moved), [disc], [AT]))
-    where = seen.where[0]
+    observed = next(observe(dreaming(moved), [disc], [AT]))
+    where = observed.where[0]
     there = np.zeros((64, 64), bool)
     there[5:32, 5:32] = there[33:60, 33:60] = True  # with the blur's margin
     assert where[there].sum() > 0.95 * where.sum()
     assert where[18, 18] > 10 < where[46, 46]
     for name in ("structure", "edges", "colour", "latent", "features"):
-        assert seen.scores[name][0] > 0.02, name
+        assert observed.scores[name][0] > 0.02, name
     assert np.array_equal(
-        seen.once[0], to_uint8(moved(torch.from_numpy(disc).permute(2, 0, 1)[None] / 127.5 - 1, ""))[0]
+        observed.once[0], to_uint8(moved(torch.from_numpy(disc).permute(2, 0, 1)[None] / 127.5 - 1, ""))[0]
     )
 
 
@@ -81,13 +81,13 @@ def test_what_varies_with_the_noise_was_invented(dreaming, disc):
 
 
 def test_each_recipe_has_its_own_belief(dreaming, disc):
-    def told(picture, prompt):
+    def reported(picture, prompt):
         return picture if prompt == "a disc" else moved(picture, prompt)
 
-    seen = next(observe(dreaming(told), [disc], [AT, AT.but(prompt="a disc")]))
-    bare, steered = seen.scores["structure"]
+    observed = next(observe(dreaming(reported), [disc], [AT, AT.but(prompt="a disc")]))
+    bare, steered = observed.scores["structure"]
     assert steered < 1e-3 < bare
-    assert len(seen.once) == len(seen.finished) == len(seen.where) == 2
+    assert len(observed.once) == len(observed.finished) == len(observed.where) == 2
 
 
 def test_the_numbers_are_the_same_for_every_batch_and_every_run():
@@ -109,9 +109,9 @@ def test_nothing_of_a_photo_is_kept_once_it_was_seen(dreaming):
 
     alive: list[weakref.ref] = []
     most = 0
-    for seen in observe(dreaming(kept), pictures(), [AT], batch=2, finish=0):
-        alive.append(weakref.ref(seen))
-        del seen
+    for observed in observe(dreaming(kept), pictures(), [AT], batch=2, finish=0):
+        alive.append(weakref.ref(observed))
+        del observed
         gc.collect()
         most = max(most, sum(ref() is not None for ref in alive))
     assert len(alive) == 12
@@ -156,5 +156,5 @@ def test_an_eye_judges_pictures_once_and_finished(dreaming, disc):
 
 @pytest.mark.parametrize(("draws", "finish"), [(1, 0), (1, 2), (2, 0), (2, 2)])
 def test_the_measures_taken_are_those_that_were_promised(dreaming, disc, draws, finish):
-    seen = next(observe(dreaming(kept), [disc], [AT], draws=draws, finish=finish))
-    assert set(seen.scores) == set(expected(draws, finish, perceptual=False))
+    observed = next(observe(dreaming(kept), [disc], [AT], draws=draws, finish=finish))
+    assert set(observed.scores) == set(expected(draws, finish, perceptual=False))

@@ -30,32 +30,32 @@ def pictures(disc):
 
 def test_what_helps_is_taken_and_what_misleads_is_left(dreaming, pictures):
     recipes = [USUAL, USUAL.but(prompt="helpful"), USUAL.but(prompt="misleading")]
-    found = suggest(dreaming(dream), pictures, recipes, USUAL, limit=1)
-    assert [recipe.prompt for recipe in found.recipes] == ["helpful"]
-    assert found.cost == 1
-    assert found.saved.low > 0
-    assert found.better == 1
-    assert (found.chosen_on, found.told_on) == (4, 4)
-    assert "lies above zero" in found.lines()[-1]
+    suggestion = suggest(dreaming(dream), pictures, recipes, USUAL, limit=1)
+    assert [recipe.prompt for recipe in suggestion.recipes] == ["helpful"]
+    assert suggestion.cost == 1
+    assert suggestion.saved.low > 0
+    assert suggestion.better == 1
+    assert (suggestion.chosen_on, suggestion.measured_on) == (4, 4)
+    assert "lies above zero" in suggestion.lines()[-1]
 
 
 def test_what_is_expected_is_what_the_other_photos_give(dreaming, pictures):
     model = dreaming(dream)
-    found = suggest(model, pictures, [USUAL, USUAL.but(prompt="helpful")], USUAL, limit=1)
+    suggestion = suggest(model, pictures, [USUAL, USUAL.but(prompt="helpful")], USUAL, limit=1)
     ours, clean = (
         [extract(model, picture, recipe)["up1"] for picture in pictures[1::2]]
-        for recipe in (found.recipes[0], found.recipes[0].but(timestep=20))
+        for recipe in (suggestion.recipes[0], suggestion.recipes[0].but(timestep=20))
     )
     expected = np.mean([features(a, b).value for a, b in zip(ours, clean)])
-    assert found.shift.value == pytest.approx(expected, abs=1e-5)
+    assert suggestion.shift.value == pytest.approx(expected, abs=1e-5)
 
 
 def test_as_much_noise_as_steering_affords(dreaming, pictures):
     """At t=300 the helpful reading shifts less than the usual one at t=100, so the noise can be kept."""
     recipes = [USUAL.but(timestep=t, prompt=p) for t in (100, 300) for p in ("", "helpful")]
-    found = suggest(dreaming(dream), pictures, recipes, USUAL, limit=1)
-    assert [(recipe.timestep, recipe.prompt) for recipe in found.recipes] == [(300, "helpful")]
-    assert found.too_noisy == ()
+    suggestion = suggest(dreaming(dream), pictures, recipes, USUAL, limit=1)
+    assert [(recipe.timestep, recipe.prompt) for recipe in suggestion.recipes] == [(300, "helpful")]
+    assert suggestion.too_noisy == ()
 
     without = suggest(dreaming(dream), pictures, [USUAL, USUAL.but(timestep=300, prompt="misleading")], USUAL, limit=1)
     assert [recipe.timestep for recipe in without.recipes] == [100]
@@ -72,27 +72,27 @@ def test_noise_draws_are_averaged_while_that_pays_and_the_cost_allows(dreaming, 
 
 
 def test_the_file_is_a_bucket_with_its_advice_above(dreaming, pictures, tmp_path):
-    found = suggest(dreaming(dream, 0.4), pictures, [USUAL, USUAL.but(prompt="helpful")], USUAL, limit=3)
-    (tmp_path / "mine.toml").write_text(found.to_toml(), encoding="utf-8")
-    assert read_recipes(tmp_path / "mine.toml") == found.recipes
-    assert len(found.recipes) > 1
-    assert found.to_toml().startswith("# suggested by shiftless audit\n# a bucket of ")
-    assert all(line in found.to_toml() for line in found.lines())
+    suggestion = suggest(dreaming(dream, 0.4), pictures, [USUAL, USUAL.but(prompt="helpful")], USUAL, limit=3)
+    (tmp_path / "mine.toml").write_text(suggestion.to_toml(), encoding="utf-8")
+    assert read_recipes(tmp_path / "mine.toml") == suggestion.recipes
+    assert len(suggestion.recipes) > 1
+    assert suggestion.to_toml().startswith("# suggested by shiftless audit\n# a bucket of ")
+    assert all(line in suggestion.to_toml() for line in suggestion.lines())
 
 
 def test_one_photo_tells_nothing_of_others_and_it_says_so(dreaming, pictures):
-    found = suggest(dreaming(dream), pictures[:1], [USUAL, USUAL.but(prompt="helpful")], USUAL, limit=1)
-    assert (found.chosen_on, found.told_on) == (0, 1)
-    assert "not at all, it was chosen and measured on the same photo" in found.lines()[-1]
+    suggestion = suggest(dreaming(dream), pictures[:1], [USUAL, USUAL.but(prompt="helpful")], USUAL, limit=1)
+    assert (suggestion.chosen_on, suggestion.measured_on) == (0, 1)
+    assert "not at all, it was chosen and measured on the same photo" in suggestion.lines()[-1]
 
 
 @pytest.mark.parametrize(("given", "choose", "tell"), [(2, 1, 1), (3, 2, 1), (16, 8, 8), (17, 9, 8), (33, 17, 16)])
-def test_every_photo_takes_part_and_half_of_them_choose(dreaming, disc, given, choose, tell):
+def test_every_photo_takes_part_and_half_of_them_choose(dreaming, disc, given, choose, rest):
     pictures = [np.roll(disc, i, axis=0) for i in range(given)]
-    found = suggest(dreaming(dream), pictures, [USUAL, USUAL.but(prompt="helpful")], USUAL, limit=1)
-    assert (found.chosen_on, found.told_on) == (choose, tell)
-    photos = "1 photo" if tell == 1 else f"{tell} photos"
-    assert f"measured on {photos}; {choose} others chose" in found.lines()
+    suggestion = suggest(dreaming(dream), pictures, [USUAL, USUAL.but(prompt="helpful")], USUAL, limit=1)
+    assert (suggestion.chosen_on, suggestion.measured_on) == (choose, rest)
+    photos = "1 photo" if rest == 1 else f"{rest} photos"
+    assert f"measured on {photos}; {choose} others chose" in suggestion.lines()
 
 
 def test_a_cost_below_every_reading_is_refused(dreaming, pictures):

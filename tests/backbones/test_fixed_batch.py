@@ -73,17 +73,17 @@ def test_it_stops_after_the_last_tap_as_the_model_does(mini):
 
 
 def test_large_latents_go_one_by_one_and_small_ones_in_blocks_filled_up():
-    seen = []
+    recorded = []
 
     class Counting:
         spec = shiftless.load("twin:sd15", device="cpu").spec
 
         def decode(self, latent):
-            seen.append(len(latent))
+            recorded.append(len(latent))
             return latent
 
     for side, sizes in ((32, [4, 4]), (64, [1] * 5)):
-        seen.clear()
+        recorded.clear()
         latent = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 4, side, side)
         assert torch.equal(FixedBatch(Counting()).decode(latent), latent)
-        assert seen == sizes
+        assert recorded == sizes

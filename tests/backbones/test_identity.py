@@ -126,12 +126,12 @@ def test_files_that_changed_after_loading_do_not_name_what_is_in_memory(folder):
 
 def test_the_fingerprint_follows_weights_that_are_changed_in_memory():
     model = shiftless.load("twin:sd15", dtype="fp32")
-    found = [model.fingerprint]
+    result = [model.fingerprint]
     for change in (1.0, 0.5):
         model.unet.conv_in.bias.data.add_(change)
-        found.append(model.fingerprint)
-    assert len({*found}) == 3
-    assert untrained(model).fingerprint not in found
+        result.append(model.fingerprint)
+    assert len({*result}) == 3
+    assert untrained(model).fingerprint not in result
 
 
 def test_the_fingerprint_is_the_bare_models_while_loras_are_in(twin, tmp_path):

@@ -84,10 +84,10 @@ def test_rows_of_the_map_are_rows_of_the_picture():
     judge = PerceptualModel("means", means, 8, 32, 0, (0.0,) * 3, (1.0,) * 3, torch.device("cpu"))
     picture = np.zeros((16, 64, 3))
     picture[:8, 40:48, 1] = 1
-    seen = judge.look(picture)
-    assert seen.shape == (1, 3, 2, 8)
-    assert seen[0].flatten().argmax() == seen[0, 1].numel() + 5
-    assert seen[0, 1, 0, 5] == pytest.approx(1, abs=0.02)
+    recorded = judge.look(picture)
+    assert recorded.shape == (1, 3, 2, 8)
+    assert recorded[0].flatten().argmax() == recorded[0, 1].numel() + 5
+    assert recorded[0, 1, 0, 5] == pytest.approx(1, abs=0.02)
 
 
 def test_the_folder_says_how_pictures_are_prepared(tmp_path):

@@ -92,8 +92,8 @@ def test_a_model_without_noise_reads_the_same_at_every_timestep_and_seed():
     one, two = shiftless.extract(model, PICTURES[0], [Recipe(timestep=t, taps=("block*",), seed=t) for t in (0, 700)])
     assert torch.equal(one["block1"], two["block1"])
     assert one["block1"].shape == (1, 12, 3, 4)
-    found = shiftless.match(one, two, points=[(10, 10), (40, 30)])
-    np.testing.assert_allclose(found, [(10, 10), (40, 30)], atol=8)
+    result = shiftless.match(one, two, points=[(10, 10), (40, 30)])
+    np.testing.assert_allclose(result, [(10, 10), (40, 30)], atol=8)
 
 
 @pytest.mark.parametrize("family", [Unconditional, Patches])

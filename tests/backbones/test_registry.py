@@ -60,10 +60,10 @@ def test_no_such_model(name):
 
 
 def test_a_fetched_mirror_serves_the_alias(monkeypatch, tmp_path):
-    asked = []
+    requested = []
 
     def snapshot(hub_id, local_files_only):
-        asked.append(hub_id)
+        requested.append(hub_id)
         if hub_id.startswith("stabilityai/"):
             return str(tmp_path)
         from huggingface_hub.errors import LocalEntryNotFoundError
@@ -72,7 +72,7 @@ def test_a_fetched_mirror_serves_the_alias(monkeypatch, tmp_path):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     assert find("sd21") == tmp_path
-    assert asked == models()["sd21"]["hub"]
+    assert requested == models()["sd21"]["hub"]
 
 
 def test_untrained_is_the_same_network_with_other_weights():

@@ -29,10 +29,10 @@ class Knowing:
 
     def __init__(self, clean, noise, prediction):
         self.schedule = Schedule.from_betas(0.00085, 0.012, 1000, prediction=prediction)
-        self.clean, self.noise, self.seen = clean, noise, []
+        self.clean, self.noise, self.recorded = clean, noise, []
 
     def denoise(self, latent, timestep, condition):
-        self.seen.append(timestep)
+        self.recorded.append(timestep)
         known = {"epsilon": self.noise, "v_prediction": None, "sample": self.clean}[self.schedule.prediction]
         if known is None:
             known = self.schedule.velocity(self.clean, self.noise, timestep)
@@ -46,7 +46,7 @@ def test_a_perfect_denoiser_arrives(prediction, steps):
     model = Knowing(clean, noise, prediction)
     arrived = walk(model, model.schedule.add(clean, noise, 90), 90, 80, steps, None)
     torch.testing.assert_close(arrived, model.schedule.add(clean, noise, 80), atol=1e-4, rtol=1e-4)
-    assert model.seen == timesteps_between(90, 80, steps)[:-1]
+    assert model.recorded == timesteps_between(90, 80, steps)[:-1]
 
 
 def test_the_walk_is_that_of_diffusers_ddim():
@@ -70,7 +70,7 @@ def test_a_walk_down_takes_an_inversion_back():
     model = Knowing(clean, noise, "epsilon")
     low, high = (model.schedule.add(clean, noise, t) for t in (40, 200))
     torch.testing.assert_close(invert(model, low, 40, 200, 8, None), high, atol=1e-4, rtol=1e-4)
-    assert model.seen == list(range(40, 200, 20))
+    assert model.recorded == list(range(40, 200, 20))
     torch.testing.assert_close(walk(model, high, 200, 40, 8, None), low, atol=1e-4, rtol=1e-4)
 
 
@@ -88,6 +88,6 @@ def test_finishing_finds_the_picture_when_the_model_knows_the_noise(tiny, monkey
     clean, noise = torch.randn(2, 1, 4, 16, 16, generator=torch.Generator().manual_seed(4))
     monkeypatch.setattr(tiny, "denoise", lambda *_, **__: Reading({}, noise))
     for steps in (1, 2, 7, 500):
-        found = finish(tiny, tiny.schedule.add(clean, noise, 300), 300, steps, tiny.encode_prompt([""]))
-        torch.testing.assert_close(found, clean, atol=1e-3, rtol=1e-3)
+        result = finish(tiny, tiny.schedule.add(clean, noise, 300), 300, steps, tiny.encode_prompt([""]))
+        torch.testing.assert_close(result, clean, atol=1e-3, rtol=1e-3)
     assert torch.isfinite(finish(tiny, clean, 0, 5, tiny.encode_prompt([""]))).all()

@@ -31,7 +31,7 @@ def pair(source: str, target: str, category: str = "cat") -> PhotoPair:
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def requested(monkeypatch):
     """Read photos without a model; keeps which prompts and photos were asked for."""
     log: dict[str, list[str]] = {}
 
@@ -53,27 +53,27 @@ def asked(monkeypatch):
 PAIRS = [pair("s0", "s1"), pair("s1", "s2", "dog"), pair("s0", "s2")]
 
 
-def test_each_category_is_read_with_its_own_prompt_and_every_pair_comes_once(asked):
-    found = dict(visits(MODEL, PAIRS, RECIPES))
-    assert sorted(found) == [0, 1, 2]
-    assert asked == {"a cat": ["s0", "s1", "s2"], "a dog": ["s1", "s2"]}
-    assert found[1].source[0].recipe.prompt == "a dog"
-    assert found[1].source[1].recipe == RECIPES[1]
-    asked.clear()
+def test_each_category_is_read_with_its_own_prompt_and_every_pair_comes_once(requested):
+    result = dict(visits(MODEL, PAIRS, RECIPES))
+    assert sorted(result) == [0, 1, 2]
+    assert requested == {"a cat": ["s0", "s1", "s2"], "a dog": ["s1", "s2"]}
+    assert result[1].source[0].recipe.prompt == "a dog"
+    assert result[1].source[1].recipe == RECIPES[1]
+    requested.clear()
     list(visits(MODEL, PAIRS, RECIPES[1:]))
-    assert list(asked.values()) == [["s0", "s1", "s2"]]
+    assert list(requested.values()) == [["s0", "s1", "s2"]]
 
 
-def test_heads_are_scored_on_what_was_read_once(asked):
+def test_heads_are_scored_on_what_was_read_once(requested):
     heads = {"a": CorrespondenceHead(LAYOUT, "mean"), "b": CorrespondenceHead(LAYOUT, "gate")}
-    found = evaluate_heads(MODEL, PAIRS, heads, RECIPES[1:] * 2, refine="cell")
-    assert len(next(iter(asked.values()))) == 3
-    assert found["a"].img.tolist() == found["b"].img.tolist() == [2, 2, 2]  # equal readings: any weights find all
+    result = evaluate_heads(MODEL, PAIRS, heads, RECIPES[1:] * 2, refine="cell")
+    assert len(next(iter(requested.values()))) == 3
+    assert result["a"].img.tolist() == result["b"].img.tolist() == [2, 2, 2]  # equal readings: any weights find all
     kept = keep(MODEL, PAIRS, RECIPES[1:] * 2, side=4)
     assert (len(kept), kept.layout.side, kept[0].source.readings.shape) == (3, 4, (2, 8, 4, 4))
 
 
-def test_the_table_has_the_plain_mean_and_the_seeds_as_one(asked):
+def test_the_table_has_the_plain_mean_and_the_seeds_as_one(requested):
     heads = [CorrespondenceHead(LAYOUT, recipes=RECIPES) for _ in range(2)]
     table = run(MODEL, PAIRS, heads, refine="cell", progress=False)
     assert table.value("GATE: 2 readings, mean of 2 seeds", "PCK@0.1 img") == 1
@@ -88,7 +88,7 @@ def test_heads_that_cannot_be_tested_together():
         run(MODEL, PAIRS, [CorrespondenceHead(LAYOUT, conv=c, recipes=RECIPES) for c in (False, True)])
 
 
-def test_the_splits_of_a_folder_share_no_photo_and_its_table_says_how_it_was_split(asked, monkeypatch, tmp_path):
+def test_the_splits_of_a_folder_share_no_photo_and_its_table_says_how_it_was_split(requested, monkeypatch, tmp_path):
     for i in range(12):
         (tmp_path / f"s{i}").write_bytes(bytes([i]))
     monkeypatch.chdir(tmp_path)

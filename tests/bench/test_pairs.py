@@ -74,10 +74,10 @@ PAIRS = [
 
 
 def test_true_features_find_every_point_and_random_ones_do_not():
-    found = evaluate(PAIRS, Reader(), {"good": (0, ["good"]), "bad": (0, ["bad"])})
-    assert found["good"].img.tolist() == found["good"].totals.tolist() == [3, 3, 3, 3]
-    assert found["good"].bbox.sum() >= 11
-    assert found["bad"].img[:3].sum() < 5
+    result = evaluate(PAIRS, Reader(), {"good": (0, ["good"]), "bad": (0, ["bad"])})
+    assert result["good"].img.tolist() == result["good"].totals.tolist() == [3, 3, 3, 3]
+    assert result["good"].bbox.sum() >= 11
+    assert result["bad"].img[:3].sum() < 5
 
 
 def test_each_photo_is_read_once_and_no_order_of_pairs_matters():
@@ -104,9 +104,9 @@ def test_rows_are_four_with_the_intervals_of_their_own_counts():
     # Thresholds by hand: image 96 wide, 9.6 pixels; box 48 wide, 4.8 pixels.
     predicted = [p.target_points + [[0, 0], [4.8, 0], [9.6, 0]] for p in PAIRS[:2]]
     predicted[1] = predicted[1] + [100, 0]
-    found = score(PAIRS[:2], predicted)
-    assert (found.img.tolist(), found.bbox.tolist()) == ([3, 0], [2, 0])
-    rows = {row.metric: row for row in found.rows("baseline: x")}
+    result = score(PAIRS[:2], predicted)
+    assert (result.img.tolist(), result.bbox.tolist()) == ([3, 0], [2, 0])
+    rows = {row.metric: row for row in result.rows("baseline: x")}
     assert list(rows) == ["PCK@0.1 img", "PCK@0.1 bbox", "PCK@0.1 img per image", "PCK@0.1 bbox per image"]
     assert rows["PCK@0.1 bbox"].value == pytest.approx(1 / 3)
     assert rows["PCK@0.1 img"].ci95 == interval([3, 0], [3, 3]) == (0, 1)
@@ -150,11 +150,11 @@ def test_bench_pairs_from_a_folder_to_the_table_with_a_twin(tmp_path):
 
 
 def test_a_prompt_with_category_reads_each_pair_with_its_own(monkeypatch):
-    asked: dict[str, list[str]] = {}
+    requested: dict[str, list[str]] = {}
 
     def reader(model, recipes, batch, report):
         def read(photos):
-            asked.setdefault(recipes[0].prompt, []).extend(photos)
+            requested.setdefault(recipes[0].prompt, []).extend(photos)
             return Reader()(photos)
 
         return read
@@ -162,10 +162,10 @@ def test_a_prompt_with_category_reads_each_pair_with_its_own(monkeypatch):
     monkeypatch.setattr("shiftless.bench.pairs.reader", reader)
     pairs = [replace(p, category=kind) for p, kind in zip(PAIRS, ["cat", "dog", "cat", "cow"])]
     together = by_prompt(None, pairs, Recipe(prompt="a {category}"), 4)
-    assert asked == {"a cat": ["s0", "s1", "s2"], "a dog": ["s1", "s2"], "a cow": ["s2"]}
-    asked.clear()
+    assert requested == {"a cat": ["s0", "s1", "s2"], "a dog": ["s1", "s2"], "a cow": ["s2"]}
+    requested.clear()
     plain = by_prompt(None, pairs, Recipe(prompt="a thing"), 4)
-    assert list(asked) == ["a thing"]
+    assert list(requested) == ["a thing"]
     assert together.img.tolist() == plain.img.tolist()
     assert together.totals.tolist() == [3, 3, 3, 3]
 
@@ -206,8 +206,8 @@ def test_a_bench_foresees_its_denoiser_calls_and_makes_them(capsys, monkeypatch,
     ]
     run_pairs("pairs", load("twin:sd15", size=64), pairs, Recipe(prompt=prompt, start=60, steps=2), batch=2)
     total = photos * 3 * 2  # a walk of two steps and the reading, by the model and by the untrained one
-    said = f"pairs: 2 pairs with twin:sd15, also untrained: {total} denoiser calls\n"
-    assert capsys.readouterr().err == said
+    message = f"pairs: 2 pairs with twin:sd15, also untrained: {total} denoiser calls\n"
+    assert capsys.readouterr().err == message
     assert done == [(total, total)]
 
 

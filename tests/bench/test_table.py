@@ -20,10 +20,10 @@ TABLE = Table("mini-pairs", "mini", ROWS, "a laptop", ["12 pairs"])
 
 def test_the_file_is_the_one_format(tmp_path):
     path = TABLE.write(tmp_path / "new" / "out.json")
-    found = json.loads(path.read_text())
-    assert list(found) == ["bench", "model", "machine", "rows"]
-    assert found["machine"] == "a laptop"
-    assert found["rows"][0] == {
+    result = json.loads(path.read_text())
+    assert list(result) == ["bench", "model", "machine", "rows"]
+    assert result["machine"] == "a laptop"
+    assert result["rows"][0] == {
         **{"method": "trivial: same relative position", "metric": "PCK@0.1 img", "value": 0.25, "ci95": [0.2, 0.3]}
     }
     again = read_table(path)

@@ -29,15 +29,15 @@ def test_techniques_at_hand_are_ranked_and_shown(command, photos):
         "audit", "photos", "--timestep", 300, "--control", "canny", "--prompt", "auto", "--json", "a.json", *FAST
     )  # fmt: skip
     assert (code, "error" in err) == (0, False)
-    found = json.loads(Path("a.json").read_text(encoding="utf-8"))
-    assert [recipe["label"] for recipe in found["recipes"]] == [
+    result = json.loads(Path("a.json").read_text(encoding="utf-8"))
+    assert [recipe["label"] for recipe in result["recipes"]] == [
         "t=300",
         "t=300 captions",
         "t=300 canny",
         "t=300 captions, canny",
     ]
-    assert [photo["name"].rpartition("/")[2] for photo in found["photos"]] == ["0.png", "1.png", "2.png"]
-    for recipe in found["recipes"]:
+    assert [photo["name"].rpartition("/")[2] for photo in result["photos"]] == ["0.png", "1.png", "2.png"]
+    for recipe in result["recipes"]:
         assert recipe["label"] in " ".join(out.split())
     page = Path("audit/index.html").read_text(encoding="utf-8")
     assert "t=300 captions, canny" in page
@@ -103,8 +103,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(command, photos, arguments
 
 
 def test_advice_is_a_recipe_file_that_every_command_takes(command, photos):
-    asked = ("--timestep", 100, "--control", "canny", "--suggest", "mine.toml", "--cost", 2.5)
-    code, out, err = command("audit", "photos", *asked, "--pictures", 0, *FAST)
+    requested = ("--timestep", 100, "--control", "canny", "--suggest", "mine.toml", "--cost", 2.5)
+    code, out, err = command("audit", "photos", *requested, "--pictures", 0, *FAST)
     assert (code, "error" in err) == (0, False)
     text = Path("mine.toml").read_text(encoding="utf-8")
     assert text.startswith("# suggested by shiftless audit")
@@ -119,8 +119,8 @@ def test_advice_is_a_recipe_file_that_every_command_takes(command, photos):
 
 
 def test_advice_is_measured_against_the_bare_reading_at_the_least_noise_asked_for(command, photos):
-    asked = ("--timestep", 300, "--control", "canny", "--suggest", "mine.toml", "--cost", 1)
-    code, out, _ = command("audit", "photos", *asked, "--pictures", 0, *FAST)
+    requested = ("--timestep", 300, "--control", "canny", "--suggest", "mine.toml", "--cost", 1)
+    code, out, _ = command("audit", "photos", *requested, "--pictures", 0, *FAST)
     assert code == 0
     assert "the usual reading, t=300," in " ".join(out.split())
     assert [recipe.control for recipe in read_recipes("mine.toml")] == [()]  # edges cost 1.5
@@ -133,8 +133,8 @@ def test_a_recipe_is_audited_at_every_timestep_asked_for(command, photos):
     steps = ("--timestep", 100, "--timestep", 200)
     code, _, err = command("audit", "photos/0.png", "--recipe", "edges.toml", *steps, "--json", "a.json", *FAST)
     assert (code, "error" in err) == (0, False)
-    found = json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"]
-    assert [(r["timestep"], r.get("start"), r["label"]) for r in found] == [
+    result = json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"]
+    assert [(r["timestep"], r.get("start"), r["label"]) for r in result] == [
         (100, None, "t=100"), (200, None, "t=200"), (100, 140, "edges t=100"), (200, 240, "edges"),
     ]  # fmt: skip
 
@@ -167,8 +167,8 @@ def test_it_says_first_what_it_will_do_and_makes_as_many_calls(command, photos, 
 
     said = []
     monkeypatch.setattr(progress.Progress, "__exit__", lambda step, *_: said.append((step.done, step.total)))
-    asked = ("--control", "canny", "--timestep", 300, *FAST, "--suggest", "mine.toml", "--cost", 3)
-    code, _, err = command("audit", "photos", *asked)
+    requested = ("--control", "canny", "--timestep", 300, *FAST, "--suggest", "mine.toml", "--cost", 3)
+    code, _, err = command("audit", "photos", *requested)
     # 2 recipes x (2 draws + 2 steps to the end + 1 nearly clean); advice: 2 x (2 draws + 1 nearly clean)
     first = "auditing 3 photos by 2 recipes, then weighing readings for advice: 48 denoiser calls"
     assert (code, first in err.splitlines()[:2]) == (0, True)
@@ -183,14 +183,14 @@ def test_it_stops_after_the_photos_that_fit_and_says_so(command, photos, monkeyp
     monkeypatch.setattr(windows.Windows.__init__, "__kwdefaults__", {"clock": windows.time.monotonic})
     code, out, _ = command("audit", "photos", "--control", "canny", *FAST, "--json", "a.json", "--max-minutes", 0.5)
     assert code == 0
-    found = json.loads(Path("a.json").read_text(encoding="utf-8"))
-    assert (len(found["photos"]), found["left_out"]) == (1, 2)
+    result = json.loads(Path("a.json").read_text(encoding="utf-8"))
+    assert (len(result["photos"]), result["left_out"]) == (1, 2)
     assert "Audited are 1 of 3 photos: the time allowed for no more." in out
     assert "Audited are 1 of 3 photos" in Path("audit/index.html").read_text(encoding="utf-8")
     command("audit", "photos", "--control", "canny", *FAST, "--json", "b.json", "--max-minutes", 1000)
     whole = json.loads(Path("b.json").read_text(encoding="utf-8"))
     assert (len(whole["photos"]), whole["left_out"]) == (3, 0)
-    assert found["photos"][0] in whole["photos"]  # its numbers do not depend on the others
+    assert result["photos"][0] in whole["photos"]  # its numbers do not depend on the others
 
 
 def test_every_field_of_a_recipe_is_a_flag(command, photos):
@@ -200,10 +200,10 @@ def test_every_field_of_a_recipe_is_a_flag(command, photos):
     steers = ("--control", "canny", "--control-scale", 0.5, "--lora", "photo-a", "--lora-scale", 0.7)
     code, _, err = command("audit", "photos/0.png", *quick, *fields, *walk, *steers)
     assert code == 0, err
-    found = [Recipe.from_dict(one) for one in json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"]]
+    result = [Recipe.from_dict(one) for one in json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"]]
     base = Recipe(taps=("up0", "up1"), size=64, seed=3, ensemble=2, fit="squash", latent="sample")
     canny, lora = {"control": "canny", "control_scale": 0.5}, {"lora": "photo-a", "lora_scale": 0.7}
-    assert found == [
+    assert result == [
         base.but(timestep=t, **more)
         for t in (300, 200)
         for more in ({}, *({**one, "start": t + 40, "steps": 2} for one in (canny, lora, {**canny, **lora})))

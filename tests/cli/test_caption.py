@@ -20,12 +20,12 @@ class Painter:
     name, fingerprint = "painter", "painter1"
 
     def caption(self, photos):
-        found = []
+        result = []
         for photo in photos:
             colour = photo.array.reshape(-1, 3).mean(0)
             word = "" if np.ptp(colour) < 1 else f"a {('red', 'green', 'blue')[int(colour.argmax())]} picture"
-            found.append(spoken(word, self.name, photo.name))
-        return found
+            result.append(spoken(word, self.name, photo.name))
+        return result
 
 
 @pytest.fixture

@@ -177,9 +177,9 @@ def test_photos_are_read_with_techniques_and_words_of_their_own(command, photos,
     code, _, err = command("extract", photos, "-m", "twin:sd15", "-o", tmp_path / "out", *steering)
     assert code == 0, err
     files = sorted((tmp_path / "out").glob("*.safetensors"))
-    found = {maps.prompt: maps for maps in map(shiftless.FeatureMaps.open, files)}
-    assert sorted(found) == ["a bus, sharp", "a cow in the snow, sharp"]
-    recipe = found["a bus, sharp"].recipe
+    result = {maps.prompt: maps for maps in map(shiftless.FeatureMaps.open, files)}
+    assert sorted(result) == ["a bus, sharp", "a cow in the snow, sharp"]
+    recipe = result["a bus, sharp"].recipe
     assert (recipe.control, recipe.control_scale, recipe.start, recipe.steps) == (("canny",), (0.5,), 70, 2)
     assert recipe.lora == (str(lora),)
     (words / "1.txt").unlink()
@@ -193,8 +193,8 @@ def test_a_bucket_gives_a_file_for_each_reading(command, photos, tmp_path):
     arguments = ("extract", photos, "-m", "twin:sd15", "-o", tmp_path / "f", "--recipe", "gate-spair-prompt")
     code, _, err = command(*arguments, "--taps", "up0")
     assert code == 0, err
-    found = [shiftless.FeatureMaps.open(path) for path in sorted((tmp_path / "f").glob("*.safetensors"))]
-    assert sorted((maps.name.rsplit("/", 1)[-1], maps.recipe.seed) for maps in found) == [
+    result = [shiftless.FeatureMaps.open(path) for path in sorted((tmp_path / "f").glob("*.safetensors"))]
+    assert sorted((maps.name.rsplit("/", 1)[-1], maps.recipe.seed) for maps in result) == [
         ("0.png", 0), ("0.png", 1), ("1.png", 0), ("1.png", 1),
     ]  # fmt: skip
     code, _, err = command(*arguments, "--taps", "up0")
@@ -226,8 +226,8 @@ def test_a_photo_in_a_folder_inside_is_read_with_its_own_caption(command, tmp_pa
     arguments = ("extract", "ph", "-m", "twin:sd15", "-o", "out", "--prompt", "auto", "--captions", "words")
     code, _, err = command(*arguments)
     assert code == 0, err
-    found = [shiftless.FeatureMaps.open(path) for path in (tmp_path / "out").glob("*.safetensors")]
-    assert {maps.name: maps.prompt for maps in found} == {"ph/1.png": "a white horse", "ph/sub/1.png": "a cow"}
+    result = [shiftless.FeatureMaps.open(path) for path in (tmp_path / "out").glob("*.safetensors")]
+    assert {maps.name: maps.prompt for maps in result} == {"ph/1.png": "a white horse", "ph/sub/1.png": "a cow"}
     code, _, err = command("extract", "ph/sub", *arguments[2:])
     assert code == 2
     assert "could both be its caption" in err
@@ -273,10 +273,10 @@ def test_lists_and_matches_are_written_as_json_too(command, photos, tmp_path):
     assert rows["mini"]["here"] is True
     assert read("presets", "dift-spair")["readings"][0]["timestep"] == 261
     assert "gate-spair" in [row["name"] for row in read("presets")]
-    found = read("match", photos / "0.png", photos / "0.png", "-m", "twin:sd15", "--at", "10,20", "--mutual")
-    assert found["matches"][0]["source"] == [10, 20]
-    assert found["matches"][0]["mutual"] is True
-    assert found["matches"][0]["cosine"] == pytest.approx(1, abs=1e-3)
+    result = read("match", photos / "0.png", photos / "0.png", "-m", "twin:sd15", "--at", "10,20", "--mutual")
+    assert result["matches"][0]["source"] == [10, 20]
+    assert result["matches"][0]["mutual"] is True
+    assert result["matches"][0]["cosine"] == pytest.approx(1, abs=1e-3)
     files = read("extract", photos, "-m", "twin:sd15", "-o", tmp_path / "f", "--recipe", "gate-spair-prompt")
     assert {name.rsplit("/", 1)[-1] for name in files} == {"0.png", "1.png"}
     assert all(len(two) == 2 and all((tmp_path / one).exists() for one in two) for two in files.values())

@@ -49,13 +49,13 @@ def test_from_the_embedded_world_to_a_table_by_seeds(command, recipes):
     assert opened.recipes[2].taps == ("up.cross.map.s16",)
     code, out, err = command("test", head, "-m", "twin:sd15", "--pairs", 2, "--json", answer)
     assert code == 0, err
-    found = json.loads(answer.read_text())
-    assert list(dict.fromkeys(row["method"] for row in found["rows"])) == [
+    result = json.loads(answer.read_text())
+    assert list(dict.fromkeys(row["method"] for row in result["rows"])) == [
         "trivial: same relative position",
         "baseline: mean of 2 readings",
         "GATE + convolution: 2 readings, mean of 2 seeds",
     ]
-    values = {(row["method"].partition(":")[0], row["metric"]): row["value"] for row in found["rows"]}
+    values = {(row["method"].partition(":")[0], row["metric"]): row["value"] for row in result["rows"]}
     pairs = mini_pairs("test", 2)
     near = [hits(p.source_points, p.target_points, p.target_box) for p in pairs]  # both pictures are of one size
     assert values["trivial", "PCK@0.1 bbox"] == np.concatenate(near).mean()

@@ -48,9 +48,9 @@ def lines():
 
 def test_another_model_is_read_and_never_answered_for(extract):
     extract("-m", "twin:sd21", "--taps", "up2")
-    err, found = extract(*MODEL, "--taps", "up2")
+    err, result = extract(*MODEL, "--taps", "up2")
     assert "2 read into out" in err
-    assert sorted(maps.origin.model for maps in found.values()) == ["twin:sd15"] * 2 + ["twin:sd21"] * 2
+    assert sorted(maps.origin.model for maps in result.values()) == ["twin:sd15"] * 2 + ["twin:sd21"] * 2
     assert "0 read into out, 2 were there already" in extract(*MODEL, "--taps", "up2")[0]
 
 
@@ -59,9 +59,9 @@ def test_a_lora_that_was_trained_again_is_read_again(extract, tmp_path):
     for value in (0.1, 0.2):
         halves = {"A": torch.full((2, 64), value), "B": torch.full((64, 2), value)}
         save_file({key.format(half): weight for half, weight in halves.items()}, "a.safetensors")
-        err, found = extract(*MODEL, "--lora", "a.safetensors")
+        err, result = extract(*MODEL, "--lora", "a.safetensors")
         assert "2 read into out" in err
-    assert len(found) == 4
+    assert len(result) == 4
     shutil.copy("a.safetensors", "moved.safetensors")  # the same contents elsewhere are the same adapter
     assert "2 were there already" in extract(*MODEL, "--lora", "moved.safetensors")[0]
 
@@ -79,9 +79,9 @@ def test_a_caption_that_was_changed_is_read_again(extract, tmp_path):
         (words / f"{i}.txt").write_text("a cow")
     extract(*MODEL, "--prompt", "auto", "--captions", words)
     (words / "1.txt").write_text("a horse")
-    err, found = extract(*MODEL, "--prompt", "auto", "--captions", words)
+    err, result = extract(*MODEL, "--prompt", "auto", "--captions", words)
     assert "1 read into out, 1 were there already" in err
-    assert sorted(maps.prompt for maps in found.values()) == ["a cow", "a cow", "a horse"]
+    assert sorted(maps.prompt for maps in result.values()) == ["a cow", "a cow", "a horse"]
 
 
 def test_maps_are_saved_in_fp16_unless_told(extract):
@@ -89,10 +89,10 @@ def test_maps_are_saved_in_fp16_unless_told(extract):
 
     for dtype, kind in (((), torch.float16), (("--save-dtype", "bf16"), torch.bfloat16)):
         shutil.rmtree("out", ignore_errors=True)
-        _, found = extract(*MODEL, "--dtype", "bf16", *dtype)
-        assert {maps["up1"].dtype for maps in found.values()} == {kind}
+        _, result = extract(*MODEL, "--dtype", "bf16", *dtype)
+        assert {maps["up1"].dtype for maps in result.values()} == {kind}
         if not dtype:
-            assert load_file(f"out/{next(iter(found))}")["up1"].dtype == np.float16
+            assert load_file(f"out/{next(iter(result))}")["up1"].dtype == np.float16
 
 
 def test_pooled_maps_say_their_stride_and_lie_where_they_did(extract):
@@ -124,19 +124,19 @@ def test_the_size_that_is_said_is_the_size_that_is_written(extract, photos):
     taps = ("up1", "up.cross.map.s16", "up1.attn0.block0.cross.map.heads", "up1.attn0.block0.self.map")
     recipe = Recipe(taps=taps, prompt="a horse")
     folder = FeatureFolder("out", load("twin:sd15"), [recipe], pool=2)
-    said = size_of(folder, sorted(photos.iterdir()))
+    message = size_of(folder, sorted(photos.iterdir()))
     extract(*MODEL, "--taps", ",".join(taps), "--prompt", "a horse", "--pool", "2")
     written = sum(path.stat().st_size for path in Path("out").glob("*.safetensors"))
-    assert abs(said.total - written) < 4096 * 2
+    assert abs(message.total - written) < 4096 * 2
     assert size_of(folder, sorted(photos.iterdir())).there == written
 
 
 def test_the_index_has_a_line_for_every_file_and_survives_a_kill(extract):
-    _, found = extract(*MODEL)
+    _, result = extract(*MODEL)
     rows = lines()
-    assert {row["file"] for row in rows} == set(found)
+    assert {row["file"] for row in rows} == set(result)
     row = rows[0]
-    maps = found[row["file"]]
+    maps = result[row["file"]]
     assert (row["photo"], row["digest"], row["fingerprint"]) == (maps.name, maps.origin.photo, maps.origin.fingerprint)
     assert row["taps"]["up1"] == {"shape": list(maps["up1"].shape[1:]), "dtype": "fp16", "stride": 16}
     assert row["bytes"] == (Path("out") / row["file"]).stat().st_size
@@ -185,15 +185,17 @@ def test_features_that_overflow_in_half_precision_are_reported(command, photos):
     weight *= 3e4 / weight.abs().max()  # finite in fp16, whose largest number is 65504; what it computes is not
     save_file(large, weights)
 
-    def said(dtype: str) -> tuple[list[str], bool]:
+    def message(dtype: str) -> tuple[list[str], bool]:
         code, _, err = command("extract", photos, "-o", dtype, "-m", "model", "--dtype", dtype, "--taps", "up1")
         assert code == 0, err
-        found = [shiftless.FeatureMaps.open(path)["up1"] for path in Path(dtype).glob("*.safetensors")]
-        return [line for line in err.splitlines() if "not finite" in line], all(maps.isfinite().all() for maps in found)
+        result = [shiftless.FeatureMaps.open(path)["up1"] for path in Path(dtype).glob("*.safetensors")]
+        return [line for line in err.splitlines() if "not finite" in line], all(
+            maps.isfinite().all() for maps in result
+        )
 
-    (line,), finite = said("fp16")
+    (line,), finite = message("fp16")
     assert line.startswith("warning: ")
     assert "values that are not finite in up1" in line
     assert "read in fp32" in line
     assert not finite
-    assert said("fp32") == ([], True)
+    assert message("fp32") == ([], True)

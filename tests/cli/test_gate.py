@@ -56,10 +56,10 @@ def test_the_whole_way_by_the_preset_s_name(command, folders, capsys):
             assert "note: gate-spair is for sd15; it is read with twin:sd15" in err
     assert "note" not in err
     assert "6 readings" in out
-    head, wanted = CorrespondenceHead.from_pretrained("head"), preset("gate-spair").recipes
-    assert head.recipes == wanted
+    head, expected = CorrespondenceHead.from_pretrained("head"), preset("gate-spair").recipes
+    assert head.recipes == expected
     assert len(head.layout.attention) == 1
-    assert (preset_or_file("head/recipe.toml").model, preset_or_file("head/recipe.toml").recipes) == (TWIN[1], wanted)
+    assert (preset_or_file("head/recipe.toml").model, preset_or_file("head/recipe.toml").recipes) == (TWIN[1], expected)
     assert sorted(file.name for file in Path("captions").iterdir()) == ["0.txt", "1.txt", "2.txt", "3.txt"]
     code = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1].replace('"sd15"', f'"{TWIN[1]}"')
     for source, name in (("0.png", "a.jpg"), ("1.png", "b.jpg")):

@@ -57,8 +57,8 @@ def test_the_version_is_told_with_those_it_runs_on(command):
 
 
 def test_the_package_runs_as_a_module():
-    ran = subprocess.run([sys.executable, "-m", "shiftless", "--version"], capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout.split()[:2]) == (0, ["shiftless", __version__])
+    completed = subprocess.run([sys.executable, "-m", "shiftless", "--version"], capture_output=True, text=True)
+    assert (completed.returncode, completed.stdout.split()[:2]) == (0, ["shiftless", __version__])
 
 
 def test_quiet_prints_results_only(command, tmp_path, photo):

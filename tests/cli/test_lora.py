@@ -41,23 +41,25 @@ def run(monkeypatch, capsys):
 def test_from_photos_to_a_file(run, photos, tmp_path):
     out = tmp_path / "look.safetensors"
     (photos / "broken.png").write_bytes(b"hello")
-    code, said, told = run(photos, "--out", out, *QUICK)
-    assert code == 0, told
-    assert "content shift on held-out photos that did not choose the step: " in said
-    assert f"written: {out}" in said
-    assert "left out: " in told
-    assert "broken.png" in told
+    code, message, reported = run(photos, "--out", out, *QUICK)
+    assert code == 0, reported
+    assert "content shift on held-out photos that did not choose the step: " in message
+    assert f"written: {out}" in message
+    assert "left out: " in reported
+    assert "broken.png" in reported
     assert read_lora(out).parts["unet"]
     with Image.open(out.with_suffix(".png")) as sheet:
         assert sheet.width > 600
 
 
 def test_no_gain_is_said_plainly_and_is_no_failure(run, photos, tmp_path, monkeypatch):
-    told = iter([1.0, 1.0, 0.9, 1.2])  # the base model on both halves, then the candidate: better where it is chosen
-    monkeypatch.setattr(HeldOut, "errors", lambda self: {100: next(told)})
-    code, said, error = run(photos, "--out", tmp_path / "look.safetensors", *QUICK)
+    reported = iter(
+        [1.0, 1.0, 0.9, 1.2]
+    )  # the base model on both halves, then the candidate: better where it is chosen
+    monkeypatch.setattr(HeldOut, "errors", lambda self: {100: next(reported)})
+    code, message, error = run(photos, "--out", tmp_path / "look.safetensors", *QUICK)
     assert code == 0
-    assert "1.200 of the base model's" in said
+    assert "1.200 of the base model's" in message
     assert "warning: the best candidate does not shift these photos less" in error
     assert (tmp_path / "look.safetensors").is_file()
 

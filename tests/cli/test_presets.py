@@ -42,18 +42,18 @@ def test_a_printed_preset_is_a_recipe_file(command, tmp_path, name):
 def test_a_preset_brings_its_model(command, monkeypatch, photo, words):
     from shiftless.backbones import registry
 
-    asked: list[str] = []
+    requested: list[str] = []
 
     def load(name: str, **_: object) -> None:
-        asked.append(name)
+        requested.append(name)
         raise shiftless.BadInput("enough")
 
     monkeypatch.setattr(registry, "load", load)
     code, _, err = command(*words)
-    assert (code, asked) == (2, ["sd21"]), err
+    assert (code, requested) == (2, ["sd21"]), err
     assert "note" not in err
     command(*words, "-m", "twin:sd21")
-    assert asked[1] == "twin:sd21"
+    assert requested[1] == "twin:sd21"
 
 
 def test_another_model_is_noted_in_one_line(command, photo):

@@ -218,10 +218,10 @@ class Parrot:
 
 def test_florence_is_asked_for_a_caption(saved, monkeypatch):
     captioner = load_captioner(saved["florence-2"])
-    asked = {}
-    monkeypatch.setattr(captioner.model, "generate", lambda **given: asked.update(given) or given["input_ids"])
+    requested = {}
+    monkeypatch.setattr(captioner.model, "generate", lambda **given: requested.update(given) or given["input_ids"])
     captioner.caption([photo(1)])
-    assert "What does the image describe" in captioner.tokenizer.decode(asked["input_ids"][0])
+    assert "What does the image describe" in captioner.tokenizer.decode(requested["input_ids"][0])
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -256,16 +256,16 @@ def test_a_family_with_a_prompt_is_asked_it(monkeypatch, saved):
 
     captioner = load_captioner(saved["blip"])
     captioner.family = caption_model.Family("a photo of", lambda text: text.removeprefix("a photo of"))
-    asked = {}
+    requested = {}
     generate = captioner.model.generate
 
     def listening(**inputs):
-        asked.update(inputs)
+        requested.update(inputs)
         return generate(**inputs)
 
     monkeypatch.setattr(captioner.model, "generate", listening)
     assert captioner.caption([photo(1)])[0]
-    assert captioner.tokenizer.decode(asked["input_ids"][0], skip_special_tokens=True) == "a photo of"
+    assert captioner.tokenizer.decode(requested["input_ids"][0], skip_special_tokens=True) == "a photo of"
 
 
 def test_captions_are_kept_by_content_and_captioner(cache):

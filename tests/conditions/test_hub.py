@@ -69,8 +69,8 @@ def test_the_hubs_own_variables_say_where_the_cache_is(tmp_path, variable):
     folder = lay_out(cache, "some/model", {"config.json": b"{}"}, ["config.json", "model.bin"])
     code = "from shiftless.conditions.hub import fetched; print(fetched('some/model'))"
     environment = {variable: str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ":".join(sys.path)}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == str(folder)
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == str(folder)
 
 
 def test_the_command_is_one_that_hf_takes():

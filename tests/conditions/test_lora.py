@@ -46,12 +46,12 @@ def peft(path=TO_Q, part="unet", **sizes):
 
 def output(model, path=TO_Q, size=64):
     """What one layer makes of a fixed input, read by a hook as taps are."""
-    seen = []
+    recorded = []
     layer = model.get_submodule(path)
-    handle = layer.register_forward_hook(lambda module, args, out: seen.append(out))
+    handle = layer.register_forward_hook(lambda module, args, out: recorded.append(out))
     layer(torch.linspace(-1, 1, size)[None])
     handle.remove()
-    return seen[0].detach()
+    return recorded[0].detach()
 
 
 def state_of(model):

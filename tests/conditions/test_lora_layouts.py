@@ -86,9 +86,9 @@ def merged(model, weights):
     """Put whole weights into the model: path -> weight."""
     kept = {}
     for path, weight in weights.items():
-        found = layer(parts_of(model), path)
-        kept[path] = found.weight.data
-        found.weight.data = weight
+        result = layer(parts_of(model), path)
+        kept[path] = result.weight.data
+        result.weight.data = weight
     try:
         yield
     finally:
@@ -458,8 +458,8 @@ def test_embeddings_beside_a_lora_are_left_out_and_named(model, reading, tmp_pat
     file = written(Layout("", kohya), state, tmp_path)
     with adapted(model.unet, None, [(plain, 1.0)]):
         without = reading()
-    said = pytest.warns(UserWarning, match=r"^\S*lora.safetensors: .* embeddings in it \(myword\) are left out$")
-    with said, adapted(model.unet, None, [(file, 1.0)]):
+    message = pytest.warns(UserWarning, match=r"^\S*lora.safetensors: .* embeddings in it \(myword\) are left out$")
+    with message, adapted(model.unet, None, [(file, 1.0)]):
         assert torch.equal(reading(), without)
 
 
@@ -583,13 +583,13 @@ def test_every_file_that_changes_a_lora_is_listed_and_followed(model, reading, t
         "weights of text_encoder": "text_encoder/adapter_model.safetensors",
         "settings of text_encoder": "text_encoder/adapter_config.json",
     }
-    seen = []
+    recorded = []
     for alpha in (4, 16, 4):
         (tmp_path / "unet" / "adapter_config.json").write_text(json.dumps({"lora_alpha": alpha, "r": 4}))
         with adapted(model.unet, model.text_encoder, [(file, 1.0)]):
-            seen.append(reading())
-    assert torch.equal(seen[0], seen[2])
-    assert not torch.equal(seen[0], seen[1])
+            recorded.append(reading())
+    assert torch.equal(recorded[0], recorded[2])
+    assert not torch.equal(recorded[0], recorded[1])
 
 
 def test_layers_of_another_part_in_a_parts_folder_are_refused(model, tmp_path):

@@ -55,16 +55,16 @@ def says(folder, stem=TRANSFORMERS, **more):
 )
 def test_the_usual_weights_are_taken_before_half_precision_and_never_others(tmp_path, there, taken, variant):
     put(tmp_path, *there)
-    found = find_weights(tmp_path, TRANSFORMERS)
-    assert (names_of(found), found.variant) == ([taken], variant)
+    result = find_weights(tmp_path, TRANSFORMERS)
+    assert (names_of(result), result.variant) == ([taken], variant)
 
 
 @pytest.mark.parametrize("variant", ["", "fp16"])
 def test_weights_in_parts_are_taken_whole_or_not(tmp_path, variant):
     names = sharded(tmp_path, DIFFUSERS, variant)
-    found = find_weights(tmp_path, DIFFUSERS)
+    result = find_weights(tmp_path, DIFFUSERS)
     index = f"diffusion_pytorch_model.safetensors.index{'.' + variant if variant else ''}.json"
-    assert (names_of(found), found.variant) == (sorted([*names, index]), variant or None)
+    assert (names_of(result), result.variant) == (sorted([*names, index]), variant or None)
     (tmp_path / names[1]).unlink()
     assert f"1 of 2 parts are missing ({names[1]}); copy or save the whole model again" in says(tmp_path, DIFFUSERS)
 
@@ -132,9 +132,9 @@ def test_the_command_runs_no_code_of_a_pickle(tmp_path):
 
     torch.save({"a": Evil()}, tmp_path / "pytorch_model.bin")
     command = says(tmp_path).partition("without running code from it: ")[2].replace("python", sys.executable, 1)
-    ran = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
-    assert ran.returncode != 0
-    assert "weights_only" in ran.stderr.lower()
+    completed = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
+    assert completed.returncode != 0
+    assert "weights_only" in completed.stderr.lower()
     assert not (tmp_path / "executed").exists()
 
 

@@ -27,8 +27,8 @@ def photos_of(pairs: list[PhotoPair]) -> set[str]:
 
 
 def counts(pairs: list[PhotoPair], seed: int = 0) -> list[int]:
-    found = split_pairs(pairs, seed=seed)
-    return [*(len(found.parts[name]) for name in SHARES), found.bridging]
+    result = split_pairs(pairs, seed=seed)
+    return [*(len(result.parts[name]) for name in SHARES), result.bridging]
 
 
 @settings(max_examples=60, deadline=None)
@@ -36,11 +36,11 @@ def counts(pairs: list[PhotoPair], seed: int = 0) -> list[int]:
 def test_no_photo_is_in_two_splits_and_every_pair_is_counted(numbers, seed):
     pairs = [pair(PHOTOS[a], PHOTOS[b], "cat" if a % 2 else "dog") for a, b in numbers]
     try:
-        found = split_pairs(pairs, seed=seed)
+        result = split_pairs(pairs, seed=seed)
     except BadInput:
         return
-    parts = list(found.parts.values())
-    assert sum(map(len, parts)) + found.bridging == len(pairs)
+    parts = list(result.parts.values())
+    assert sum(map(len, parts)) + result.bridging == len(pairs)
     assert sum(len(photos_of(part)) for part in parts) == len(set().union(*map(photos_of, parts)))
 
 
@@ -54,9 +54,9 @@ def test_a_group_is_cut_within_its_category():
     kinds = [PHOTOS[10 * k : 10 * k + 10] for k in range(4)]
     pairs = [pair(a, b, f"kind {k}") for k, photos in enumerate(kinds) for a, b in permutations(photos, 2)]
     assert counts(pairs) == [4 * 12, 4 * 6, 4 * 6, 4 * (90 - 24)]
-    found = split_pairs(pairs)
-    assert all({p.category for p in part} == {f"kind {k}" for k in range(4)} for part in found.parts.values())
-    assert "48 train, 24 val and 24 test pairs share no photo; 264 pairs" in found.note()
+    result = split_pairs(pairs)
+    assert all({p.category for p in part} == {f"kind {k}" for k in range(4)} for part in result.parts.values())
+    assert "48 train, 24 val and 24 test pairs share no photo; 264 pairs" in result.note()
 
 
 def test_a_chain_is_cut_in_two_places():

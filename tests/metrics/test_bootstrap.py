@@ -11,8 +11,8 @@ def test_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     totals = rng.integers(4, 20, (200, 120))
     counts = rng.binomial(totals, 0.6)
-    found = [interval(c, t, draws=400, seed=i) for i, (c, t) in enumerate(zip(counts, totals))]
-    assert 0.88 <= np.mean([low <= 0.6 <= high for low, high in found]) <= 0.99
+    result = [interval(c, t, draws=400, seed=i) for i, (c, t) in enumerate(zip(counts, totals))]
+    assert 0.88 <= np.mean([low <= 0.6 <= high for low, high in result]) <= 0.99
 
 
 def test_equals_the_textbook_error_of_a_mean():
@@ -68,16 +68,16 @@ def test_everybody_saving_a_fifth_is_a_fifth_without_doubt():
 
 def test_a_saving_takes_numerator_and_denominator_from_the_same_photos():
     """By hand: two photos, 1 -> 0 and 3 -> 3. A resample saves all, a quarter or nothing."""
-    found = saving([1, 3], [0, 3])
-    assert found.value == 0.25
-    assert (found.low, found.high) == (0, 1)
+    result = saving([1, 3], [0, 3])
+    assert result.value == 0.25
+    assert (result.low, result.high) == (0, 1)
     rng = np.random.default_rng(4)
     before = rng.exponential(1, 60)
     after = before * rng.uniform(0.6, 1.0, 60)
     ratio = 1 - after.mean() / before.mean()  # the delta method's error of a ratio
     error = np.std((before - after) - ratio * before, ddof=1) / np.sqrt(60) / before.mean()
-    found = saving(before, after, draws=4000)
-    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+    result = saving(before, after, draws=4000)
+    assert result.high - result.low == pytest.approx(2 * 1.96 * error, rel=0.1)
 
 
 def test_nothing_is_saved_where_nothing_was():

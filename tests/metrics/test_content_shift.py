@@ -60,13 +60,13 @@ def test_any_two_pictures_have_a_finite_shift_and_equal_ones_none(measure, data)
     h, w = data.draw(st.integers(11, 40)), data.draw(st.integers(11, 40))
     values = st.sampled_from([0.0, 1.0, 0.5, 0.2, 0.73])
     a, b = (data.draw(arrays(np.float64, (h, w, 3), elements=values)) for _ in range(2))
-    found, none = measure(a, b), measure(a, a.copy())
-    assert np.isfinite(found.value)
-    assert found.value >= 0
-    assert found.where.shape == (h, w)
-    assert found.where.dtype == np.float32
-    assert np.isfinite(found.where).all()
-    assert found.where.min() >= 0
+    result, none = measure(a, b), measure(a, a.copy())
+    assert np.isfinite(result.value)
+    assert result.value >= 0
+    assert result.where.shape == (h, w)
+    assert result.where.dtype == np.float32
+    assert np.isfinite(result.where).all()
+    assert result.where.min() >= 0
     assert none.value == 0
     assert none.where.max() < 1e-6
 
@@ -166,9 +166,9 @@ def test_an_edge_may_be_a_pixel_off_in_a_small_picture(moved, value):
         picture[:, at:] = 1
         return picture
 
-    found = edges(step(20), step(20 + moved))
-    assert found.value == value
-    assert (found.where > 0).sum() == (80 if value else 0)  # a line of 40 pixels lost, another invented
+    result = edges(step(20), step(20 + moved))
+    assert result.value == value
+    assert (result.where > 0).sum() == (80 if value else 0)  # a line of 40 pixels lost, another invented
 
 
 def test_edges_lost_and_invented_count_by_their_f1():
@@ -189,9 +189,9 @@ def test_without_edges_there_is_agreement_or_none():
 def test_smoothed_keeps_a_maps_mass_and_place():
     point = np.zeros((21, 31), np.float32)
     point[10, 20] = 1
-    found = smoothed(point, 2)
-    assert found.sum() == pytest.approx(1, abs=1e-5)
-    assert np.unravel_index(found.argmax(), found.shape) == (10, 20)
+    result = smoothed(point, 2)
+    assert result.sum() == pytest.approx(1, abs=1e-5)
+    assert np.unravel_index(result.argmax(), result.shape) == (10, 20)
     assert np.array_equal(smoothed(point, 0), point)
 
 
@@ -229,12 +229,12 @@ def test_a_picture_smaller_than_the_window_is_refused(measure):
 )
 def test_any_two_maps_have_a_finite_shift_and_equal_ones_none(measure, values):
     a, b = torch.from_numpy(values)
-    found, none = measure(a, b), measure(a, a.clone())
-    assert np.isfinite(found.value)
-    assert found.value >= 0
-    assert np.isfinite(found.where).all()
-    assert found.where.min() >= 0
-    assert found.where.shape == (4, 5)
+    result, none = measure(a, b), measure(a, a.clone())
+    assert np.isfinite(result.value)
+    assert result.value >= 0
+    assert np.isfinite(result.where).all()
+    assert result.where.min() >= 0
+    assert result.where.shape == (4, 5)
     assert none.value == 0
     assert none.where.max() < 1e-6
 
@@ -242,9 +242,9 @@ def test_any_two_maps_have_a_finite_shift_and_equal_ones_none(measure, values):
 def test_a_latents_error_is_in_variances_of_the_clean_one():
     clean = torch.tensor([[[[0.0, 2.0]], [[0.0, 6.0]]]])  # variances 1 and 9: the unit is 5
     wrong = clean + torch.tensor([[[[0.0, 1.0]], [[0.0, 3.0]]]])  # squared errors 1 and 9 in the second cell
-    found = latent(clean, wrong)
-    assert found.value == pytest.approx((1 + 9) / 4 / 5)
-    np.testing.assert_allclose(found.where, [[0, 1]])
+    result = latent(clean, wrong)
+    assert result.value == pytest.approx((1 + 9) / 4 / 5)
+    np.testing.assert_allclose(result.where, [[0, 1]])
     means = clean.mean((-2, -1), keepdim=True).expand_as(clean)
     assert latent(clean, means).value == pytest.approx(1)
 
@@ -254,9 +254,9 @@ def test_spread_is_the_unbiased_variance_over_seeds():
     predicted = [noise(1, 4, 3, 5, seed=seed) for seed in (1, 2, 3)]
     expected = np.var([one[0].numpy() for one in predicted], axis=0, ddof=1)
     unit = np.var(clean[0].numpy(), axis=(1, 2)).mean()
-    found = spread(predicted, clean)
-    np.testing.assert_allclose(found.where, expected.mean(0) / unit, rtol=1e-5)
-    assert found.value == pytest.approx(expected.mean() / unit, rel=1e-5)
+    result = spread(predicted, clean)
+    np.testing.assert_allclose(result.where, expected.mean(0) / unit, rtol=1e-5)
+    assert result.value == pytest.approx(expected.mean() / unit, rel=1e-5)
     assert spread([clean] * 3, noise(1, 4, 3, 5, seed=9)).value == 0
     with pytest.raises(BadInput, match="at least two noise seeds"):
         spread(predicted[:1], clean)
@@ -264,7 +264,7 @@ def test_spread_is_the_unbiased_variance_over_seeds():
 
 def test_features_are_compared_as_an_explicit_loop_would():
     a, b = noise(1, 6, 3, 4), noise(1, 9, 3, 4, seed=1)  # another number of channels: only the grid is shared
-    found = features(a, b)
+    result = features(a, b)
     cells = [one[0].flatten(1).T.double().numpy() for one in (a, b)]
     expected = []
     for i in range(12):
@@ -273,8 +273,8 @@ def test_features_are_compared_as_an_explicit_loop_would():
             lengths = np.linalg.norm(map_cells, axis=1)
             rows.append([map_cells[i] @ map_cells[j] / lengths[i] / lengths[j] for j in range(12) if j != i])
         expected.append(1 - np.corrcoef(*rows)[0, 1])
-    np.testing.assert_allclose(found.where.ravel(), expected, rtol=1e-5)
-    assert found.value == pytest.approx(np.mean(expected))
+    np.testing.assert_allclose(result.where.ravel(), expected, rtol=1e-5)
+    assert result.value == pytest.approx(np.mean(expected))
 
 
 def test_turning_and_scaling_the_feature_space_shifts_nothing():
@@ -304,9 +304,9 @@ def test_large_maps_are_averaged_down_first():
     fine = noise(1, 5, 8, 12)
     coarse = torch.nn.functional.avg_pool2d(fine, 2)
     other = noise(1, 5, 8, 12, seed=1)
-    found = features(fine, other, most=24)
-    assert found.where.shape == (4, 6)
-    assert found.value == pytest.approx(features(coarse, torch.nn.functional.avg_pool2d(other, 2)).value, rel=1e-6)
+    result = features(fine, other, most=24)
+    assert result.where.shape == (4, 6)
+    assert result.value == pytest.approx(features(coarse, torch.nn.functional.avg_pool2d(other, 2)).value, rel=1e-6)
     assert features(noise(1, 2, 1, 90), noise(1, 2, 1, 90, seed=1), most=20).where.shape == (1, 20)
     assert features(noise(1, 2, 90, 1), noise(1, 2, 90, 1, seed=1), most=20).where.size <= 20
 

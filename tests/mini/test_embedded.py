@@ -52,8 +52,8 @@ def test_the_weights_are_small():
 def test_the_autoencoder_keeps_unseen_pictures(mini, unseen):
     pixels = tensor(unseen)
     back = mini.decode(mini.encode_image(pixels))
-    truth, found = to_uint8(pixels).astype(float), to_uint8(back).astype(float)
-    psnr = 10 * np.log10(255**2 / ((truth - found) ** 2).mean((1, 2, 3)))
+    truth, result = to_uint8(pixels).astype(float), to_uint8(back).astype(float)
+    psnr = 10 * np.log10(255**2 / ((truth - result) ** 2).mean((1, 2, 3)))
     assert psnr.mean() > 26
 
 

@@ -29,24 +29,24 @@ def half():
     return shiftless.load("twin:sd15", device="cpu", dtype="bf16")
 
 
-def same(found, wanted):
+def same(result, expected):
     """Equal to float32 rounding: the pictures stand in other batches."""
-    assert isinstance(found, list)
-    assert len(found) == len(wanted)
-    for a, b in zip(found, wanted):
+    assert isinstance(result, list)
+    assert len(result) == len(expected)
+    for a, b in zip(result, expected):
         torch.testing.assert_close(a["up1"], b["up1"], atol=1e-5, rtol=1e-4)
 
 
 def test_several_images_come_in_many_forms(model):
-    wanted = [extract(model, picture) for picture in PICTURES]
+    expected = [extract(model, picture) for picture in PICTURES]
     signed = torch.from_numpy(np.stack(PICTURES)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    same(extract(model, PICTURES), wanted)
-    same(extract(model, tuple(PICTURES)), wanted)
-    same(extract(model, (picture for picture in PICTURES)), wanted)
-    same(extract(model, map(Image.fromarray, PICTURES)), wanted)
-    same(extract(model, np.stack(PICTURES)), wanted)
-    same(extract(model, signed), wanted)
-    same(list(stream(model, np.stack(PICTURES))), wanted)
+    same(extract(model, PICTURES), expected)
+    same(extract(model, tuple(PICTURES)), expected)
+    same(extract(model, (picture for picture in PICTURES)), expected)
+    same(extract(model, map(Image.fromarray, PICTURES)), expected)
+    same(extract(model, np.stack(PICTURES)), expected)
+    same(extract(model, signed), expected)
+    same(list(stream(model, np.stack(PICTURES))), expected)
 
 
 def test_a_batch_of_one_is_still_several(model):
@@ -90,8 +90,8 @@ def test_maps_come_out_in_float32_that_numpy_takes(half):
     assert computed[0]["up1"].dtype == torch.bfloat16
     assert torch.equal(plain["up1"], computed[0]["up1"].float())  # the same numbers
     assert torch.equal(drawn["up1"], computed[1]["up1"])  # a mean of several draws is taken in float32
-    for dtype, wanted in (("bf16", torch.bfloat16), ("fp16", torch.float16), (torch.float64, torch.float64)):
-        assert {maps["up1"].dtype for maps in extract(half, PICTURES[0], recipes, dtype=dtype)} == {wanted}
+    for dtype, expected in (("bf16", torch.bfloat16), ("fp16", torch.float16), (torch.float64, torch.float64)):
+        assert {maps["up1"].dtype for maps in extract(half, PICTURES[0], recipes, dtype=dtype)} == {expected}
 
 
 @pytest.mark.parametrize("dtype", ["fp8", "auto", torch.int8, 32])
@@ -115,15 +115,15 @@ def test_what_is_no_recipe_is_refused(model, recipes):
     ],
 )
 def test_what_is_missing_is_said_before_the_first_image_is_asked_for(model, recipe, says):
-    asked = []
+    requested = []
 
     def photos():
-        asked.append(1)
+        requested.append(1)
         yield PICTURES[0]
 
     with pytest.raises(BadInput, match=says):
         stream(model, photos(), [Recipe(), recipe])
-    assert asked == []
+    assert requested == []
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="typing tells of overloads from Python 3.11 on")

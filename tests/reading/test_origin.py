@@ -47,9 +47,9 @@ def test_a_captioner_counts_only_where_it_wrote_the_caption(tmp_path, monkeypatc
     model, recipe = shiftless.load("mini"), Recipe(prompt="auto", taps=("up0",))
     picture = PHOTOS[0]
     given = shiftless.extract(model, picture, recipe, fill={"caption": "a horse"})
-    asked = shiftless.extract(model, picture, recipe)
+    requested = shiftless.extract(model, picture, recipe)
     assert given.origin.adapters == ()
-    assert asked.origin.adapters == (("captioner", model.captioner("").fingerprint),)
+    assert requested.origin.adapters == (("captioner", model.captioner("").fingerprint),)
 
 
 def test_features_of_two_models_are_not_compared():

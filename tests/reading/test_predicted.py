@@ -28,10 +28,10 @@ def test_a_model_that_knows_the_noise_believes_in_the_picture(monkeypatch):
         return Reading({}, noises[rows])
 
     monkeypatch.setattr(model, "denoise", knowing)
-    clean, found = predict_latents(
+    clean, result = predict_latents(
         model, PICTURES, [Recipe(timestep=300), Recipe(timestep=200, start=240, steps=1)], batch=8
     )
-    for truth, predicted in zip(clean, found):
+    for truth, predicted in zip(clean, result):
         for prediction in predicted:
             torch.testing.assert_close(prediction, truth, atol=1e-4, rtol=1e-4)
 
@@ -40,20 +40,20 @@ def test_beliefs_follow_steering_and_do_not_depend_on_the_batch(goldens):
     model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
     lora = str(goldens / "tiny-lora" / "pytorch_lora_weights.safetensors")
     recipes = [Recipe(timestep=300, **more) for more in ({}, {"prompt": "a cow"}, {"control": "canny"}, {"lora": lora})]
-    clean, found = predict_latents(model, PICTURES, recipes, batch=2)
+    clean, result = predict_latents(model, PICTURES, recipes, batch=2)
     again, alone = predict_latents(model, PICTURES[2:], recipes[2:3], batch=1)
     torch.testing.assert_close(again[0], clean[2], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(alone[0][0], found[2][2], atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(alone[0][0], result[2][2], atol=2e-4, rtol=1e-4)
     for i in range(len(recipes)):
         for j in range(i):
-            assert not torch.allclose(found[0][i], found[0][j], atol=1e-5)
+            assert not torch.allclose(result[0][i], result[0][j], atol=1e-5)
 
 
 def test_an_ensemble_s_prediction_and_features_are_means_over_all_of_its_draws():
     from shiftless.image import Frame, open_photo, to_pixels
 
     model, recipe = shiftless.load("twin:sd15", device="cpu", dtype="fp32"), Recipe(timestep=300, size=64, ensemble=3)
-    found = next(predictions(model, PICTURES[:1], [recipe], finish=2, maps=True))[0]
+    result = next(predictions(model, PICTURES[:1], [recipe], finish=2, maps=True))[0]
     photo, nothing = open_photo(PICTURES[0]), model.encode_prompt([""])
     clean = model.encode_image(to_pixels(photo, Frame(photo.hw, (64, 64))))
     once, ends = [], []
@@ -61,8 +61,8 @@ def test_an_ensemble_s_prediction_and_features_are_means_over_all_of_its_draws()
         noisy = model.schedule.add(clean, noise_for(photo.digest, 0, member, tuple(clean.shape[1:]))[None], 300)
         once.append(model.predict_clean(noisy, model.denoise(noisy, 300, nothing).prediction, 300))
         ends.append(finish(model, noisy, 300, 2, nothing))
-    torch.testing.assert_close(found.once, sum(once) / 3)
-    torch.testing.assert_close(found.finished, sum(ends) / 3)
-    torch.testing.assert_close(found.clean, clean)
-    assert torch.equal(found.maps["up1"], shiftless.extract(model, PICTURES[0], recipe)["up1"])
-    assert not torch.allclose(found.once, once[0], atol=1e-2)
+    torch.testing.assert_close(result.once, sum(once) / 3)
+    torch.testing.assert_close(result.finished, sum(ends) / 3)
+    torch.testing.assert_close(result.clean, clean)
+    assert torch.equal(result.maps["up1"], shiftless.extract(model, PICTURES[0], recipe)["up1"])
+    assert not torch.allclose(result.once, once[0], atol=1e-2)

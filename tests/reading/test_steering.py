@@ -142,13 +142,13 @@ def test_the_prompt_that_was_read_is_kept(model, tmp_path):
 
 
 def test_inverted_readings_share_their_walk_and_draw_no_noise(model, monkeypatch):
-    seen = []
+    recorded = []
     own = model.denoise
-    monkeypatch.setattr(model, "denoise", lambda latent, t, *a, **k: seen.append(t) or own(latent, t, *a, **k))
+    monkeypatch.setattr(model, "denoise", lambda latent, t, *a, **k: recorded.append(t) or own(latent, t, *a, **k))
     base = Recipe(noise="invert", timestep=40, steps=2)
     recipes = [base.but(timestep=80, steps=4), base, base.but(timestep=0, steps=None)]
     together = shiftless.extract(model, PICTURES[:2], recipes)
-    assert seen == [0, 0, 20, 40, 40, 60, 80]
+    assert recorded == [0, 0, 20, 40, 40, 60, 80]
     for i, recipe in enumerate(recipes):
         alone = shiftless.extract(model, PICTURES[1], recipe.but(seed=5))
         torch.testing.assert_close(alone["up1"], together[1][i]["up1"], atol=2e-5, rtol=1e-4)

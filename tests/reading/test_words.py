@@ -21,10 +21,10 @@ class Brightness:
     fingerprint = "brightness-1"
 
     def __init__(self):
-        self.seen = []
+        self.recorded = []
 
     def caption(self, photos):
-        self.seen += [photo.name for photo in photos]
+        self.recorded += [photo.name for photo in photos]
         return ["a bright picture" if photo.array.mean() > 128 else "a dim picture" for photo in photos]
 
 
@@ -45,16 +45,16 @@ def test_one_value_for_all_or_one_a_photo(model):
 
 def test_auto_asks_the_captioner_once_for_each_photo(model):
     recipes = [Recipe(prompt="auto"), Recipe(prompt="{caption}, high quality")]
-    found = shiftless.extract(model, PHOTOS, recipes)
-    assert [maps.prompt for bucket in found for maps in bucket] == [
+    result = shiftless.extract(model, PHOTOS, recipes)
+    assert [maps.prompt for bucket in result for maps in bucket] == [
         "a dim picture", "a dim picture, high quality", "a bright picture", "a bright picture, high quality",
     ]  # fmt: skip
-    assert sorted(model.captioner("").seen) == ["dark", "light"]
+    assert sorted(model.captioner("").recorded) == ["dark", "light"]
 
 
 def test_a_caption_that_is_given_is_not_asked_for(model):
     assert prompts_of(model, PHOTOS, Recipe(prompt="auto"), {"caption": "a horse"}) == ["a horse", "a horse"]
-    assert model.captioner("").seen == []
+    assert model.captioner("").recorded == []
 
 
 def test_a_field_without_a_value_is_told(model):
@@ -66,7 +66,7 @@ def test_a_stream_goes_on_without_the_photo_that_has_no_words(model):
     skipped = []
     given = {"dark": {}, "light": {"category": "cow"}}
     recipe = Recipe(prompt="a {category}")
-    found = list(stream(model, PHOTOS, recipe, fill=lambda photo: given[photo.name], skipped=skipped))
-    assert [maps.name for maps in found] == ["light"]
+    result = list(stream(model, PHOTOS, recipe, fill=lambda photo: given[photo.name], skipped=skipped))
+    assert [maps.name for maps in result] == ["light"]
     assert len(skipped) == 1
     assert skipped[0].startswith("dark: ")

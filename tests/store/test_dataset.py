@@ -68,8 +68,8 @@ def test_a_loader_s_workers_give_the_same_batches(folder, photos, read, workers)
     assert [type(batch) for batch in batches] == [FeatureBatch] * 2
     assert [batch.names for batch in batches] == [[str(p) for p in photos[1:3]], [str(p) for p in photos[3:5]]]
     assert batches[0].frames[0] == read[1][0].frame
-    wanted = torch.stack([torch.cat([read[i][k]["up1"] for i in (1, 2)]) for k in range(2)])  # K B C H W
-    assert torch.equal(batches[0].maps["up1"], wanted.float())
+    expected = torch.stack([torch.cat([read[i][k]["up1"] for i in (1, 2)]) for k in range(2)])  # K B C H W
+    assert torch.equal(batches[0].maps["up1"], expected.float())
 
 
 def test_a_transform_is_what_torch_stacks_by_itself(folder):

@@ -57,9 +57,9 @@ def test_half_precision_scores_are_exact_and_finite(monkeypatch, dtype, size, pe
     scores = torch.einsum("bnhd,bthd->bhtn", *(x.double().unflatten(2, (2, 8)) for x in (q, k))) * layer.scale
     assert dtype != torch.float16 or scores.abs().max() / layer.scale > 65504
     exact = scores.softmax(2).flatten(1, 2) if per_head else scores.softmax(2).mean(1)
-    found = attention_map(layer, q, k, per_head=per_head)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, exact.float(), rtol=1e-2 if size == 200 else 1e-5, atol=1e-6)
+    result = attention_map(layer, q, k, per_head=per_head)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, exact.float(), rtol=1e-2 if size == 200 else 1e-5, atol=1e-6)
 
 
 def test_scores_are_float32_under_autocast():
@@ -67,8 +67,8 @@ def test_scores_are_float32_under_autocast():
     layer = Attention(query_dim=16, heads=2, dim_head=8).eval()
     q, k = torch.randn(2, 1, 9, 16) * 4
     with torch.autocast("cpu", torch.bfloat16):
-        found = attention_map(layer, q, k)
-    assert torch.equal(found, attention_map(layer, q, k))
+        result = attention_map(layer, q, k)
+    assert torch.equal(result, attention_map(layer, q, k))
 
 
 def test_maps_are_a_distribution_over_tokens_and_groups_are_means_of_layers():

@@ -75,9 +75,11 @@ def test_a_tap_that_is_never_reached_is_an_error_not_a_gap():
 
 def test_increment_is_what_the_residual_layer_added(model, inputs):
     latent, condition = inputs
-    seen = {}
+    recorded = {}
     resnet = model.unet.down_blocks[1].resnets[1]  # equal widths, so the shortcut is the identity
-    handle = resnet.register_forward_pre_hook(lambda _m, args: seen.update(input=args[0]))
+    handle = resnet.register_forward_pre_hook(lambda _m, args: recorded.update(input=args[0]))
     maps = model.denoise(latent, 50, condition, select(["down1.res1", "down1.res1.increment"], model.taps)).maps
     handle.remove()
-    torch.testing.assert_close(maps["down1.res1"], seen["input"] + maps["down1.res1.increment"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        maps["down1.res1"], recorded["input"] + maps["down1.res1.increment"], atol=1e-5, rtol=1e-5
+    )

@@ -16,8 +16,8 @@ SD15 = taps("sd15")
 NAMES = [tap.name for tap in SD15]
 
 
-def names(*wanted: str) -> list[str]:
-    return [tap.name for tap in select(wanted, SD15, "sd15")]
+def names(*expected: str) -> list[str]:
+    return [tap.name for tap in select(expected, SD15, "sd15")]
 
 
 def test_every_tap_selects_itself_and_names_are_unique():

@@ -15,8 +15,8 @@ CENTRES = torch.tensor([[0.125, 0.125], [0.625, 0.375], [0.875, 0.875]])
 def test_loss_by_hand(negatives, others):
     # Each point's vector is its own and orthogonal to all others: cosine 1 with its answer, 0 with the rest.
     expected = math.log(1 + others * math.exp(-LOGIT_SCALE))
-    found = float(pair_loss(ONE_HOT, ONE_HOT, CENTRES, CENTRES, negatives))
-    assert found == pytest.approx(expected, rel=0.05, abs=1e-6)
+    result = float(pair_loss(ONE_HOT, ONE_HOT, CENTRES, CENTRES, negatives))
+    assert result == pytest.approx(expected, rel=0.05, abs=1e-6)
     blank = torch.ones(16, 4, 4)  # nothing tells cells apart
     assert float(pair_loss(blank, blank, CENTRES, CENTRES, negatives)) == pytest.approx(math.log(others + 1), rel=1e-4)
 

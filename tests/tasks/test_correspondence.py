@@ -57,13 +57,13 @@ def test_equals_the_reference_where_it_has_no_tie(pair):
     a, b = (features(golden[name], (rows, columns), (rows, columns)) for name in ("feat1", "feat2"))
     # The reference rounds (y, x) to a pixel of the enlarged map, after cutting it to the picture.
     yx = golden["points_yx"].numpy()
-    asked = np.rint(np.clip(yx, 0, (rows - 1, columns - 1)))
-    assert (asked[:, 0] * columns + asked[:, 1]).tolist() == golden["source_index"].tolist()
-    found = match(a, b, asked[:, ::-1] + 0.5, normalise=False)
+    requested = np.rint(np.clip(yx, 0, (rows - 1, columns - 1)))
+    assert (requested[:, 0] * columns + requested[:, 1]).tolist() == golden["source_index"].tolist()
+    result = match(a, b, requested[:, ::-1] + 0.5, normalise=False)
     clear = (golden["gap"] > 1e-5).numpy()
     assert clear.sum() >= 15
-    assert (found.points[clear][:, ::-1] - 0.5).tolist() == golden["pred_yx"].numpy()[clear].tolist()
-    assert found.scores == pytest.approx(golden["top1"].numpy(), abs=2e-6)
+    assert (result.points[clear][:, ::-1] - 0.5).tolist() == golden["pred_yx"].numpy()[clear].tolist()
+    assert result.scores == pytest.approx(golden["top1"].numpy(), abs=2e-6)
     # Its rescale_points to a picture of 333 x 250: (y, x) scaled apart, which is what Frame does.
     resized = Frame(original=(250, 333), fed=(rows, columns)).to_original(yx[:, ::-1])
     assert resized[:, ::-1] == pytest.approx(golden["rescaled"].numpy())
@@ -77,12 +77,12 @@ def test_equals_the_reference_where_it_has_no_tie(pair):
 def test_identical_features_give_the_points_back_to_less_than_a_cell(refine, original, fed, grid):
     maps = features(smooth(0, *grid), original, fed)
     points = inside(1, 40, *original, margin=12)
-    found = match(maps, maps, points, refine=refine)
+    result = match(maps, maps, points, refine=refine)
     cell = np.array([original[1] / grid[1], original[0] / grid[0]])
-    error = np.abs(found.points - points) / cell
+    error = np.abs(result.points - points) / cell
     assert np.median(error) < 0.25
     assert error.max() < 0.75
-    assert found.scores.min() > (0.98 if refine == "upsample" else 0.9)  # soft keeps the score of its cell
+    assert result.scores.min() > (0.98 if refine == "upsample" else 0.9)  # soft keeps the score of its cell
 
 
 def test_a_shifted_image_gives_shifted_points_in_original_pixels():
@@ -92,10 +92,10 @@ def test_a_shifted_image_gives_shifted_points_in_original_pixels():
     points = inside(3, 30, 100, 320, 60)[:, [0, 1]]
     points[:, 1] = np.clip(points[:, 1], 10, 90)
     expected = (points - [50, 0]) * [0.5, 2]
-    found = match(a, b, points, refine="soft").points
-    assert np.abs(found - expected)[:, 0].max() < 5  # one cell of b is 5 x 10 pixels
-    assert np.abs(found - expected)[:, 1].max() < 10
-    assert np.median(np.abs(found - expected) / [5, 10]) < 0.25
+    result = match(a, b, points, refine="soft").points
+    assert np.abs(result - expected)[:, 0].max() < 5  # one cell of b is 5 x 10 pixels
+    assert np.abs(result - expected)[:, 1].max() < 10
+    assert np.median(np.abs(result - expected) / [5, 10]) < 0.25
 
 
 def test_soft_is_nearer_than_the_cell():
@@ -106,8 +106,8 @@ def test_soft_is_nearer_than_the_cell():
     points = inside(5, 200, 120, 120, 16)
     errors = {}
     for refine in ("cell", "upsample", "soft"):
-        found = match(a, b, points, refine=refine)
-        errors[refine] = np.hypot(*(found.points - (points - 4)).T).mean()
+        result = match(a, b, points, refine=refine)
+        errors[refine] = np.hypot(*(result.points - (points - 4)).T).mean()
     assert errors["soft"] < 0.6 * errors["cell"]
     assert errors["soft"] < 0.25 * 8
     assert errors["upsample"] < errors["cell"]
@@ -120,24 +120,24 @@ def test_mutual_is_true_where_the_way_back_returns_and_false_where_it_does_not()
     two[0, :, 0, 1] = two[0, :, 0, 0]  # in b cell 1 looks like cell 0, and nothing looks like cell 1
     b = features(two, (32, 32), (32, 32))
     points = [(4, 4), (12, 4), (20, 20)]
-    found = match(a, b, points, refine="cell", mutual=True, tolerance=1)
-    assert found.mutual is not None
-    assert found.mutual.tolist() == [True, False, True]
+    result = match(a, b, points, refine="cell", mutual=True, tolerance=1)
+    assert result.mutual is not None
+    assert result.mutual.tolist() == [True, False, True]
     assert match(a, b, points).mutual is None
     assert match(a, a, points, mutual=True).mutual.all()
 
 
 def test_matches_read_like_an_array():
     maps = features(smooth(6, 8, 8), (64, 64), (64, 64))
-    found = match(maps, maps, points=[(12, 20), (40, 40)])
-    assert np.asarray(found).shape == (2, 2)
-    assert np.asarray(found, dtype=np.float32).dtype == np.float32
-    assert found.points.dtype == np.float64
-    assert [tuple(p) for p in found] == [tuple(found[0]), tuple(found[1])]
-    x, y = found[1]
-    assert (x, y) == tuple(found.points[1])
-    assert len(found) == 2
-    assert "->" in repr(found)
+    result = match(maps, maps, points=[(12, 20), (40, 40)])
+    assert np.asarray(result).shape == (2, 2)
+    assert np.asarray(result, dtype=np.float32).dtype == np.float32
+    assert result.points.dtype == np.float64
+    assert [tuple(p) for p in result] == [tuple(result[0]), tuple(result[1])]
+    x, y = result[1]
+    assert (x, y) == tuple(result.points[1])
+    assert len(result) == 2
+    assert "->" in repr(result)
 
 
 def test_heat_peaks_where_match_points():
@@ -161,8 +161,8 @@ def test_many_points_in_chunks_equal_one_by_one():
 @pytest.mark.parametrize("refine", ["upsample", "cell", "soft"])
 def test_every_answer_lies_inside_the_picture(refine):
     a, b = features(torch.randn(1, 8, 3, 7), (30, 70), (24, 56)), features(torch.randn(1, 8, 7, 3), (91, 41), (56, 24))
-    found = match(a, b, inside(0, 64, 30, 70, 0), refine=refine).points
-    assert ((found >= 0) & (found <= (41, 91))).all()
+    result = match(a, b, inside(0, 64, 30, 70, 0), refine=refine).points
+    assert ((result >= 0) & (result <= (41, 91))).all()
 
 
 def test_bad_input_is_one_clear_line():

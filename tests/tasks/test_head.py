@@ -53,8 +53,8 @@ def test_a_head_matches_by_the_common_code_and_comes_back_the_same(amalgamator, 
     assert head.training  # as it was
     assert list(a) == [amalgamator]
     assert (a.frame, a.name, a.taps[amalgamator].stride) == (clean[0][0].frame, "p0", 8)
-    found = match(a, b, [(20, 36), (28, 20)], refine="cell").points
-    assert found.tolist() == [[36, 36], [44, 20]]
+    result = match(a, b, [(20, 36), (28, 20)], refine="cell").points
+    assert result.tolist() == [[36, 36], [44, 20]]
     head.save_pretrained(tmp_path)
     back = CorrespondenceHead.from_pretrained(tmp_path)
     assert back.recipes == known.recipes

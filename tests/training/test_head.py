@@ -28,13 +28,13 @@ def state(head: CorrespondenceHead) -> torch.Tensor:
 
 def test_a_gate_learns_which_reading_to_trust(train, validation, known):
     plain = pck(CorrespondenceHead(Layout(2, (("up1", known.channels),), normalise=False), "mean"), validation)
-    found = fit(train, validation, options=OPTIONS, recipes=known.recipes, steps=60, batch=4, lr=0.01, every=20)
-    assert found.head.recipes == known.recipes
-    assert not found.head.training
-    best = max(row["pck"] for row in found.history)
-    assert pck(found.head, validation) == best >= plain + 0.3
-    assert found.history[-1]["loss"] < found.history[1]["loss"]
-    weights = found.head.merge.weights(validation[0].source.readings[:, None].float())
+    result = fit(train, validation, options=OPTIONS, recipes=known.recipes, steps=60, batch=4, lr=0.01, every=20)
+    assert result.head.recipes == known.recipes
+    assert not result.head.training
+    best = max(row["pck"] for row in result.history)
+    assert pck(result.head, validation) == best >= plain + 0.3
+    assert result.history[-1]["loss"] < result.history[1]["loss"]
+    weights = result.head.merge.weights(validation[0].source.readings[:, None].float())
     assert weights[0].mean() > 0.8
 
 
@@ -49,9 +49,9 @@ def test_the_same_seed_gives_the_same_head_and_another_another(train):
 
 
 def test_training_stops_when_validation_stops_gaining(train, validation):
-    found = fit(train, validation, options=OPTIONS, steps=500, lr=1e-12, every=2, patience=3)
-    assert found.history[-1]["step"] == 6  # nothing moves, so three looks without gain
-    assert found.best == 0
+    result = fit(train, validation, options=OPTIONS, steps=500, lr=1e-12, every=2, patience=3)
+    assert result.history[-1]["step"] == 6  # nothing moves, so three looks without gain
+    assert result.best == 0
     longer = fit(train, validation, options=OPTIONS, steps=10, lr=1e-12, every=2, patience=None)
     assert longer.history[-1]["step"] == 10
 
@@ -81,9 +81,9 @@ def test_sparsity_and_negatives(train, conv, negatives):
 
 
 def test_a_concat_with_components_is_fitted_first(train, validation, known):
-    found = fit(train, validation, amalgamator="concat", options={"components": 4})
-    assert found.best == 0
-    axes = found.head.merge.axes
+    result = fit(train, validation, amalgamator="concat", options={"components": 4})
+    assert result.best == 0
+    axes = result.head.merge.axes
     torch.testing.assert_close(axes @ axes.T, torch.eye(4), atol=1e-4, rtol=0)
     assert not torch.equal(axes, torch.eye(4, 2 * known.channels))
 

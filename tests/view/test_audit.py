@@ -77,9 +77,9 @@ def test_the_bare_reading_that_is_best_is_called_both(audit_of):
 
 
 def test_long_labels_and_narrow_photos_stay_inside_their_columns(seen_of):
-    seen = seen_of(2, hw=(128, 24))
-    plain = photo_sheet(seen, ["a", "b"], [0, 1])
-    long = photo_sheet(seen, ["x" * 120, "a-name/of_many-parts " * 6], [0, 1])
+    recorded = seen_of(2, hw=(128, 24))
+    plain = photo_sheet(recorded, ["a", "b"], [0, 1])
+    long = photo_sheet(recorded, ["x" * 120, "a-name/of_many-parts " * 6], [0, 1])
     assert long.width == plain.width
     assert long.height > plain.height + 100
 

@@ -15,8 +15,8 @@ EDGES = Recipe(timestep=300, control="canny", label="edges")
 
 
 def test_a_technique_that_helps_is_named_with_what_it_saves_and_against_what(audit_of):
-    said = answer(audit_of({BARE: 0.4, CAPTION: 0.3, EDGES: 0.1}))
-    assert said == (
+    message = answer(audit_of({BARE: 0.4, CAPTION: 0.3, EDGES: 0.1}))
+    assert message == (
         "“edges” keeps the content best: 75% less latent shift (95% interval: 75% to 75%) than “bare”, bare at the "
         "same noise, on 12 photos."
     )
@@ -56,9 +56,9 @@ def test_each_noise_has_a_winner_of_its_own(audit_of):
     assert second.startswith("“caption” keeps the content best: 50% less latent shift")
     many = {Recipe(timestep=t): t / 1000 for t in range(100, 600, 100)}
     many |= {Recipe(timestep=t, prompt="auto"): t / 2000 for t in range(100, 600, 100)}
-    said = answer(audit_of(many))
-    assert [f"“t={t} captions” keeps" in said for t in range(100, 600, 100)] == [False, False, True, True, True]
-    assert said.endswith("The tables tell of 2 timesteps more, where recipes differ less.")
+    message = answer(audit_of(many))
+    assert [f"“t={t} captions” keeps" in message for t in range(100, 600, 100)] == [False, False, True, True, True]
+    assert message.endswith("The tables tell of 2 timesteps more, where recipes differ less.")
 
 
 def test_many_comparisons_are_said_to_be_many(audit_of):
@@ -75,12 +75,12 @@ def test_ranking_and_advice_are_said_to_answer_different_questions(audit_of, tak
     audit = audit_of({BARE: 0.4, CAPTION: 0.3, EDGES: 0.1})
     some = Difference(0.1, 0.05, 0.2)
     advice = Suggestion((taken,), BARE, 4.0, some, some, some, 1.0, (0.1,), 6, 6)
-    said = advised(audit, advice)
-    assert "by latent shift" in said
-    assert "by features shift" in said
-    assert "4 denoiser calls" in said
-    assert ("Here they name the same." in said) == agree
-    assert ("different readings, which is no contradiction" in said) != agree
+    message = advised(audit, advice)
+    assert "by latent shift" in message
+    assert "by features shift" in message
+    assert "4 denoiser calls" in message
+    assert ("Here they name the same." in message) == agree
+    assert ("different readings, which is no contradiction" in message) != agree
     assert "features shift 0.100 [0.050, 0.200]" in " ".join(advice.lines())
 
 

@@ -129,6 +129,6 @@ def test_the_command_for_a_recipe_makes_that_recipe_again():
         Recipe(timestep=100, taps=("up0",), noise="invert", steps=4, size=96, fit="squash"),
     ):
         for model in ("mini", "sd21", "twin:sd15"):
-            ran = CliRunner().invoke(app, [model, *shlex.split(flags(recipe, model))])
-            assert ran.exit_code == 0, ran.output
+            completed = CliRunner().invoke(app, [model, *shlex.split(flags(recipe, model))])
+            assert completed.exit_code == 0, completed.output
             assert made.pop() == recipe

@@ -34,10 +34,10 @@ def model():
 @pytest.fixture(scope="module")
 def trained(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
-    said = []
-    options = {"pairs": {"train": 3, "val": 2}, "steps": 2, "progress": False, "report": said.append}
+    message = []
+    options = {"pairs": {"train": 3, "val": 2}, "steps": 2, "progress": False, "report": message.append}
     heads = train(model, folder / "heads", looks=("photo",), seeds=(0, 1), **options)
-    return folder, heads, said
+    return folder, heads, message
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_gains_are_against_the_baseline_of_the_same_kind(table):
 
 
 def test_heads_are_found_where_they_were_written(model, trained, monkeypatch):
-    folder, heads, said = trained
-    assert len(said) == len(heads) >= 4
+    folder, heads, message = trained
+    assert len(message) == len(heads) >= 4
     assert all(len(seeds) == 2 for seeds in heads.values())
     monkeypatch.setattr(model, "home", folder)
     loaded = shipped_heads(model)

@@ -108,15 +108,15 @@ def test_batches_follow_seed_and_step_and_mirrors_swap_sides(drawn, tokenizer):
     images, tokens = (torch.cat(parts) for parts in zip(*(data.batch(10, 0, step) for step in range(4))))
     counts = {"plain": 0, "mirrored": 0}
     for image, row in zip(images.numpy(), tokens):
-        said = facts(tokenizer.decode(row, skip_special_tokens=True).replace(" ,", ","))
+        message = facts(tokenizer.decode(row, skip_special_tokens=True).replace(" ,", ","))
         for i in range(len(data)):
             pixels, about = data.pictures[i]
             true = facts(about["captions"][2])
             if np.array_equal(image, pixels):
-                assert said == true
+                assert message == true
                 counts["plain"] += 1
             elif np.array_equal(image, pixels[:, ::-1]):
-                assert said == true | {"facing": {"left": "right", "right": "left"}[true["facing"]]}
+                assert message == true | {"facing": {"left": "right", "right": "left"}[true["facing"]]}
                 counts["mirrored"] += 1
     assert sum(counts.values()) == 40
     assert min(counts.values()) > 8
@@ -131,15 +131,15 @@ def test_a_caption_without_room_for_its_end_is_refused(tokenizer):
 def test_facts_are_what_the_world_drew():
     for seed in range(60):
         picture = draw(seed, size=32)
-        said, drawn = facts(picture.captions[2]), picture.attributes
-        assert (said["kind"], said["facing"], said["scene"]) == (picture.kind, picture.facing, drawn["scene"])
-        assert said["time"] == ("" if drawn["scene"] == "night" else drawn["time"])
-        assert bool(said["rider"]) == bool(drawn["rider"])
-        assert said["occluder"] == (drawn["occluder"] or "")
-        assert said["gait"] == (drawn.get("gait") or "")
+        message, drawn = facts(picture.captions[2]), picture.attributes
+        assert (message["kind"], message["facing"], message["scene"]) == (picture.kind, picture.facing, drawn["scene"])
+        assert message["time"] == ("" if drawn["scene"] == "night" else drawn["time"])
+        assert bool(message["rider"]) == bool(drawn["rider"])
+        assert message["occluder"] == (drawn["occluder"] or "")
+        assert message["gait"] == (drawn.get("gait") or "")
         for gear, key in (("mane", "mane"), ("saddle", "saddle"), ("bandages", "wraps")):
-            assert said[gear] == (drawn.get(key) or "")
-        assert said["colour"].split()[0] in (drawn["colour"], "striped")
+            assert message[gear] == (drawn.get(key) or "")
+        assert message["colour"].split()[0] in (drawn["colour"], "striped")
 
 
 def test_agreement_on_a_hand_worked_case():
@@ -147,11 +147,11 @@ def test_agreement_on_a_hand_worked_case():
         "a photo of a brown horse, ridden by a person, walking, facing left, in a meadow at noon",
         "a photo of a red car, facing right, in a town at dusk",
     ]
-    said = [
+    message = [
         "a photo of a black horse, walking, facing left, in a meadow at noon",
         "a photo of a red car, facing right, in a town at dusk",
     ]
-    shares = agreement(said, truth)
+    shares = agreement(message, truth)
     assert shares == {
         "exact": 0.5,
         "kind": 1.0,

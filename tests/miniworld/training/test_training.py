@@ -246,13 +246,13 @@ def test_a_compiler_that_loses_gradients_is_not_believed(monkeypatch):
             loss = self.high(hidden.detach() if broken else hidden).square().mean()
             return loss, loss.detach()
 
-    network, said = Loss(), []
+    network, message = Loss(), []
     monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: network(x))
-    assert compiled(network, [(torch.ones(2, 3),)], said.append) is not network
-    assert said == []
+    assert compiled(network, [(torch.ones(2, 3),)], message.append) is not network
+    assert message == []
     monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: network(x, broken=True))
-    assert compiled(network, [(torch.ones(2, 3),)], said.append) is network
-    assert "low.weight" in said[0]
+    assert compiled(network, [(torch.ones(2, 3),)], message.append) is network
+    assert "low.weight" in message[0]
     assert all(p.grad is None for p in network.parameters())
 
 

@@ -36,10 +36,10 @@ def test_no_photo_is_in_two_of_what_is_learned_chosen_by_and_reported_on(count, 
 def test_an_epoch_shows_every_photo_with_every_caption():
     examples = [example(i, width=4 if i % 2 else 8) for i in range(5)]
     batches = Batches(examples, Settings(repeats=2, batch=4))
-    seen = list(itertools.islice(batches.start(0), batches.an_epoch))
-    rows = sorted(row for batch in seen for row in batch)
+    recorded = list(itertools.islice(batches.start(0), batches.an_epoch))
+    rows = sorted(row for batch in recorded for row in batch)
     assert rows == sorted((i, c) for i in range(5) for c in ("", "horse", "a horse") for _ in range(2))
-    for batch in seen:
+    for batch in recorded:
         assert len({examples[i].latent.shape for i, _ in batch}) == 1
         assert len(batch) <= 4
 
@@ -53,14 +53,14 @@ def test_the_order_is_the_same_wherever_it_is_entered_and_new_each_epoch():
 
 
 def test_captions_from_a_folder(tmp_path):
-    said = []
+    message = []
     (tmp_path / "b.txt").write_text("a brown\n horse ", encoding="utf-8")
     photos = [photo(0, "photos/a.png"), photo(1, "photos/b.jpg")]
     folder = CaptionFolder(tmp_path, photos=[photo.name for photo in photos])
-    assert written_captions(folder, photos, said.append) == ["", "a brown horse"]
-    assert said[0].startswith("1 of 2 photos have no caption")
+    assert written_captions(folder, photos, message.append) == ["", "a brown horse"]
+    assert message[0].startswith("1 of 2 photos have no caption")
     with pytest.raises(BadInput, match=r"no captions of these photos; .*a\.txt"):
-        written_captions(folder, photos[:1], said.append)
+        written_captions(folder, photos[:1], message.append)
 
 
 def test_captions_lie_where_their_photos_do(tmp_path):

@@ -52,18 +52,18 @@ def numbers(model):
 def test_a_run_learns_the_look_and_leaves_the_model_alone(model, photos, tmp_path):
     before, out = numbers(model), tmp_path / "look.safetensors"
     settings = QUICK.but(steps=10, lr=1e-2, targets="all", batch=4)
-    found = train(model, photos, out, settings, captions=["a stripe"] * 5)
+    result = train(model, photos, out, settings, captions=["a stripe"] * 5)
     after = numbers(model)
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in after)
     assert not any(p.requires_grad for p in model.unet.parameters())
-    assert found.improved
-    assert found.best.shift < 0.97
-    assert found.best.reported < 0.97
-    assert [check.step for check in found.curve] == [5, 10]
+    assert result.improved
+    assert result.best.shift < 0.97
+    assert result.best.reported < 0.97
+    assert [check.step for check in result.curve] == [5, 10]
     about = json.loads(safe_open(out, "pt").metadata()["shiftless"])
     assert about["rank"] == 2
-    assert about["curve"][-1]["reported"] == found.curve[-1].reported
+    assert about["curve"][-1]["reported"] == result.curve[-1].reported
     assert about["model"] == "twin:sd15"
     assert about["curve"][0]["step"] == 5
     held = HeldOut(model, examples(model, photos, settings), settings.read_at, settings.seed)
@@ -71,7 +71,7 @@ def test_a_run_learns_the_look_and_leaves_the_model_alone(model, photos, tmp_pat
     with adapted(model.unet, model.text_encoder, [(str(out), 1.0)]):
         told = held.errors()
     # what the file does is what was measured, up to its half precision
-    assert {str(t): pytest.approx(error, rel=2e-2) for t, error in told.items()} == found.best.errors
+    assert {str(t): pytest.approx(error, rel=2e-2) for t, error in told.items()} == result.best.errors
     assert {str(t): pytest.approx(error, rel=1e-5) for t, error in plain.items()} == about["base_errors"]
 
 
@@ -86,10 +86,10 @@ def test_what_is_reported_is_of_photos_that_had_no_say_in_the_choice(model, phot
         return dict.fromkeys((100, 300), next(errors[half[self.examples[0].photo.digest]]))
 
     monkeypatch.setattr(HeldOut, "errors", told)
-    found = train(model, photos, tmp_path / "a.safetensors", QUICK.but(checks=4), captioner=None)
-    assert (found.best.step, found.best.shift) == (2, 0.7)
-    assert found.best.reported == pytest.approx(1.1)
-    assert not found.improved
+    result = train(model, photos, tmp_path / "a.safetensors", QUICK.but(checks=4), captioner=None)
+    assert (result.best.step, result.best.shift) == (2, 0.7)
+    assert result.best.reported == pytest.approx(1.1)
+    assert not result.improved
 
 
 def examples(model, photos, settings):
@@ -153,10 +153,10 @@ def test_a_run_that_was_stopped_gives_what_an_unbroken_one_does(model, photos, t
 def test_the_candidate_that_shifts_least_is_written(model, photos, tmp_path, monkeypatch):
     told = iter(error for error in [1.0, 0.9, 0.7, 0.95, 0.8] for _half in range(2))
     monkeypatch.setattr(HeldOut, "errors", lambda self: dict.fromkeys((50, 100), next(told)))
-    found = train(model, photos, tmp_path / "a.safetensors", QUICK.but(checks=4), captioner=None)
-    assert [check.shift for check in found.curve] == [0.9, 0.7, 0.95, 0.8]
-    assert (found.best.step, found.improved) == (2, True)
-    written, second = load_file(found.path), load_file(tmp_path / "a.run" / "step-000002.safetensors")
+    result = train(model, photos, tmp_path / "a.safetensors", QUICK.but(checks=4), captioner=None)
+    assert [check.shift for check in result.curve] == [0.9, 0.7, 0.95, 0.8]
+    assert (result.best.step, result.improved) == (2, True)
+    written, second = load_file(result.path), load_file(tmp_path / "a.run" / "step-000002.safetensors")
     assert all(torch.equal(written[name], second[name]) for name in written)
     last = load_file(tmp_path / "a.run" / "step-000004.safetensors")
     assert not all(torch.equal(written[name], last[name]) for name in written)
@@ -170,15 +170,15 @@ def test_a_run_continues_only_under_its_own_settings(model, photos, tmp_path):
         train(model, photos, out, QUICK.but(steps=2, rank=3), captioner=None)
     with pytest.raises(BadInput, match=r"other settings \(the photos\)"):
         train(model, photos[:4], out, QUICK.but(steps=2), captioner=None)
-    found = train(model, photos, out, QUICK.but(steps=1, rank=3), captioner=None, restart=True)
-    assert [check.step for check in found.curve] == [1]
+    result = train(model, photos, out, QUICK.but(steps=1, rank=3), captioner=None, restart=True)
+    assert [check.step for check in result.curve] == [1]
 
 
 def test_photos_that_cannot_be_read_are_listed(model, photos, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"hello")
-    found = train(model, [*photos, bad], tmp_path / "a.safetensors", QUICK.but(steps=1), captioner=None)
-    assert [message.startswith(str(bad)) for message in found.skipped] == [True]
+    result = train(model, [*photos, bad], tmp_path / "a.safetensors", QUICK.but(steps=1), captioner=None)
+    assert [message.startswith(str(bad)) for message in result.skipped] == [True]
     with pytest.raises(BadInput, match=r"1 different photos .*bad.png: not a picture"):
         train(model, [photos[0], photos[0], bad], tmp_path / "b.safetensors", QUICK, captioner=None)
     assert not (tmp_path / "b.run").exists()
@@ -215,10 +215,10 @@ def test_captions_come_from_the_captioner(model, photos, tmp_path, monkeypatch):
 def test_a_half_precision_model_learns_as_a_full_precision_one_does(model, photos, tmp_path):
     half = shiftless.load("twin:sd15", device="cpu", dtype="bf16", size=64)
     settings = QUICK.but(steps=10, lr=1e-2, targets="all", batch=4)
-    found = train(half, photos, tmp_path / "half.safetensors", settings, captioner=None)
+    result = train(half, photos, tmp_path / "half.safetensors", settings, captioner=None)
     full = train(model, photos, tmp_path / "full.safetensors", settings, captioner=None)
-    assert found.best.shift < 0.97
-    assert found.best.shift == pytest.approx(full.best.shift, abs=0.02)
+    assert result.best.shift < 0.97
+    assert result.best.shift == pytest.approx(full.best.shift, abs=0.02)
     assert {p.dtype for p in half.unet.parameters()} == {torch.bfloat16}
 
 
