@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import re
 import secrets
 import stat
@@ -17,6 +18,7 @@ from shiftless.errors import BadInput
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PART = re.compile(r"\..+\.[0-9a-f]{12}\.part")
 _STALE = 3600.0  # seconds since its last write after which a temporary file's writer is taken to have been killed
+_TRIES = 20  # at making a file in a folder that other processes make and remove
 _cleaned: set[Path] = set()  # folders that this process has removed stale temporary files from
 
 
@@ -117,9 +119,15 @@ def _new_part(target: Path) -> tuple[int, Path]:
     """Open a new hidden file beside the target, with the permissions that the umask gives."""
     if target.exists():
         _check_permission(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.part")  # a name has at most 255 bytes
-    return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), part
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError, FileExistsError):  # another process has just removed the folder that it made
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(part, flags, 0o666), part
+        time.sleep(0.005 * random.random())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(part, flags, 0o666), part
 
 
 def _keep_owner_and_mode(descriptor: int, target: Path) -> None:

@@ -185,3 +185,22 @@ def test_temporary_files_that_killed_processes_left_are_removed_after_an_hour(tm
     assert stale.exists()
     write_atomic(tmp_path / "a.bin", b"whole")
     assert sorted(os.listdir(tmp_path)) == sorted([fresh.name, other.name, "a.bin"])
+
+
+def test_a_new_folder_may_be_checked_by_many_at_once(tmp_path):
+    target, errors = tmp_path / "new" / "deep" / "a.txt", []
+
+    def check():
+        for _ in range(100):
+            try:
+                check_writable(target)
+            except BadInput as error:
+                errors.append(str(error))
+
+    threads = [threading.Thread(target=check) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
