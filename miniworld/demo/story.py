@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,14 @@ from shiftless.backbones.registry import load, not_for_photographs
 from shiftless.bench.table import machine
 from shiftless.errors import BadInput
 from shiftless.presets import default_recipe
-from shiftless.progress import notice
+from shiftless.progress import QUIET, Progress, count, notice, verbosity
 from shiftless.recipe import Recipe
 from shiftless.view.page import Chapter, write_page
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from shiftless.features import FeatureMaps
 
 
 def tell(
@@ -37,7 +40,7 @@ def tell(
     """Write the demo into a folder and return its index.html; arguments and errors as `miniworld.demo.run`'s."""
     from rich.console import Console
 
-    screen = console or Console()
+    screen = console or Console(quiet=verbosity() == QUIET)
     start = time.perf_counter()
     subjects = yours(photos, prompt) if photos else cast()  # first: refuse bad photos before loading
     _make(out)
@@ -48,44 +51,20 @@ def tell(
         notice(f"note: {warning}")
     plan = Plan(out, backbone, chosen, subjects, quick)
     screen.print(f"[bold]shiftless demo[/bold]  {backbone.spec.name}, t={chosen.timestep}, {'+'.join(chosen.taps)}")
+    steps = _steps(plan)
     chapters: list[Chapter] = []
-    extra = [takes_steering(plan), takes_comparison(plan)]
-    count = 7 + sum(extra)
-
-    def say(chapter: Chapter, since: float) -> None:
-        chapters.append(chapter)
-        took = f"[dim]{time.perf_counter() - since:.0f} s[/dim]"
-        screen.print(f"[bold cyan]{len(chapters)}/{count}[/bold cyan] {chapter.title}  {took}")
-        where = ", ".join(str(out / figure.file) for figure in chapter.figures)
-        screen.print(f"    look at: {chapter.look}", highlight=False)
-        if where:
-            screen.print(f"    [dim]{where}[/dim]", highlight=False, soft_wrap=True)
-
-    def working(work: Callable[[], Any], on: str, live: bool = True) -> Any:
-        if not live:
-            return work()
-        with screen.status(on):
-            return work()
-
-    now = time.perf_counter()
-    say(working(lambda: meet(plan), "drawing"), now)
-    now = time.perf_counter()
-    features_chapter, maps = working(lambda: features(plan), "reading features")
-    say(features_chapter, now)
-    now = time.perf_counter()
-    say(working(lambda: matches(plan, maps), "matching"), now)
-    now = time.perf_counter()
-    say(working(lambda: content_shift(plan), "making content shift visible; the longest part"), now)
-    if extra[0]:
-        now = time.perf_counter()
-        say(working(lambda: steering(plan), "steering"), now)
-    now = time.perf_counter()
-    say(working(lambda: audited(plan), "auditing"), now)
-    now = time.perf_counter()
-    say(working(lambda: table(plan), "scoring pairs", live=False), now)  # it shows its own progress
-    if extra[1]:
-        now = time.perf_counter()
-        say(working(lambda: comparison(plan), "scoring methods", live=False), now)
+    with Progress(f"the demo, {count(len(steps), 'step')}", sum(step.share for step in steps), "") as progress:
+        for step in steps:
+            progress.advance(0, step.doing)
+            began = time.perf_counter()
+            chapter = step.work()
+            chapters.append(chapter)
+            progress.advance(step.share)
+            took = f"[dim]{time.perf_counter() - began:.0f} s[/dim]"
+            screen.print(f"[bold cyan]{len(chapters)}/{len(steps)}[/bold cyan] {chapter.title}  {took}")
+            screen.print(f"    look at: {chapter.look}", highlight=False)
+            if where := ", ".join(str(out / figure.file) for figure in chapter.figures):
+                screen.print(f"    [dim]{where}[/dim]", highlight=False, soft_wrap=True)
     chapters.append(_next(plan))
     seconds = time.perf_counter() - start
     foot = f"Made by shiftless demo with the model {backbone.spec.name} in {seconds:.0f} s on {machine()}."
@@ -93,6 +72,38 @@ def tell(
     page = write_page(out, "What a diffusion model sees, and what it fills in", lead, chapters, foot)
     screen.print(f"[bold green]done[/bold green] in {seconds:.0f} s. Open [bold]{page}[/bold]", soft_wrap=True)
     return page
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A chapter to make: about how much of the demo's time it takes, what it does, and how it is made."""
+
+    share: float
+    doing: str
+    work: Callable[[], Chapter]
+
+
+def _steps(plan: Plan) -> list[_Step]:
+    """Return the chapters that this model and these photos allow, in order."""
+    maps: list[FeatureMaps] = []
+
+    def read() -> Chapter:
+        chapter, read_maps = features(plan)
+        maps.extend(read_maps)
+        return chapter
+
+    steps = [
+        _Step(1, "drawing", lambda: meet(plan)),
+        _Step(1, "reading features", read),
+        _Step(5, "matching", lambda: matches(plan, maps)),
+        _Step(30, "making content shift visible", lambda: content_shift(plan)),
+        _Step(35, "steering", lambda: steering(plan)),
+        _Step(35, "auditing", lambda: audited(plan)),
+        _Step(5, "scoring pairs", lambda: table(plan)),
+        _Step(110, "scoring methods", lambda: comparison(plan)),
+    ]
+    left_out = {"steering": not takes_steering(plan), "scoring methods": not takes_comparison(plan)}
+    return [step for step in steps if not left_out.get(step.doing)]
 
 
 def _make(out: Path) -> None:

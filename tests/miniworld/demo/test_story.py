@@ -77,7 +77,7 @@ def test_the_numbers_on_the_page_are_the_table_s(drawn):
 
 def test_the_terminal_says_how_far_it_is_and_what_to_look_at(drawn):
     page, _, screen = drawn
-    assert all(f"{i}/8" in screen for i in range(1, 8))
+    assert all(f"{i}/7" in screen for i in range(1, 8))
     assert screen.count("look at:") == 7
     assert str(page) in screen.replace("\n", "")
 
