@@ -277,7 +277,8 @@ def mini_audit(
     """Does content shift, measured without ground truth, predict how good features are? Noise x technique x look.
 
     Prints the rank correlation of each measure with matching and with parts, over all configurations, over the half
-    that chose the audit's headline, and over the half held out; --json has every configuration's numbers too.
+    that chose the audit's headline, and over the half held out: other configurations, measured on the other half of the
+    pictures and pairs. --json has every configuration's numbers too.
     """
     from miniworld.tables.audit import run
     from miniworld.tables.configurations import TIMESTEPS

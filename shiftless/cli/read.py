@@ -21,7 +21,7 @@ from shiftless.recipe import Recipe
     panel="Read photos",
     examples=(
         "shiftless extract photos/ --model sd15 --out features",
-        "shiftless extract photos/ --recipe gate-spair-prompt --model sd15",
+        "shiftless extract photos/ --recipe gate-spair-prompt --fill category=horse",
         "shiftless extract a.jpg --taps up1,up2 --prompt 'a photo of a {category}' --fill category=horse",
     ),
 )
