@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from shiftless.cli.answer import say
-from shiftless.cli.bench import Batch, Count, Refine, bench, show
+from shiftless.cli.bench import Count, Refine, bench, show
 from shiftless.cli.command import command
-from shiftless.cli.flags import Device, Dtype, Json, Model, takes_recipe, writable
+from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, takes_recipe, writable
 from shiftless.recipe import Recipe
 
 LOOK = "photo, or a look that the embedded denoiser was not trained on: pencil, nightvision, embroidery."
@@ -38,7 +38,7 @@ def mini_pairs(
     look: Annotated[str, typer.Option(help=LOOK)] = "photo",
     pairs: Count = None,
     refine: Refine = "upsample",
-    batch: Batch = 16,
+    batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -97,7 +97,7 @@ def mini_correspondence(
         float,
         typer.Option(min=0, help="With --train: also try gates with this sparsity term, and say how they do."),
     ] = 0.0,
-    batch: Batch = 16,
+    batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -139,7 +139,7 @@ def mini_attention(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Draw the first picture with every technique.", callback=writable)
     ] = None,
-    batch: Batch = 16,
+    batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -179,7 +179,7 @@ def mini_walks(
     model: Model = "mini",
     look: Annotated[str, typer.Option(help="photo, embroidery ...")] = "photo",
     pairs: Count = None,
-    batch: Batch = 16,
+    batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -204,7 +204,7 @@ def mini_lora_scale(
     model: Model = "mini",
     look: Annotated[list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more.")] = None,
     pairs: Annotated[int, typer.Option(min=1, help="Validation pairs of each look.")] = 180,
-    batch: Batch = 16,
+    batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -232,7 +232,7 @@ def mini_shift(
     look: Annotated[list[str] | None, typer.Option(help="photo, embroidery ...; repeat for more.")] = None,
     pictures: Annotated[int, typer.Option(min=2, help="How many unseen pictures of each look.")] = 96,
     timestep: Annotated[list[int] | None, typer.Option(min=1, max=900, help="Repeat for more.")] = None,
-    batch: Batch = 16,
+    batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -269,7 +269,7 @@ def mini_audit(
         Path | None,
         typer.Option("--out", "-o", help="Draw the curves: shift and matching by timestep.", callback=writable),
     ] = None,
-    batch: Batch = 16,
+    batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",

@@ -126,7 +126,7 @@ def observe_attention(
     photos: Sequence[Photo],
     recipes: Mapping[str, Recipe],
     *,
-    batch: int = 16,
+    batch: int | None = None,
     title: str = "",
     progress: bool = False,
 ) -> Iterator[dict[str, AttentionShares]]:
@@ -168,7 +168,7 @@ def measure(
     *,
     n: int = N,
     controls: bool = True,
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = False,
 ) -> Measured:
     """Count both maps' masses on n horses and riders with every technique at hand; arguments as in `run`."""
@@ -202,7 +202,7 @@ def run(
     quick: bool = False,
     n: int | None = None,
     controls: bool = True,
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = True,
 ) -> Table:
     """Measure attention to "horse" and the word's effect with each technique, on horses with riders.

@@ -119,7 +119,7 @@ def run(
     timesteps: Sequence[int] = TIMESTEPS,
     pictures: int = 24,
     pairs: int = 120,
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = True,
 ) -> MiniAudit:
     """Audit every configuration on unseen pictures, score it on pairs, and rank one against the other.
@@ -167,7 +167,13 @@ def run(
 
 
 def shifts_of(
-    model: Backbone, recipes: Mapping[str, Recipe], look: str, *, n: int, batch: int = 16, progress: bool = False
+    model: Backbone,
+    recipes: Mapping[str, Recipe],
+    look: str,
+    *,
+    n: int,
+    batch: int | None = None,
+    progress: bool = False,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Audit recipes on n unseen pictures of a look: recipe -> measure -> n numbers, the oracle's among them."""
     from shiftless.image import open_photo

@@ -38,7 +38,7 @@ def run(
     n: int | None = None,
     looks: Sequence[str] = LOOKS,
     heads: Heads | None = None,
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = True,
 ) -> Table:
     """Score every method on the test pairs of each look; `heads` are trained ones, by default those shipped.
@@ -133,7 +133,7 @@ def possible(method: Method, recipes: Mapping[str, Recipe]) -> bool:
     return all(name.partition("/")[0] in recipes for name in (*method.readings, *method.attention))
 
 
-def dift_timestep(model: Backbone, look: str, n: int = QUICK, batch: int = 16, progress: bool = False) -> int:
+def dift_timestep(model: Backbone, look: str, n: int = QUICK, batch: int | None = None, progress: bool = False) -> int:
     """Return the timestep at which DIFT's one block matches best on n validation pairs (one noise draw each)."""
     pairs = mini_pairs("val", n, look)
     base = readings_of(look)["dift"].but(ensemble=1)

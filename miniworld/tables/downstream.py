@@ -50,7 +50,7 @@ def downstream(
     *,
     n: int,
     split: str = "test",
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = False,
 ) -> dict[str, Downstream]:
     """Score recipes on n of the world's pairs of a look; {category} in a prompt is the kind of the thing shown.

@@ -28,7 +28,7 @@ def run(
     looks: Sequence[str] = LOOKS,
     scales: Sequence[float] = SCALES,
     n: int = PAIRS,
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = True,
 ) -> Table:
     """Score each look's first LoRA at each strength on n validation pairs of that look, and pick one for all looks.

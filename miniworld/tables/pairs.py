@@ -49,7 +49,7 @@ def run(
     alpha: float = 0.1,
     refine: str = "upsample",
     controls: bool = True,
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = True,
 ) -> Table:
     """Score a model on the world's pairs, beside the trivial baseline and the same network untrained.

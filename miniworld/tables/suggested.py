@@ -35,7 +35,7 @@ def suggested(
     limit: float = 4.0,
     pictures: int = 16,
     pairs: int = 120,
-    batch: int = 16,
+    batch: int | None = None,
 ) -> tuple[list[Row], Suggestion]:
     """Take the audit's advice from unseen pictures of a look, and score the bucket on test pairs of that look.
 

@@ -101,7 +101,7 @@ def run(
     n: int | None = 120,
     look: str = "photo",
     metric: str = "PCK@0.1 bbox",
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = True,
 ) -> Sweep:
     """Sweep timesteps and taps on the world's validation pairs.
@@ -129,7 +129,7 @@ def sweep_pairs(
     timesteps: Sequence[int] = TIMESTEPS,
     taps: Sequence[Sequence[str]] | None = None,
     metric: str = "PCK@0.1 bbox",
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = True,
 ) -> Sweep:
     """Sweep on any pairs; arguments and errors as in `run`.

@@ -36,7 +36,7 @@ def run(
     n: int = 96,
     looks: Sequence[str] = LOOKS,
     timesteps: Sequence[int] = TIMESTEPS,
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = True,
 ) -> Table:
     """Measure content shift on n unseen pictures of each look: each technique's, and what it saves, paired.
@@ -63,7 +63,9 @@ def run(
     return Table("mini-shift", model.spec.name, rows, machine(), notes)
 
 
-def _rows(model: Any, pictures: Sequence[Any], recipes: dict[str, Recipe], look: str, t: int, batch: int) -> list[Row]:
+def _rows(
+    model: Any, pictures: Sequence[Any], recipes: dict[str, Recipe], look: str, t: int, batch: int | None
+) -> list[Row]:
     """The table's rows of one look at one timestep."""
     rows: list[Row] = []
     clean, predicted = predict_latents(model, [p.image for p in pictures], list(recipes.values()), batch=batch)

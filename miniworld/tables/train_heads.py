@@ -37,7 +37,7 @@ def train(
     pairs: dict[str, int] | None = None,
     steps: int = STEPS,
     peak: float = 0.0,
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = True,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, list[CorrespondenceHead]]:
@@ -73,7 +73,7 @@ def train(
 
 
 def _read(
-    model: Backbone, split: str, n: int, looks: Sequence[str], keys: Sequence[str], batch: int, progress: bool
+    model: Backbone, split: str, n: int, looks: Sequence[str], keys: Sequence[str], batch: int | None, progress: bool
 ) -> list[AnnotatedBuckets]:
     rows = []
     for look in looks:

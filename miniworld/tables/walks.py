@@ -46,7 +46,7 @@ def run(
     n: int = 60,
     split: str = "val",
     look: str = "photo",
-    batch: int = 16,
+    batch: int | None = None,
     progress: bool = True,
 ) -> Table:
     """Score each way on n pairs of the embedded world, with its paired gain and its time a photo."""
@@ -72,7 +72,9 @@ def run(
     return Table("mini-walks", model.spec.name, rows, machine(), notes)
 
 
-def seconds(model: Backbone, pairs: Sequence[PhotoPair], recipes: Mapping[str, Recipe], batch: int) -> dict[str, float]:
+def seconds(
+    model: Backbone, pairs: Sequence[PhotoPair], recipes: Mapping[str, Recipe], batch: int | None
+) -> dict[str, float]:
     """Time each recipe on a few photos: seconds a photo, the least of three runs."""
     photos = [pair.source for pair in pairs[:TIMED]]
     spent = {}

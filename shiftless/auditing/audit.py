@@ -20,6 +20,7 @@ from shiftless.auditing.windows import Windows
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import Difference, interval, saving
+from shiftless.reading.loop import check
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
 
@@ -205,7 +206,7 @@ def audit(
     finish: int = FINISH,
     cleanest: int = CLEANEST,
     perceptual: PerceptualModel | None = None,
-    batch: int = 8,
+    batch: int | None = None,
     minutes: float | None = None,
     on_observation: Callable[[Observation], None] | None = None,
     report: Callable[[int], object] | None = None,
@@ -245,6 +246,7 @@ def audit(
         "cleanest": cleanest,
         "perceptual": perceptual,
     }
+    batch = check(model, every, batch)
     windows = Windows(photos, batch, minutes)
     for some in windows:
         for observation in observe(model, some, every, batch=batch, skipped=skipped, report=report, **options):

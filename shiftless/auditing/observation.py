@@ -64,7 +64,7 @@ def observe(
     finish: int = FINISH,
     cleanest: int = CLEANEST,
     perceptual: PerceptualModel | None = None,
-    batch: int = 8,
+    batch: int | None = None,
     skipped: list[str] | None = None,
     report: Callable[[int], object] | None = None,
 ) -> Iterator[Observation]:

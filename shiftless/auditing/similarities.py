@@ -37,7 +37,7 @@ class Similarities:
         *,
         cleanest: int,
         fill: Fill | None = None,
-        batch: int = 8,
+        batch: int | None = None,
         skipped: list[str] | None = None,
         report: Callable[[int], object] | None = None,
     ) -> None:

@@ -99,7 +99,7 @@ def suggest(
     limit: float = 4.0,
     fill: Fill | None = None,
     cleanest: int = CLEANEST,
-    batch: int = 8,
+    batch: int | None = None,
     report: Callable[[int], object] | None = None,
 ) -> Suggestion:
     """Choose timestep, techniques and bucket for photos, within a cost.

@@ -23,7 +23,7 @@ def run(
     alpha: float = 0.1,
     refine: str = "upsample",
     controls: bool = True,
-    batch: int = 8,
+    batch: int | None = None,
     progress: bool = True,
 ) -> Table:
     """Score a model on a folder of annotated pairs (layout in docs/pairs.md), beside both controls.

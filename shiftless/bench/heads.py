@@ -76,7 +76,7 @@ def visits(
     pairs: Sequence[PhotoPair],
     recipes: Sequence[Recipe],
     *,
-    batch: int = 8,
+    batch: int | None = None,
     title: str = "",
     progress: bool | Progress = False,
 ) -> Iterator[tuple[int, AnnotatedBuckets]]:
@@ -148,7 +148,7 @@ def run(
     name: str = "correspondence",
     alpha: float = 0.1,
     refine: str = "upsample",
-    batch: int = 8,
+    batch: int | None = None,
     progress: bool = True,
     notes: Sequence[str] = (),
 ) -> Table:

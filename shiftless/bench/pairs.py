@@ -130,7 +130,7 @@ def run_pairs(
     alpha: float = 0.1,
     refine: str = "upsample",
     controls: bool = True,
-    batch: int = 8,
+    batch: int | None = None,
     progress: bool = True,
     finer: Sequence[float] = (),
     categories: bool = False,
@@ -172,7 +172,13 @@ def run_pairs(
 
 
 def by_prompt(
-    model: Backbone, pairs: Sequence[PhotoPair], recipe: Recipe, batch: int, *, alpha: float = 0.1, **options: Any
+    model: Backbone,
+    pairs: Sequence[PhotoPair],
+    recipe: Recipe,
+    batch: int | None,
+    *,
+    alpha: float = 0.1,
+    **options: Any,
 ) -> Scores:
     """Score one recipe; where its prompt says {category}, each category's pairs are read with its own prompt."""
     return score(pairs, points_by_prompt(model, pairs, recipe, batch, **options), alpha)
@@ -182,7 +188,7 @@ def points_by_prompt(
     model: Backbone,
     pairs: Sequence[PhotoPair],
     recipe: Recipe,
-    batch: int,
+    batch: int | None,
     report: Report = None,
     refine: str = "upsample",
 ) -> list[np.ndarray]:
@@ -205,7 +211,7 @@ def pair_calls(pairs: Sequence[PhotoPair], recipes: Sequence[Recipe]) -> int:
     return len(photos) * calls(recipes)
 
 
-def reader(model: Backbone, recipes: Sequence[Recipe], batch: int = 8, report: Report = None) -> Reader:
+def reader(model: Backbone, recipes: Sequence[Recipe], batch: int | None = None, report: Report = None) -> Reader:
     """Return a function that reads photos with a model by K recipes in batches; `report` gets its denoiser calls."""
     read_by = model if report is None else Counted(model, report)
 

@@ -32,7 +32,7 @@ def run(
     alpha: float = 0.1,
     refine: str = "upsample",
     controls: bool = True,
-    batch: int = 4,
+    batch: int | None = None,
     progress: bool = True,
 ) -> Table:
     """Score a model on SPair-71k, beside the trivial baseline and the same network untrained.

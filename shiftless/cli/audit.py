@@ -130,7 +130,14 @@ def audit(
     ] = None,
     fill: Fill = None,
     captions: Captions = None,
-    batch: Annotated[int, typer.Option(min=1, help="Photos held at once; the numbers do not depend on it.")] = 8,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Photos held at once; the numbers do not depend on it.",
+            show_default="(by the memory of the device)",
+        ),
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     *,

@@ -10,7 +10,7 @@ import typer
 from shiftless.cli import app
 from shiftless.cli.answer import note_what_it_is_for, say
 from shiftless.cli.command import command
-from shiftless.cli.flags import Device, Dtype, Json, Model, takes_recipe
+from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, takes_recipe
 from shiftless.recipe import Recipe
 
 bench = typer.Typer(
@@ -24,7 +24,6 @@ app.add_typer(bench, name="bench", rich_help_panel="Measure")
 Data = Annotated[Path, typer.Option(help="The dataset's folder.")]
 Count = Annotated[int | None, typer.Option("--pairs", min=1, help="Only so many pairs, shared out over the kinds.")]
 Refine = Annotated[str, typer.Option(help="upsample (as published), cell, or soft.")]
-Batch = Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")]
 
 
 @command(
@@ -43,7 +42,7 @@ def pairs_of_yours(
     model: Model = "mini",
     pairs: Count = None,
     refine: Refine = "upsample",
-    batch: Batch = 8,
+    batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -78,7 +77,7 @@ def spair(
     ] = None,
     pairs: Count = None,
     refine: Refine = "upsample",
-    batch: Batch = 4,
+    batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",

@@ -12,7 +12,7 @@ from shiftless.atomic import check_writable, write_atomic
 from shiftless.cli import app
 from shiftless.cli.answer import note_what_it_is_for
 from shiftless.cli.command import command
-from shiftless.cli.flags import Device, Dtype, Json, RecipeModel, model_for
+from shiftless.cli.flags import Batch, Device, Dtype, Json, RecipeModel, model_for
 from shiftless.errors import BadInput
 from shiftless.presets import Preset, preset_or_file
 from shiftless.recipe import recipes_to_toml
@@ -32,7 +32,6 @@ READINGS = "recipe.toml"  # what `fit` writes beside a head: its readings and th
 DATA = "mini (the embedded world), an unpacked SPair-71k, or a folder of your own pairs (docs/pairs.md)."
 Data = Annotated[str, typer.Option(help=DATA)]
 Look = Annotated[str, typer.Option(help="With --data mini: photo, pencil, nightvision or embroidery.")]
-Batch = Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")]
 RECIPE = "A reading to merge: a preset (all its readings) or a TOML file; repeat for a bucket of several."
 ATTENTION = "A reading whose maps are joined as they are, such as attention maps; a bucket may hold its own. Repeat."
 AMALGAMATOR = "gate (as published), gate-pixel, hyper, mean or concat."
@@ -65,7 +64,7 @@ def fit(
     normalise: Annotated[bool, typer.Option(help="Unit length for each tap before joining; off as published.")] = True,
     negatives: Annotated[str, typer.Option(help=NEGATIVES)] = "grid",
     look: Look = "photo",
-    batch: Batch = 8,
+    batch: Batch = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
@@ -140,7 +139,7 @@ def score_heads(
     pairs: Annotated[int | None, typer.Option(min=1, help="Only so many pairs, shared out over the kinds.")] = None,
     refine: Annotated[str, typer.Option(help="upsample (as published), cell, or soft.")] = "upsample",
     look: Look = "photo",
-    batch: Batch = 8,
+    batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",

@@ -22,6 +22,10 @@ RecipeModel = Annotated[
     str | None, typer.Option("--model", "-m", help=MODEL, show_default="the recipe's own, else mini")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Batch = Annotated[
+    int | None,
+    typer.Option(min=1, help="How many latents the model sees at once.", show_default="(by the memory of the device)"),
+]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
 Fill = Annotated[
     list[str] | None,

@@ -11,7 +11,7 @@ from shiftless.atomic import check_writable
 from shiftless.cli import app, say_error
 from shiftless.cli.answer import note_what_it_is_for, say, show, write_json
 from shiftless.cli.command import command
-from shiftless.cli.flags import Captions, Device, Dtype, Fill, Model, filler, takes_recipe, writable
+from shiftless.cli.flags import Batch, Captions, Device, Dtype, Fill, Model, filler, takes_recipe, writable
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
 
@@ -35,7 +35,7 @@ def extract(
     captions: Captions = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")] = 8,
+    batch: Batch = None,
     save_dtype: Annotated[
         str, typer.Option(help="In which dtype maps are saved: fp16, fp32, or bf16 (which NumPy does not read).")
     ] = "fp16",
@@ -134,7 +134,7 @@ def match(
     captions: Captions = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="How many latents the model sees at once.")] = 8,
+    batch: Batch = None,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the matches here as JSON.", callback=writable)
     ] = None,

@@ -26,27 +26,27 @@ Dtype: TypeAlias = str | torch.dtype | None
 @overload
 def extract(
     model: Model, images: OneImage, recipes: Recipe | None = None,
-    *, fill: Fill | None = None, batch: int = 8, dtype: Dtype = "fp32",
+    *, fill: Fill | None = None, batch: int | None = None, dtype: Dtype = "fp32",
 ) -> FeatureMaps: ...  # fmt: skip
 @overload
 def extract(
     model: Model, images: OneImage, recipes: Sequence[Recipe],
-    *, fill: Fill | None = None, batch: int = 8, dtype: Dtype = "fp32",
+    *, fill: Fill | None = None, batch: int | None = None, dtype: Dtype = "fp32",
 ) -> Bucket: ...  # fmt: skip
 @overload
 def extract(
     model: Model, images: SeveralImages, recipes: Recipe | None = None,
-    *, fill: Fill | None = None, batch: int = 8, dtype: Dtype = "fp32",
+    *, fill: Fill | None = None, batch: int | None = None, dtype: Dtype = "fp32",
 ) -> list[FeatureMaps]: ...  # fmt: skip
 @overload
 def extract(
     model: Model, images: SeveralImages, recipes: Sequence[Recipe],
-    *, fill: Fill | None = None, batch: int = 8, dtype: Dtype = "fp32",
+    *, fill: Fill | None = None, batch: int | None = None, dtype: Dtype = "fp32",
 ) -> list[Bucket]: ...  # fmt: skip
 @overload
 def extract(
     model: Model, images: Any, recipes: Any = None,
-    *, fill: Fill | None = None, batch: int = 8, dtype: Dtype = "fp32",
+    *, fill: Fill | None = None, batch: int | None = None, dtype: Dtype = "fp32",
 ) -> Any: ...  # fmt: skip
 def extract(
     model: Model,
@@ -54,7 +54,7 @@ def extract(
     recipes: Recipe | Sequence[Recipe] | None = None,
     *,
     fill: Fill | None = None,
-    batch: int = 8,
+    batch: int | None = None,
     dtype: Dtype = "fp32",
 ) -> Any:
     """Read features of images by recipes.
@@ -64,7 +64,7 @@ def extract(
              array B H W 3 or a tensor B 3 H W (B = 1 included)
     recipes  one Recipe or a list of K; the model's own default (`shiftless.presets.default_recipe`) if none is given
     fill     values for the fields of prompts ({"category": "horse"}), or a function Photo -> a photo's own values
-    batch    how many noisy latents the denoiser sees at once
+    batch    how many noisy latents the denoiser sees at once; by default as many as the device's memory allows
     dtype    of the maps that come out: "fp32", "fp16", "bf16", a torch dtype, or None for what the model computes in
 
     One image and one recipe give a FeatureMaps; several images a list of them; a list of recipes gives a Bucket
@@ -94,12 +94,12 @@ def extract(
 @overload
 def stream(
     model: Model, images: Any, recipes: Recipe | None = None,
-    *, fill: Fill | None = None, batch: int = 8, dtype: Dtype = "fp32", skipped: list[str] | None = None,
+    *, fill: Fill | None = None, batch: int | None = None, dtype: Dtype = "fp32", skipped: list[str] | None = None,
 ) -> Iterator[FeatureMaps]: ...  # fmt: skip
 @overload
 def stream(
     model: Model, images: Any, recipes: Sequence[Recipe],
-    *, fill: Fill | None = None, batch: int = 8, dtype: Dtype = "fp32", skipped: list[str] | None = None,
+    *, fill: Fill | None = None, batch: int | None = None, dtype: Dtype = "fp32", skipped: list[str] | None = None,
 ) -> Iterator[Bucket]: ...  # fmt: skip
 def stream(
     model: Model,
@@ -107,7 +107,7 @@ def stream(
     recipes: Recipe | Sequence[Recipe] | None = None,
     *,
     fill: Fill | None = None,
-    batch: int = 8,
+    batch: int | None = None,
     dtype: Dtype = "fp32",
     skipped: list[str] | None = None,
 ) -> Any:
@@ -125,9 +125,9 @@ def stream(
     out = choose_output(dtype)
     loaded = _loaded(model)
     chosen = _chosen(loaded, recipes)
-    check(loaded, chosen, batch)
+    rows = check(loaded, chosen, batch)
     _, pictures = images_in(images)
-    bucket_stream = warned(buckets(loaded, pictures, chosen, fill=fill, batch=batch, dtype=out, skipped=skipped))
+    bucket_stream = warned(buckets(loaded, pictures, chosen, fill=fill, batch=rows, dtype=out, skipped=skipped))
     return (bucket[0] for bucket in bucket_stream) if recipes is None or isinstance(recipes, Recipe) else bucket_stream
 
 

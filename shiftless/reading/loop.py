@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from shiftless.backbones.base import Backbone, Reading, steerable
+from shiftless.backbones.batch import default_batch
 from shiftless.backbones.memory import kept_memory
 from shiftless.backbones.walk import continued, invert, reference_walk, strides_left, walk
 from shiftless.conditions.condition import Condition, Steer, join, take
@@ -36,7 +37,7 @@ def buckets(
     recipes: Sequence[Recipe],
     *,
     fill: Fill | None = None,
-    batch: int = 8,
+    batch: int,
     dtype: torch.dtype | None = None,
     skipped: list[str] | None = None,
 ) -> Iterator[Bucket]:
@@ -49,9 +50,9 @@ def buckets(
         yield from _read_window(model, photos, recipes, prompts, tap_lists, batch, dtype, fill)
 
 
-def check(model: Backbone, recipes: Sequence[Recipe], batch: int) -> None:
-    """Raise BadInput for a recipe that the model cannot be read by, before any photo is opened."""
-    if batch < 1:
+def check(model: Backbone, recipes: Sequence[Recipe], batch: int | None) -> int:
+    """Raise BadInput for a recipe that the model cannot be read by, before any photo is opened; return the batch."""
+    if batch is not None and batch < 1:
         raise BadInput(f"batch={batch}: give a whole number from 1 up")
     if not recipes:
         raise BadInput("no recipe was given; give at least one Recipe")
@@ -63,6 +64,9 @@ def check(model: Backbone, recipes: Sequence[Recipe], batch: int) -> None:
     for loras in dict.fromkeys(loras_of(recipe) for recipe in recipes if recipe.lora):
         with steerable(model, "lora").adapted(loras):  # read, and fitted to the model's layers
             pass
+    if batch is not None:
+        return batch
+    return default_batch(model.device, model.dtype, max(recipe.size or model.spec.size for recipe in recipes))
 
 
 def windows(

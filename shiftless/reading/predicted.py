@@ -47,7 +47,7 @@ def predictions(
     recipes: Sequence[Recipe],
     *,
     fill: Fill | None = None,
-    batch: int = 8,
+    batch: int | None = None,
     finish: int | Sequence[int] = 0,
     maps: bool = False,
     skipped: list[str] | None = None,
@@ -68,7 +68,7 @@ def predictions(
     >>> plain.once.shape, plain.finished, walked.finished.shape, list(walked.maps)
     (torch.Size([1, 4, 16, 16]), None, torch.Size([1, 4, 16, 16]), ['up1'])
     """
-    check(model, recipes, batch)
+    batch = check(model, recipes, batch)
     tap_lists = [select(recipe.taps, model.taps, model.spec.name) if maps else () for recipe in recipes]
     steps = [finish] * len(recipes) if isinstance(finish, int) else list(finish)
     for photos, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
@@ -77,7 +77,12 @@ def predictions(
 
 
 def predict_latents(
-    model: Backbone, images: Sequence[Any], recipes: Sequence[Recipe], *, fill: Fill | None = None, batch: int = 8
+    model: Backbone,
+    images: Sequence[Any],
+    recipes: Sequence[Recipe],
+    *,
+    fill: Fill | None = None,
+    batch: int | None = None,
 ) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
     """Return each image's clean latent, and the clean latent predicted in each recipe's reading.
 
