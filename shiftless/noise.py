@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +13,17 @@ import torch
 
 from shiftless.errors import BadInput
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
+PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow")
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """How much signal and noise each timestep holds: noisy = alpha(t) clean + sigma(t) noise.
 
-    alphas_cumprod  N values in [0, 1] that never increase: the squared signal of timesteps 0 to N - 1
-    prediction      what the model predicts: "epsilon" the noise, "v_prediction" the velocity
-                    alpha noise - sigma clean (Salimans & Ho 2022), "sample" the clean latent
+    alphas      N values in [0, 1] that never rise: the share of the clean latent at timesteps 0 to N - 1
+    sigmas      N values in [0, 1] that never fall: the share of the noise
+    prediction  what the model predicts: "epsilon" the noise, "v_prediction" the velocity alpha noise - sigma clean
+                (Salimans & Ho 2022), "sample" the clean latent, "flow" noise - clean (rectified flow, Liu et al. 2023)
 
     Raises BadInput for values that are not a schedule, and each method for a timestep outside it.
 
@@ -32,19 +32,51 @@ class Schedule:
     True
     """
 
-    alphas_cumprod: torch.Tensor
+    alphas: torch.Tensor
+    sigmas: torch.Tensor
     prediction: str = "epsilon"
 
     def __post_init__(self) -> None:
-        values = torch.as_tensor(self.alphas_cumprod).detach().cpu().float()
-        object.__setattr__(self, "alphas_cumprod", values)
+        for name in ("alphas", "sigmas"):
+            object.__setattr__(self, name, torch.as_tensor(getattr(self, name)).detach().cpu().double())
         if self.prediction not in PREDICTIONS:
             raise BadInput(f"prediction={self.prediction!r}: must be one of {', '.join(PREDICTIONS)}")
-        if values.ndim != 1 or not len(values) or not ((values >= 0) & (values <= 1)).all():
+        if self.alphas.shape != self.sigmas.shape:
+            raise BadInput(f"{len(self.alphas)} alphas and {len(self.sigmas)} sigmas; give one of each a timestep")
+        for name, values, grows in (("alphas", self.alphas, -1), ("sigmas", self.sigmas, 1)):
+            if values.ndim != 1 or not len(values) or not ((values >= 0) & (values <= 1)).all():
+                raise BadInput(f"{name}: give a row of values, each in [0, 1]")
+            wrong = grows * values.diff() < 0
+            if wrong.any():
+                t = int(wrong.float().argmax())
+                how = "rise" if grows < 0 else "fall"
+                raise BadInput(f"{name} {how} from timestep {t} to {t + 1}; a larger timestep must be noisier")
+
+    @classmethod
+    def from_alphas_cumprod(cls, values: torch.Tensor, prediction: str = "epsilon") -> Schedule:
+        """Build a variance-preserving schedule, alpha^2 + sigma^2 = 1, from the squared alphas (DDPM, eq. 4).
+
+        >>> schedule = Schedule.from_alphas_cumprod(torch.tensor([0.64]))
+        >>> round(schedule.alpha(0), 6), round(schedule.sigma(0), 6)
+        (0.8, 0.6)
+        """
+        squared = torch.as_tensor(values).detach().cpu().float().double()
+        if not ((squared >= 0) & (squared <= 1)).all():
             raise BadInput("alphas_cumprod: give a row of values, each in [0, 1]")
-        if (values.diff() > 0).any():
-            t = int((values.diff() > 0).float().argmax())
-            raise BadInput(f"alphas_cumprod rises from timestep {t} to {t + 1}; a larger timestep must be noisier")
+        return cls(squared.sqrt(), (1 - squared).sqrt(), prediction)
+
+    @classmethod
+    def flow(cls, steps: int = 1000) -> Schedule:
+        """Build the schedule of rectified flow: sigma = t / steps and alpha = 1 - sigma (Liu et al. 2023, eq. 1).
+
+        A sampler's shift of its timesteps decides which of them it visits, and not how much noise one holds.
+
+        >>> schedule = Schedule.flow()
+        >>> schedule.alpha(250), schedule.sigma(250), schedule.prediction
+        (0.75, 0.25, 'flow')
+        """
+        sigmas = torch.arange(steps, dtype=torch.float64) / steps
+        return cls(1 - sigmas, sigmas, "flow")
 
     @classmethod
     def from_betas(
@@ -61,7 +93,7 @@ class Schedule:
             betas = torch.linspace(start**0.5, end**0.5, steps) ** 2
         else:
             raise BadInput(f"kind={kind!r}: must be one of linear, scaled_linear")
-        return cls(torch.cumprod(1 - betas, dim=0), prediction)
+        return cls.from_alphas_cumprod(torch.cumprod(1 - betas, dim=0), prediction)
 
     @classmethod
     def none(cls) -> Schedule:
@@ -70,27 +102,47 @@ class Schedule:
         >>> Schedule.none().sigma(999)
         0.0
         """
-        return cls(torch.ones(1000), "sample")
+        return cls(torch.ones(1000), torch.zeros(1000), "sample")
 
     def __len__(self) -> int:
-        return len(self.alphas_cumprod)
+        return len(self.alphas)
+
+    @property
+    def alphas_cumprod(self) -> torch.Tensor:
+        """The squared alphas, N float32, as diffusers' schedulers of variance-preserving models hold them."""
+        return (self.alphas**2).float()
 
     def betas(self) -> list[float]:
         """Return the betas that this schedule is the product of, as diffusers' schedulers take them.
 
+        Raises BadInput for a schedule that is not variance-preserving, such as a flow's.
+
         >>> [round(beta, 6) for beta in Schedule.from_betas(0.1, 0.2, 2, kind="linear").betas()]
         [0.1, 0.2]
         """
-        previous = torch.cat([torch.ones(1), self.alphas_cumprod[:-1]]).double()
-        return (1 - self.alphas_cumprod.double() / previous).tolist()
+        squared = self.alphas_cumprod.double()
+        if not torch.allclose(squared + self.sigmas**2, torch.ones(len(self), dtype=torch.float64), atol=1e-6):
+            raise BadInput(f"a {self.prediction} schedule has no betas: its alpha^2 + sigma^2 is not 1")
+        previous = torch.cat([torch.ones(1, dtype=torch.float64), squared[:-1]])
+        return (1 - squared / previous).tolist()
 
     def alpha(self, t: int) -> float:
         """Return how much of the clean latent is in a noisy one at timestep t."""
-        return math.sqrt(self._at(t))
+        return float(self.alphas[self.check(t)])
 
     def sigma(self, t: int) -> float:
         """Return how much noise is in a noisy latent at timestep t."""
-        return math.sqrt(1 - self._at(t))
+        return float(self.sigmas[self.check(t)])
+
+    def check(self, t: int) -> int:
+        """Return a timestep as an int; raises BadInput for one that this schedule does not have.
+
+        >>> Schedule.flow(10).check(10)
+        Traceback (most recent call last):
+        ...
+        shiftless.errors.BadInput: timestep=10: give a whole number from 0 to 9 (larger is noisier)
+        """
+        return _timestep(t, len(self))
 
     def add(self, latent: torch.Tensor, noise: torch.Tensor, t: int) -> torch.Tensor:
         """Add noise to a clean latent, B C H W each: alpha clean + sigma noise (DDPM, eq. 4).
@@ -115,11 +167,13 @@ class Schedule:
             return prediction
         if self.prediction == "v_prediction":
             return alpha * latent - sigma * prediction
+        if self.prediction == "flow":
+            return latent - sigma * prediction
         if alpha == 0:
             raise BadInput(f"timestep {t} is pure noise, where an epsilon model predicts no image; take a smaller one")
         return (latent - sigma * prediction) / alpha
 
-    def as_epsilon(self, latent: torch.Tensor, prediction: torch.Tensor, t: int) -> torch.Tensor:
+    def noise(self, latent: torch.Tensor, prediction: torch.Tensor, t: int) -> torch.Tensor:
         """Return the noise that the model's prediction stands for, B C H W.
 
         Raises BadInput where a predicted sample says nothing of it: at a timestep without noise.
@@ -129,6 +183,8 @@ class Schedule:
             return prediction
         if self.prediction == "v_prediction":
             return sigma * latent + alpha * prediction
+        if self.prediction == "flow":
+            return latent + alpha * prediction
         if sigma == 0:
             raise BadInput(f"timestep {t} has no noise to predict; take a larger one, or a model that takes noise")
         return (latent - alpha * prediction) / sigma
@@ -137,8 +193,18 @@ class Schedule:
         """Return v = alpha noise - sigma clean (Salimans & Ho 2022, appendix D), B C H W."""
         return self.alpha(t) * noise - self.sigma(t) * latent
 
-    def _at(self, t: int) -> float:
-        return float(self.alphas_cumprod[_timestep(t, len(self))])
+    def target(self, clean: torch.Tensor, noise: torch.Tensor, t: int) -> torch.Tensor:
+        """Return what the model should predict for a clean latent and its noise at timestep t, B C H W.
+
+        >>> clean, noise = torch.zeros(1, 4, 2, 2), torch.ones(1, 4, 2, 2)
+        >>> Schedule.flow().target(clean, noise, 500).mean().item()
+        1.0
+        """
+        if self.prediction == "epsilon":
+            return noise
+        if self.prediction == "sample":
+            return clean
+        return noise - clean if self.prediction == "flow" else self.velocity(clean, noise, t)
 
 
 def noise_for(digest: str, seed: int, member: int, shape: tuple[int, ...], stream: str = "diffusion") -> torch.Tensor:

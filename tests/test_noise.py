@@ -17,6 +17,10 @@ from shiftless.noise import PREDICTIONS, Schedule, noise_for, reference_timestep
 SD = Schedule.from_betas(0.00085, 0.012, 1000)
 
 
+def schedule_of(prediction: str) -> Schedule:
+    return Schedule.flow() if prediction == "flow" else Schedule.from_alphas_cumprod(SD.alphas_cumprod, prediction)
+
+
 def pair(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return tuple(torch.randn(2, 1, 4, 8, 8, generator=generator, dtype=torch.float64))
@@ -48,12 +52,12 @@ def test_larger_t_is_noisier():
 
 @given(st.sampled_from(PREDICTIONS), st.integers(0, 999), st.integers(0, 50))
 def test_every_prediction_gives_back_the_clean_latent_and_the_noise(kind, t, seed):
-    schedule = Schedule(SD.alphas_cumprod, kind)
+    schedule = schedule_of(kind)
     clean, noise = pair(seed)
     noisy = schedule.add(clean, noise, t)
-    truth = {"epsilon": noise, "sample": clean, "v_prediction": schedule.velocity(clean, noise, t)}[kind]
+    truth = schedule.target(clean, noise, t)
     torch.testing.assert_close(schedule.clean(noisy, truth, t), clean, atol=1e-9, rtol=0)
-    torch.testing.assert_close(schedule.as_epsilon(noisy, truth, t), noise, atol=1e-9, rtol=0)
+    torch.testing.assert_close(schedule.noise(noisy, truth, t), noise, atol=1e-9, rtol=0)
 
 
 def test_the_dtype_is_the_callers():
@@ -69,23 +73,23 @@ def test_a_model_without_noise_has_none():
         assert (schedule.alpha(t), schedule.sigma(t)) == (1, 0)
         assert torch.equal(schedule.add(clean, noise, t), clean)
     with pytest.raises(BadInput, match="no noise to predict"):
-        schedule.as_epsilon(clean, clean, 10)
+        schedule.noise(clean, clean, 10)
 
 
 def test_pure_noise_holds_no_image():
     values = torch.tensor([0.9, 0.5, 0.0])
     clean, noise = pair()
     with pytest.raises(BadInput, match="timestep 2 is pure noise"):
-        Schedule(values).clean(noise, noise, 2)
-    velocity = Schedule(values, "v_prediction")
+        Schedule.from_alphas_cumprod(values).clean(noise, noise, 2)
+    velocity = Schedule.from_alphas_cumprod(values, "v_prediction")
     torch.testing.assert_close(velocity.clean(noise, velocity.velocity(clean, noise, 2), 2), clean)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([0.5, 0.9], "rises from timestep 0 to 1; a larger timestep must be noisier"),
-        ([0.9, 0.5, 0.5, 0.6], "rises from timestep 2 to 3"),
+        ([0.5, 0.9], "alphas rise from timestep 0 to 1; a larger timestep must be noisier"),
+        ([0.9, 0.5, 0.5, 0.6], "alphas rise from timestep 2 to 3"),
         ([1.1, 0.5], r"each in \[0, 1\]"),
         ([0.5, -0.1], r"each in \[0, 1\]"),
         ([0.5, float("nan")], r"each in \[0, 1\]"),
@@ -95,12 +99,21 @@ def test_pure_noise_holds_no_image():
 )
 def test_what_is_no_schedule_is_refused(values, message):
     with pytest.raises(BadInput, match=message):
-        Schedule(torch.tensor(values))
+        Schedule.from_alphas_cumprod(torch.tensor(values))
+
+
+def test_signal_and_noise_fit_each_other():
+    with pytest.raises(BadInput, match="2 alphas and 3 sigmas"):
+        Schedule(torch.tensor([1, 0.5]), torch.tensor([0, 0.5, 1]))
+    with pytest.raises(BadInput, match="sigmas fall from timestep 0 to 1"):
+        Schedule(torch.tensor([1, 0.5]), torch.tensor([0.5, 0.2]))
+    with pytest.raises(BadInput, match="a flow schedule has no betas"):
+        Schedule.flow().betas()
 
 
 def test_unknown_kinds_name_the_legal_ones():
-    with pytest.raises(BadInput, match="must be one of epsilon, v_prediction, sample"):
-        Schedule(SD.alphas_cumprod, "eps")
+    with pytest.raises(BadInput, match="must be one of epsilon, v_prediction, sample, flow"):
+        Schedule.from_alphas_cumprod(SD.alphas_cumprod, "eps")
     with pytest.raises(BadInput, match="must be one of linear, scaled_linear"):
         Schedule.from_betas(0.1, 0.2, 10, "cosine")
 
@@ -112,7 +125,7 @@ def test_a_timestep_out_of_range_names_the_range(t):
         with pytest.raises(BadInput, match="give a whole number from 0 to 999"):
             call(t)
     with pytest.raises(BadInput, match="from 0 to 1 "):
-        Schedule(torch.tensor([0.9, 0.5])).alpha(2)
+        Schedule.from_alphas_cumprod(torch.tensor([0.9, 0.5])).alpha(2)
 
 
 def test_reference_timesteps_equal_the_golden_map(goldens):

@@ -98,7 +98,10 @@ class Backbone(Protocol):
         """B c h w noisy latent at `timestep` -> the taps' maps, and the prediction if no taps or `full`."""
 
     def predict_clean(self, latent: torch.Tensor, prediction: torch.Tensor, timestep: int) -> torch.Tensor:
-        """The clean latent that `prediction` at `timestep` stands for (epsilon, v or sample), B c h w."""
+        """The clean latent that `prediction` at `timestep` stands for (epsilon, v, sample or flow), B c h w."""
+
+    def predict_noise(self, latent: torch.Tensor, prediction: torch.Tensor, timestep: int) -> torch.Tensor:
+        """The noise that `prediction` at `timestep` stands for, B c h w."""
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """B c h w clean latent -> pixels B 3 H W, clamped to [-1, 1]."""

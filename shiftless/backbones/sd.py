@@ -288,6 +288,10 @@ class StableDiffusion:
         """The clean latent that a prediction at `timestep` stands for, float32 B c h w."""
         return self.schedule.clean(latent.to(prediction.device).float(), prediction.float(), timestep)
 
+    def predict_noise(self, latent: torch.Tensor, prediction: torch.Tensor, timestep: int) -> torch.Tensor:
+        """The noise that a prediction at `timestep` stands for, float32 B c h w."""
+        return self.schedule.noise(latent.to(prediction.device).float(), prediction.float(), timestep)
+
     @torch.no_grad()
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Clean latent B c h w -> pixels B 3 H W in [-1, 1], float32."""
@@ -312,7 +316,7 @@ def _native(sample_size: Any, name: str) -> int:
 
 
 def _schedule(scheduler: Any) -> Schedule:
-    return Schedule(scheduler.alphas_cumprod.float(), scheduler.config.prediction_type)
+    return Schedule.from_alphas_cumprod(scheduler.alphas_cumprod, scheduler.config.prediction_type)
 
 
 def load_parts(folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def finish(model: Backbone, latent: torch.Tensor, timestep: int, steps: int, con
     latent = _along(model, latent, path, condition)
     prediction = model.denoise(latent, path[-1], condition).prediction
     assert prediction is not None
-    return model.schedule.clean(latent, prediction.float(), path[-1])
+    return model.predict_clean(latent, prediction.float(), path[-1])
 
 
 def _along(model: Backbone, latent: torch.Tensor, path: Sequence[int], condition: Condition) -> torch.Tensor:
@@ -122,8 +122,8 @@ def _along(model: Backbone, latent: torch.Tensor, path: Sequence[int], condition
         prediction = model.denoise(latent, now, condition).prediction
         assert prediction is not None
         prediction = prediction.float()
-        clean = model.schedule.clean(latent, prediction, now)
-        latent = model.schedule.add(clean, model.schedule.as_epsilon(latent, prediction, now), then)
+        clean = model.predict_clean(latent, prediction, now)
+        latent = model.schedule.add(clean, model.predict_noise(latent, prediction, now), then)
     return latent
 
 

@@ -22,7 +22,7 @@ class Dreaming:
         self.alter, self.noise = alter, noise
         self.spec = Spec("dreaming", "sd", 64, 8, (3, 1), techniques=("prompt",))
         self.taps = (Tap("up1", 3, 4, ""),)
-        self.schedule = Schedule(
+        self.schedule = Schedule.from_alphas_cumprod(
             torch.full((1000,), 1 - 2.0**-22), "sample"
         )  # next to no noise: the picture shows through
         self.device, self.dtype = torch.device("cpu"), torch.float32
@@ -37,6 +37,9 @@ class Dreaming:
 
     def encode_prompt(self, prompts):
         return Condition(torch.zeros(len(prompts), 1, 1), tuple((prompt,) for prompt in prompts))
+
+    def predict_noise(self, latent, prediction, timestep):
+        return self.schedule.noise(latent, prediction, timestep)
 
     def predict_clean(self, latent, prediction, timestep):
         return prediction

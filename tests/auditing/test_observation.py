@@ -80,7 +80,7 @@ def test_what_varies_with_the_noise_was_invented(dreaming, disc):
     assert "seeds" not in alone
 
 
-def test_each_recipe_has_its_own_belief(dreaming, disc):
+def test_each_recipe_has_its_own_prediction(dreaming, disc):
     def reported(picture, prompt):
         return picture if prompt == "a disc" else moved(picture, prompt)
 
@@ -141,7 +141,7 @@ def test_a_model_without_noise_has_nothing_to_audit(dreaming, disc):
         next(observe(model, [disc], [AT]))
 
 
-def test_an_eye_judges_pictures_once_and_finished(dreaming, disc):
+def test_a_perceptual_model_judges_pictures_once_and_finished(dreaming, disc):
     class PerceptualModel:
         name = "coarse"
 

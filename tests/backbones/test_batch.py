@@ -25,9 +25,7 @@ GIB = 2**30
 )  # fmt: skip
 def test_a_quarter_of_the_memory_is_filled(monkeypatch, kind, memory, dtype, size, expected):
     monkeypatch.setattr(batch, "_main_memory", lambda: memory * GIB)
-    monkeypatch.setattr(
-        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=memory * GIB)
-    )
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=memory * GIB))
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: memory * GIB)
     assert default_batch(torch.device(kind), dtype, size) == expected
 

@@ -53,7 +53,7 @@ def vit(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_eye_gives_the_models_own_patch_tokens(kind, tmp_path):
+def test_a_perceptual_model_gives_the_models_own_patch_tokens(kind, tmp_path):
     model, before = tiny(kind)
     model.save_pretrained(tmp_path)
     judge = load_perceptual_model(tmp_path, device="cpu")

@@ -33,6 +33,9 @@ class Pixels:
     def decode(self, latent):
         return latent.clamp(-1, 1)
 
+    def predict_noise(self, latent, prediction, timestep):
+        return self.schedule.noise(latent, prediction, timestep)
+
     def predict_clean(self, latent, prediction, timestep):
         return self.schedule.clean(latent, prediction, timestep)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import shiftless
 from shiftless.backbones.base import Reading
 from shiftless.backbones.walk import finish, invert, timesteps_between, walk
-from shiftless.noise import Schedule
+from shiftless.noise import PREDICTIONS, Schedule
 
 
 @given(st.integers(0, 998), st.data())
@@ -28,18 +28,22 @@ class Knowing:
     device = torch.device("cpu")
 
     def __init__(self, clean, noise, prediction):
-        self.schedule = Schedule.from_betas(0.00085, 0.012, 1000, prediction=prediction)
+        betas = (0.00085, 0.012, 1000)
+        self.schedule = Schedule.flow() if prediction == "flow" else Schedule.from_betas(*betas, prediction=prediction)
         self.clean, self.noise, self.recorded = clean, noise, []
 
     def denoise(self, latent, timestep, condition):
         self.recorded.append(timestep)
-        known = {"epsilon": self.noise, "v_prediction": None, "sample": self.clean}[self.schedule.prediction]
-        if known is None:
-            known = self.schedule.velocity(self.clean, self.noise, timestep)
-        return Reading({}, known)
+        return Reading({}, self.schedule.target(self.clean, self.noise, timestep))
+
+    def predict_clean(self, latent, prediction, timestep):
+        return self.schedule.clean(latent, prediction, timestep)
+
+    def predict_noise(self, latent, prediction, timestep):
+        return self.schedule.noise(latent, prediction, timestep)
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("steps", [None, 1, 3])
 def test_a_perfect_denoiser_arrives(prediction, steps):
     clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.manual_seed(0))
@@ -65,6 +69,23 @@ def test_the_walk_is_that_of_diffusers_ddim():
     torch.testing.assert_close(arrived, latent, atol=1e-5, rtol=1e-5)
 
 
+def test_the_walk_of_a_flow_is_that_of_diffusers_euler():
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    class Linear(Knowing):
+        def denoise(self, latent, timestep, condition):
+            return Reading({}, (0.3 * latent).roll(1, -1) + timestep / 1000)
+
+    model = Linear(None, None, "flow")
+    latent = torch.randn(1, 4, 8, 8, generator=torch.manual_seed(1))
+    arrived = walk(model, latent, 300, 100, 4, None)
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(sigmas=[0.3, 0.25, 0.2, 0.15, 0.1])
+    for t in scheduler.timesteps[:4]:
+        latent = scheduler.step(model.denoise(latent, round(float(t)), None).prediction, t, latent).prev_sample
+    torch.testing.assert_close(arrived, latent, atol=1e-5, rtol=1e-5)
+
+
 def test_a_walk_down_takes_an_inversion_back():
     clean, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.manual_seed(2))
     model = Knowing(clean, noise, "epsilon")
@@ -74,7 +95,7 @@ def test_a_walk_down_takes_an_inversion_back():
     torch.testing.assert_close(walk(model, high, 200, 40, 8, None), low, atol=1e-4, rtol=1e-4)
 
 
-def test_finishing_in_one_step_is_the_belief_itself(tiny):
+def test_finishing_in_one_step_is_the_prediction_itself(tiny):
     latent, condition = (
         torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)),
         tiny.encode_prompt(["a cow"]),

@@ -221,7 +221,7 @@ def test_points_that_cannot_be_seen_cost_nothing():
     assert gradient.flatten(2).abs().sum(-1).count_nonzero() == 1
 
 
-def test_an_untouched_belief_invents_nothing():
+def test_an_untouched_prediction_invents_nothing():
     picture = draw(21, kind="horse")
     report = true_report(picture)
     errors = invented(report, report, picture)
@@ -261,7 +261,7 @@ def test_an_outline_that_wavers_is_not_an_invention_but_a_leg_that_moves_is():
     assert much.parts > little.parts > 0
 
 
-def test_the_autoencoder_s_faults_are_not_the_belief_s():
+def test_the_autoencoder_s_faults_are_not_the_prediction_s():
     picture = draw(21, kind="cow")
     truth = true_report(picture)
     labels = truth.labels.copy()

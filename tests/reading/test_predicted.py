@@ -36,7 +36,7 @@ def test_a_model_that_knows_the_noise_believes_in_the_picture(monkeypatch):
             torch.testing.assert_close(prediction, truth, atol=1e-4, rtol=1e-4)
 
 
-def test_beliefs_follow_steering_and_do_not_depend_on_the_batch(goldens):
+def test_predictions_follow_steering_and_do_not_depend_on_the_batch(goldens):
     model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
     lora = str(goldens / "tiny-lora" / "pytorch_lora_weights.safetensors")
     recipes = [Recipe(timestep=300, **more) for more in ({}, {"prompt": "a cow"}, {"control": "canny"}, {"lora": lora})]

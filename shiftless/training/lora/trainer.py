@@ -334,7 +334,10 @@ def noisy_and_target(
     >>> bool(noisy[0].max() < noisy[1].max()), bool((target == noise).all())
     (True, True)
     """
-    alpha = schedule.alphas_cumprod[timesteps].sqrt().view(-1, 1, 1, 1)
-    sigma = (1 - schedule.alphas_cumprod[timesteps]).sqrt().view(-1, 1, 1, 1)
-    target = {"epsilon": noise, "sample": clean, "v_prediction": alpha * noise - sigma * clean}[schedule.prediction]
-    return alpha * clean + sigma * noise, target
+    alpha, sigma = (
+        values[timesteps.cpu()].to(clean).view(-1, 1, 1, 1) for values in (schedule.alphas, schedule.sigmas)
+    )
+    targets = {
+        "epsilon": noise, "sample": clean, "v_prediction": alpha * noise - sigma * clean, "flow": noise - clean,
+    }  # fmt: skip
+    return alpha * clean + sigma * noise, targets[schedule.prediction]

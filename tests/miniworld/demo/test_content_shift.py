@@ -43,6 +43,9 @@ class Oracle:
         self.requested.append((timestep, condition.words[0][0]))
         return Reading({}, self.answer(latent, timestep))
 
+    def predict_noise(self, latent, prediction, timestep):
+        return self.schedule.noise(latent, prediction, timestep)
+
     def predict_clean(self, latent, prediction, timestep):
         return self.schedule.clean(latent, prediction, timestep)
 
@@ -66,7 +69,7 @@ def test_knowing_the_noise_brings_the_picture_back_in_one_look_and_in_many(subje
 
 
 @pytest.mark.parametrize("prediction", ["sample", "v_prediction"])
-def test_a_belief_that_is_always_the_same_picture_wins_whatever_the_model_predicts(subject, prediction):
+def test_a_prediction_that_is_always_the_same_picture_wins_whatever_the_model_predicts(subject, prediction):
     model = Oracle(None, prediction)
     given, other = give(model, subject), torch.full((1, 3, 16, 16), 0.25)
 
@@ -98,7 +101,7 @@ def test_the_noise_is_the_one_that_features_are_read_with(subject):
     assert torch.equal(given.noise[0], noise_for(subject.photo.digest, 5, 0, (3, 16, 16)))
 
 
-def test_a_twin_s_belief_starts_from_the_latent_that_extract_reads():
+def test_a_twin_s_prediction_starts_from_the_latent_that_extract_reads():
     twin = load("twin:sd15", dtype="fp32")
     photo = cast()[0]
     given = give(twin, photo)
