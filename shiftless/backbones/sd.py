@@ -28,6 +28,7 @@ from shiftless.memory_format import memory_format
 from shiftless.noise import Schedule
 from shiftless.progress import detail
 from shiftless.taps.hooks import tapped
+from shiftless.taps.layout import Layout
 from shiftless.taps.lock import construction, exclusive
 from shiftless.taps.names import Tap
 
@@ -278,10 +279,10 @@ class StableDiffusion:
         stop = bool(taps) and not full
         prediction: torch.Tensor | None = None
         steered = residuals(condition.steers, latent, timestep, condition.embeds)
-        with tapped(self.unet, taps, words=condition.words, by_name=self._tap_by_name, stop=stop) as captured:
-            prediction = self.unet(latent, timestep, condition.embeds, return_dict=False, **condition.extra, **steered)[
-                0
-            ]
+        layout = Layout((latent.shape[2] * self._stride, latent.shape[3] * self._stride))
+        by_name = self._tap_by_name
+        with tapped(self.unet, taps, layout=layout, words=condition.words, by_name=by_name, stop=stop) as captured:
+            prediction = self.unet(latent, timestep, condition.embeds, return_dict=False, **steered)[0]
         return Reading(captured.maps(), None if captured.stopped else prediction)
 
     def predict_clean(self, latent: torch.Tensor, prediction: torch.Tensor, timestep: int) -> torch.Tensor:

@@ -75,11 +75,11 @@ def _transformer(name: str, path: str, width: int, stride: int, blocks: int) -> 
         inside, module = f"{name}.block{block}", f"{path}.transformer_blocks.{block}"
         for which, attention in (("self", "attn1"), ("cross", "attn2")):
             for letter in ("q", "k", "v") if which == "self" else ("q",):  # keys of words have no grid
-                yield Tap(f"{inside}.{which}.{letter}", width, stride, f"{module}.{attention}.to_{letter}", grid=path)
-            yield Tap(f"{inside}.{which}.map", 0, stride, f"{module}.{attention}", "map", grid=path)
-            yield Tap(f"{inside}.{which}.map.heads", 0, stride, f"{module}.{attention}", "heads", grid=path)
-        yield Tap(f"{inside}.ffn.inner", 4 * width, stride, f"{module}.ff.net.0", grid=path)
-        yield Tap(inside, width, stride, module, grid=path)
+                yield Tap(f"{inside}.{which}.{letter}", width, stride, f"{module}.{attention}.to_{letter}")
+            yield Tap(f"{inside}.{which}.map", 0, stride, f"{module}.{attention}", "map")
+            yield Tap(f"{inside}.{which}.map.heads", 0, stride, f"{module}.{attention}", "heads")
+        yield Tap(f"{inside}.ffn.inner", 4 * width, stride, f"{module}.ff.net.0")
+        yield Tap(inside, width, stride, module)
     yield Tap(name, width, stride, path)
 
 

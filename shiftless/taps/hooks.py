@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from shiftless.taps.attention import attention_map, word_columns
+from shiftless.taps.attention import word_columns
+from shiftless.taps.layout import Layout
 from shiftless.taps.lock import exclusive
 from shiftless.taps.names import Tap
 
@@ -29,7 +30,6 @@ class Captured:
         self.words = words
         self.stopped = False
         self._raw: dict[str, torch.Tensor] = {}
-        self._grids: dict[str, tuple[int, int]] = {}
 
     def maps(self) -> dict[str, torch.Tensor]:
         """Return tap name -> B C H W in the order asked for; raises RuntimeError if one was never reached."""
@@ -55,6 +55,7 @@ def tapped(
     module: nn.Module,
     taps: Sequence[Tap],
     *,
+    layout: Layout | None = None,
     words: Words = (),
     by_name: dict[str, Tap] | None = None,
     stop: bool = True,
@@ -63,6 +64,7 @@ def tapped(
 
     Other threads that read the same module wait until then.
 
+    layout   how the network's tensors lie over the image; needed by all but modules that give B C H W
     words    the prompt's tokens for each image, needed by taps of one prompt word
     by_name  all taps of the model, needed by groups to find their members
     stop     end the forward pass after the last tap; code after it in the `with` is then not run
@@ -89,15 +91,9 @@ def tapped(
         def hook(handle: RemovableHandle) -> None:
             hooks.callback(handle.remove)
 
-        for path in {tap.grid for tap in requested.values() if tap.grid}:
-            hook(module.get_submodule(path).register_forward_pre_hook(_note_grid(captured, path), with_kwargs=True))
         for tap in requested.values():
-            target = module.get_submodule(tap.module)
-            if tap.kind == "out":
-                hook(target.register_forward_hook(_keep_output(captured, tap, keep)))
-            else:
-                for handle in _keep_map(captured, tap, target, keep):
-                    hook(handle)
+            for handle in _hooks_of(tap, module.get_submodule(tap.module), layout or Layout(), keep):
+                hook(handle)
         with suppress(_LastTapRead):
             yield captured
 
@@ -111,43 +107,41 @@ def _expand(taps: Sequence[Tap], by_name: dict[str, Tap]) -> dict[str, Tap]:
     return expanded
 
 
-def _note_grid(captured: Captured, path: str) -> Callable[..., None]:
-    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        captured._grids[path] = (hidden.shape[-2], hidden.shape[-1])
+def _hooks_of(
+    tap: Tap, target: nn.Module, layout: Layout, keep: Callable[[str, torch.Tensor], None]
+) -> Iterator[RemovableHandle]:
+    if tap.kind != "out":
+        yield from _map_hooks(tap, target, layout, keep)
+        return
 
-    return hook
+    def take(output: Any) -> None:
+        keep(tap.name, layout.to_map(tap, output))
+
+    if tap.side == "in":
+        yield target.register_forward_pre_hook(
+            lambda _module, args, kwargs: take(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+        )
+    else:
+        yield target.register_forward_hook(lambda _module, _args, output: take(output))
 
 
-def _keep_output(captured: Captured, tap: Tap, keep: Callable[[str, torch.Tensor], None]) -> Callable[..., None]:
-    def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-        value = output[0] if isinstance(output, tuple) else getattr(output, "sample", output)
-        if value.ndim == 3:  # B (H W) C
-            h, w = captured._grids[tap.grid]
-            value = value.transpose(1, 2).unflatten(2, (h, w))
-        keep(tap.name, value)
+def _map_hooks(
+    tap: Tap, attention: nn.Module, layout: Layout, keep: Callable[[str, torch.Tensor], None]
+) -> Iterator[RemovableHandle]:
+    """Hook the projections of one attention layer; the map is derived when all have been computed."""
+    names = layout.projections(tap)
+    projected: dict[str, torch.Tensor] = {}
+    call: dict[str, Any] = {}
 
-    return hook
-
-
-def _keep_map(
-    captured: Captured, tap: Tap, attention: nn.Module, keep: Callable[[str, torch.Tensor], None]
-) -> list[RemovableHandle]:
-    """Hook the projections of one attention layer; the map is derived when both have been seen."""
-    projections: dict[str, torch.Tensor] = {}
-
-    def hook_for(which: str) -> Callable[..., None]:
+    def hook_for(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, output: torch.Tensor) -> None:
-            projections[which] = output
-            if len(projections) == 2:
-                value = attention_map(
-                    attention, projections.pop("q"), projections.pop("k"), per_head=tap.kind == "heads"
-                )
-                keep(tap.name, value.unflatten(2, captured._grids[tap.grid]))
+            projected[name] = output
+            if len(projected) == len(names):
+                keep(tap.name, layout.attention(tap, attention, projected, call))
+                projected.clear()
 
         return hook
 
-    return [
-        attention.get_submodule("to_q").register_forward_hook(hook_for("q")),
-        attention.get_submodule("to_k").register_forward_hook(hook_for("k")),
-    ]
+    yield attention.register_forward_pre_hook(lambda _module, _args, kwargs: call.update(kwargs), with_kwargs=True)
+    for name in names:
+        yield attention.get_submodule(name).register_forward_hook(hook_for(name))

@@ -32,9 +32,9 @@ class Tap:
     stride    pixels of the image that the model sees, per cell
     module    path of the hooked module inside the denoiser ("" for a group)
     kind      "out" of a module, or derived from q and k: "map" (mean over heads), "heads" or "group"
-    grid      path of the module whose input has the B C H W grid, for taps that give B (H W) C tokens
     members   for a group: the maps that are averaged
     word      for a map: the prompt word whose tokens are averaged, or "" for every token
+    side      which side of the module is read: "out", or "in" for its first input
     """
 
     name: str
@@ -42,9 +42,9 @@ class Tap:
     stride: int
     module: str
     kind: str = "out"
-    grid: str = ""
     members: tuple[str, ...] = ()
     word: str = ""
+    side: str = "out"
 
 
 _REFERENCE = (  # names of the GDF code, and of GATE which builds on it

@@ -12,6 +12,7 @@ import shiftless
 from shiftless import BadInput
 from shiftless.backbones.registry import find, models, taps, untrained
 from shiftless.taps.hooks import tapped
+from shiftless.taps.layout import Layout
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,8 @@ def test_listed_taps_are_those_of_the_real_network(name):
         unet = UNet2DConditionModel(**models()[name]["unet"])
         latent, words = torch.empty(1, 4, 64, 64), torch.empty(1, 77, models()[name]["unet"]["cross_attention_dim"])
         listed = taps(name)
-        with tapped(unet, listed, by_name={tap.name: tap for tap in listed}, stop=False) as captured:
+        by_name = {tap.name: tap for tap in listed}
+        with tapped(unet, listed, layout=Layout((512, 512)), by_name=by_name, stop=False) as captured:
             unet(latent, torch.tensor([50], device="meta"), words)
     for tap, value in zip(listed, captured.maps().values()):
         _, c, h, w = value.shape
