@@ -68,17 +68,20 @@ def hub_id_of(folder: Path) -> str:
 def fetch_command(hub_id: str, patterns: Sequence[str] = ()) -> str:
     """Return the shell command that fetches the files of a repository that match glob patterns; all without any.
 
+    Double quotes keep a pattern whole in sh, in PowerShell and in cmd. Before huggingface_hub 1 the last --include
+    took the place of the others.
+
     >>> fetch_command("openai/clip", ["*.json"])
-    "hf download openai/clip --include '*.json'"
+    'hf download openai/clip --include "*.json"'
     """
-    return " ".join([f"hf download {hub_id}", *(f"--include '{pattern}'" for pattern in patterns)])
+    return " ".join([f"hf download {hub_id}", *(f'--include "{pattern}"' for pattern in patterns)])
 
 
 def fetch_again(folder: Path, patterns: Sequence[str]) -> str:
     """Return what fetches the rest of a folder in the hub's cache, as the remedy of a message; "" for other folders.
 
     >>> fetch_again(Path("hub/models--some--model/snapshots/0123"), ["*.json"])
-    "fetch the rest with: hf download some/model --include '*.json'"
+    'fetch the rest with: hf download some/model --include "*.json"'
     """
     hub_id = hub_id_of(folder)
     return f"fetch the rest with: {fetch_command(hub_id, patterns)}" if hub_id else ""

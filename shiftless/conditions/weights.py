@@ -87,7 +87,7 @@ def _none_found(folder: Path, stem: str, patterns: Sequence[str], loader: str) -
         return converted(folder / single[0], loader)
     none = f"{folder}: no safetensors weights here ({usual}){f'; it holds {single[0]}' if single else ''}"
     if refetch:
-        return f"{none}; {refetch} (where a repository lacks them, include '*.fp16.safetensors' or '*.bin' instead)"
+        return f'{none}; {refetch} (where a repository lacks them, include "*.fp16.safetensors" or "*.bin" instead)'
     return f"{none}; save the model again as safetensors"
 
 

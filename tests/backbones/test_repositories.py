@@ -21,7 +21,7 @@ from shiftless.conditions.control import load_control
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NET, CLIP = "diffusion_pytorch_model", "model"
-REST = "fetch the rest with: hf download some/part --include '*.json' --include"
+REST = 'fetch the rest with: hf download some/part --include "*.json" --include'
 REAL = [  # the listing of Stable Diffusion 1.5, without its documents
     "model_index.json", "v1-inference.yaml", "v1-5-pruned.ckpt", "v1-5-pruned.safetensors", "v1-5-pruned-emaonly.ckpt",
     "v1-5-pruned-emaonly.safetensors", "feature_extractor/preprocessor_config.json", "safety_checker/config.json",
@@ -177,7 +177,7 @@ def test_an_old_repository_with_pickles_alone_ends_in_a_way_to_convert_them(sour
     _, patterns = patterns_of(said("an/old-one"))
     fetch(old, tmp_path, "an/old-one", patterns)
     line = said("an/old-one")
-    assert "(where a repository lacks them, include '*.fp16.safetensors' or '*.bin' instead)" in line
+    assert '(where a repository lacks them, include "*.fp16.safetensors" or "*.bin" instead)' in line
     shutil.rmtree(tmp_path / "hub")
     fetch(old, tmp_path, "an/old-one", [*patterns, "*.bin"])
     assert "a pickle, which is never opened here; convert it once" in said("an/old-one")

@@ -80,6 +80,19 @@ def test_the_command_is_one_that_hf_takes():
     assert command == ["hf", "download", "some/model", "--include", "*.json", "--include", "unet/*model.safetensors"]
 
 
+def test_hf_takes_every_pattern_of_the_command(monkeypatch):
+    """Before huggingface_hub 1 the last --include took the place of the others, without a word."""
+    import shlex
+
+    from huggingface_hub.cli import download, hf
+
+    requested = {}
+    monkeypatch.setattr(download, "snapshot_download", lambda **given: requested.update(given) or "here")
+    patterns = ["*.json", "unet/*model.safetensors", "vae/*model.safetensors"]
+    hf.app(shlex.split(fetch_command("some/model", patterns))[1:], standalone_mode=False)
+    assert (requested["repo_id"], requested["allow_patterns"]) == ("some/model", patterns)
+
+
 def test_a_path_is_no_hub_id():
     assert is_hub_id("some/model")
     assert not any(map(is_hub_id, ("", "a", "/a", "a/", "./a", "../a", "~/a", "a/b/c")))
