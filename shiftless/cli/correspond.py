@@ -68,13 +68,15 @@ def fit(
     device: Device = "auto",
     dtype: Dtype = "auto",
 ) -> None:
-    """Fit a head: photos are read once, kept, and the head trains from what was read.
+    """Fit a head: photos are read once, kept in memory, and the head trains from what was read.
 
+    What is kept is said first, and refused where the machine's memory is smaller; --side and --pairs make it less.
     docs/gate.md has the whole way of GATE, from captions to a tested head.
     """
     from shiftless.amalgamate.saved import WEIGHTS
     from shiftless.backbones.registry import load
     from shiftless.bench.heads import annotated_pairs, keep
+    from shiftless.bench.memory import memory_of_kept
     from shiftless.progress import notice
     from shiftless.tasks.contrast import NEGATIVES
     from shiftless.tasks.head import AMALGAMATORS
@@ -97,6 +99,10 @@ def fit(
     check_writable(out / READINGS)
     backbone = load(model, device=device, dtype=dtype)
     _note_photographs(backbone, data)
+    for_all = [pair for split in annotated.values() for pair in split.pairs]
+    memory = memory_of_kept(backbone, for_all, [*merged, *joined], side=side)
+    memory.check()
+    notice(str(memory))
     reading: dict[str, Any] = {"batch": batch, "progress": True}
     form: dict[str, Any] = {"normalise": normalise, "side": side}
     if annotated["train"].how:

@@ -102,8 +102,14 @@ def in_bytes(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def _cells(model: Backbone, recipe: Recipe, tap: Tap, hw: tuple[int, int], pool: int) -> int:
-    """How many numbers one map of a photo of (h, w) pixels holds."""
+def map_shape(model: Backbone, recipe: Recipe, tap: Tap, hw: tuple[int, int]) -> tuple[int, int, int]:
+    """Return the shape C H W of one map of a photo of (h, w) pixels, from what is known before reading.
+
+    >>> from shiftless.backbones.registry import load
+    >>> model = load("twin:sd15")
+    >>> map_shape(model, Recipe(size=128), select(["up1"], model.taps)[0], (96, 128))
+    (64, 8, 8)
+    """
     fed = plan(hw, recipe.size or model.spec.size, model.spec.multiple, recipe.fit).fed
     grid = fed[0] // tap.stride, fed[1] // tap.stride
     channels = tap.channels
@@ -113,7 +119,13 @@ def _cells(model: Backbone, recipe: Recipe, tap: Tap, hw: tuple[int, int], pool:
         channels = tokens if ".cross." in tap.name else grid[0] * grid[1]
         if tap.kind == "heads":
             channels *= int(model.unet.get_submodule(tap.module).heads)  # type: ignore[attr-defined]
-    return channels * -(-grid[0] // pool) * -(-grid[1] // pool)
+    return channels, *grid
+
+
+def _cells(model: Backbone, recipe: Recipe, tap: Tap, hw: tuple[int, int], pool: int) -> int:
+    """How many numbers one saved map of a photo of (h, w) pixels holds."""
+    channels, rows, columns = map_shape(model, recipe, tap, hw)
+    return channels * -(-rows // pool) * -(-columns // pool)
 
 
 def _hw(photo: Path) -> tuple[int, int] | None:

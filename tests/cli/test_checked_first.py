@@ -82,3 +82,11 @@ def test_a_picture_of_no_known_kind_is_refused_at_once(idle):
 
 def test_extract_refuses_its_folder_before_a_model_is_loaded(idle):
     assert "cannot be written" in idle("extract", "0.png", "--out", FORBIDDEN, "-m", "no/such/model")
+
+
+def test_features_that_the_memory_does_not_hold(idle, monkeypatch):
+    monkeypatch.setattr("shiftless.backbones.batch._main_memory", lambda: 100_000)
+    err = idle("correspond", "fit", *TWIN, "-r", "plain.toml", "--data", ".", "--out", "head")
+    assert len(err.strip().splitlines()) == 1
+    assert "kB for 24 photos" in err
+    assert "this machine has 100 kB; give --side" in err
