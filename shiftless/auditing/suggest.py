@@ -75,9 +75,9 @@ class Suggestion:
             lines.append(f"too noisy: at {steps} nothing within the cost came down to the usual reading's {what}")
         return lines
 
-    def to_toml(self) -> str:
-        """Return the recipe file, its advice above the recipes."""
-        return recipes_to_toml(self.recipes, "\n".join(["suggested by shiftless audit", *self.lines()])) + "\n"
+    def to_toml(self, model: str = "") -> str:
+        """Return the recipe file, its advice above the recipes; `model` is the one to read them with."""
+        return recipes_to_toml(self.recipes, "\n".join(["suggested by shiftless audit", *self.lines()]), model) + "\n"
 
     def _surety(self) -> str:
         if self.measured_on < 2:

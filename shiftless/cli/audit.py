@@ -234,7 +234,7 @@ def audit(
         typer.echo(f"written: {json}")
     commands: list[tuple[str, str]] = []
     if suggest is not None and taken is not None:
-        write_atomic(suggest, taken.to_toml().encode())
+        write_atomic(suggest, taken.to_toml(model).encode())
         typer.echo("\n".join([f"written: {suggest}", *(f"  {line}" for line in taken.lines()), advised(result, taken)]))
         name, file = shlex.quote(model), shlex.quote(str(suggest))
         command = f"shiftless extract PHOTOS --model {name} --recipe {file}"

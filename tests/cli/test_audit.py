@@ -10,7 +10,7 @@ from PIL import Image
 
 from miniworld.datasets import HELD_OUT
 from miniworld.datasets import photos as drawn
-from shiftless.recipe import Recipe, read_recipes
+from shiftless.recipe import Recipe, read_recipe_file, read_recipes
 
 FAST = ("--finish", 2, "--draws", 2)
 
@@ -116,6 +116,17 @@ def test_advice_is_a_recipe_file_that_every_command_takes(command, photos):
     code, _, err = command("extract", "photos/0.png", "--recipe", "mine.toml")
     assert code == 0, err
     assert len(list(Path("features").glob("*.safetensors"))) == text.count("timestep = ")
+
+
+def test_advice_names_its_model(command, photos):
+    quick = ("--finish", 0, "--draws", 1, "--pictures", 0, "--cost", 2)
+    code, _, err = command("audit", "photos", "-m", "twin:sd15", "--prompt", "a horse", "--suggest", "a.toml", *quick)
+    assert code == 0, err
+    assert read_recipe_file("a.toml")[0] == "twin:sd15"
+    code, _, err = command("extract", "photos/0.png", "--recipe", "a.toml")
+    assert (code, "note" in err) == (0, False)
+    rows = Path("features/index.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(row)["model"] for row in rows} == {"twin:sd15"}
 
 
 def test_advice_is_measured_against_the_bare_reading_at_the_least_noise_asked_for(command, photos):
