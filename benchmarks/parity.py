@@ -150,11 +150,11 @@ def compare(case: Case, tiny: bool, folder: Path | None = None) -> dict[str, Any
     """Read one case both ways, one model in memory at a time; return differences by block, and the seconds."""
     import shiftless
     from shiftless.backbones.registry import models
-    from shiftless.backbones.sd import load_parts
+    from shiftless.backbones.sd import StableDiffusion
     from shiftless.backbones.twins import twin_parts
 
     image = picture((case.hw[0] // 4, case.hw[1] // 4) if tiny else case.hw)
-    parts = load_parts(folder) if folder else twin_parts(models()[case.model], full=not tiny)
+    parts = StableDiffusion.read_parts(folder) if folder else twin_parts(models()[case.model], full=not tiny)
     began = time.perf_counter()
     reference = theirs(parts, image, case)
     seconds = [time.perf_counter() - began]

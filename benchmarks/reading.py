@@ -90,7 +90,7 @@ def prepare(way: Way, folder: Path, size: int) -> Callable[..., dict[str, Any]]:
     """Load the model and return a function that reads a picture of `size` by a prompt: name -> 1 C H W."""
     import shiftless
     from shiftless.backbones.device import DTYPES
-    from shiftless.backbones.sd import load_parts
+    from shiftless.backbones.sd import StableDiffusion
 
     settings = DIFT if way.family == "dift" else GDF
     taps = (*settings["taps"], *MAPS) if way.maps else settings["taps"]
@@ -102,7 +102,7 @@ def prepare(way: Way, folder: Path, size: int) -> Callable[..., dict[str, Any]]:
             return dict(shiftless.extract(backbone, image, recipe.but(prompt=prompt, size=len(image))).maps)
 
         return ours
-    parts = load_parts(folder)
+    parts = StableDiffusion.read_parts(folder)
     for part in ("unet", "vae", "text_encoder"):
         parts[part].eval().to(DTYPES[way.dtype])
 

@@ -30,7 +30,7 @@ def test_gdf_features_with_a_lora(goldens, golden, file, tolerance):
     wanted = {from_alias(name.removeprefix("feat.")): value for name, value in saved.items() if "feat." in name}
     taps = [tap for tap in model.taps if tap.name in wanted]
     assert len(taps) == len(wanted) == 3
-    with adapted(model.unet, model.text_encoder, [(str(goldens / "tiny-lora" / file), 1.0)]):
+    with adapted({"unet": model.unet, "text_encoder": model.text_encoder}, [(str(goldens / "tiny-lora" / file), 1.0)]):
         maps = model.denoise(noisy, int(saved["unet_timestep"]), model.encode_prompt([PROMPT]), taps).maps
     for name, expected in wanted.items():
         torch.testing.assert_close(maps[name], expected.float(), **tolerance)

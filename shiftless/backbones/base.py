@@ -83,8 +83,8 @@ class Backbone(Protocol):
     ) -> torch.Tensor:
         """B 3 H W in [-1, 1] -> the clean latent B c h w; `noise` B c h w draws the posterior sample."""
 
-    def encode_prompt(self, prompts: Sequence[str]) -> Condition:
-        """B texts of any length -> their Condition."""
+    def encode_prompt(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None) -> Condition:
+        """B texts of any length -> their Condition; `size` (h, w) in pixels of the images, if the family is told it."""
 
     def denoise(
         self,

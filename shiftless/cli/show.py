@@ -56,7 +56,8 @@ def models(json: Json = None) -> None:
     """List the known models, and which of them are on this machine."""
     from rich.table import Table
 
-    from shiftless.backbones.registry import MINI_MADE_FOR, SUPPORTED, find, how_to_fetch
+    from shiftless.backbones.families import SUPPORTED
+    from shiftless.backbones.registry import MINI_MADE_FOR, find, how_to_fetch
     from shiftless.backbones.registry import models as rows
     from shiftless.errors import BadInput
 

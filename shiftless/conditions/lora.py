@@ -23,23 +23,23 @@ _ADAPTER = "shiftless"
 
 
 @contextmanager
-def adapted(unet: nn.Module, text_encoder: nn.Module | None, loras: Sequence[tuple[str, float]]) -> Iterator[None]:
-    """Inject LoRAs into a UNet and its text encoder inside the `with`; both are restored afterwards.
+def adapted(models: Mapping[str, nn.Module], loras: Sequence[tuple[str, float]]) -> Iterator[None]:
+    """Inject LoRAs into a denoiser and its text encoders inside the `with`; all are restored afterwards.
 
-    loras  (file, folder or hub id, scale) of each; several add up (Hu et al. 2021: W x + scale alpha / r B A x)
+    models  part of the model -> its network: "unet", "text_encoder"
+    loras   (file, folder or hub id, scale) of each; several add up (Hu et al. 2021: W x + scale alpha / r B A x)
 
     A DoRA's scale multiplies its low-rank change before the weight is brought to its magnitude, as in peft.
     Hooks keep working: a layer's output, read by its path, has the LoRA in it. Raises BadInput, before anything is
     changed, for a LoRA that is missing, broken, made for another model or too large for the model's dtype, and for a
     scale that is no number.
 
-    >>> with adapted(nn.Linear(2, 2), None, [("no/such/file.safetensors", 1.0)]):
+    >>> with adapted({"unet": nn.Linear(2, 2)}, [("no/such/file.safetensors", 1.0)]):
     ...     pass
     Traceback (most recent call last):
     ...
     shiftless.errors.BadInput: no/such/file.safetensors: no such LoRA file or folder, ...
     """
-    models = {"unet": unet, "text_encoder": text_encoder}
     pairs: dict[str, dict[str, list[Pair]]] = {part: {} for part in models}
     for part, model in models.items():
         if loras and hasattr(model, "peft_config"):
@@ -53,7 +53,7 @@ def adapted(unet: nn.Module, text_encoder: nn.Module | None, loras: Sequence[tup
     changes = {p: {path: _change(models[p], path, many) for path, many in pairs[p].items()} for p in models}
     with ExitStack() as stack:
         for part, model in models.items():
-            if model is not None and changes[part]:
+            if changes[part]:
                 stack.enter_context(_in_place(model, changes[part]))
         yield
 

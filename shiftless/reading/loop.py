@@ -201,12 +201,12 @@ def _run(
     full: bool,
 ) -> Iterator[PassResult]:
     """Run passes whose LoRAs are injected."""
-    texts = {one.prompt: model.encode_prompt([one.prompt]) for one in requested}
+    texts = {(one.prompt, one.fed): model.encode_prompt([one.prompt], size=one.fed) for one in requested}
     groups: dict[Any, list[Pass]] = {}
     for one, readers in requested.items():
         r = one.recipe
         taps = union(tap_lists[k] for k in readers)
-        length = 0 if (embeds := texts[one.prompt].embeds) is None else embeds.shape[1]
+        length = 0 if (embeds := texts[one.prompt, one.fed].embeds) is None else embeds.shape[1]
         key = (one.fed, r.timestep, r.start, r.steps, r.noise, r.scheduler, controls_of(r), length, taps)
         groups.setdefault(key, []).append(one)
     inverted: InversionCache = {}
@@ -215,7 +215,7 @@ def _run(
             latents.encode(group)
         for first in range(0, len(group), batch):
             rows = group[first : first + batch]
-            condition = join([_steered(latents, one, texts[one.prompt]) for one in rows])
+            condition = join([_steered(latents, one, texts[one.prompt, one.fed]) for one in rows])
             with kept_memory(model.device):
                 noisy, timestep = _brought_to(model, latents, rows, condition, inverted)
                 read = model.denoise(noisy, timestep, condition, taps, full=full)

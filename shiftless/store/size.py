@@ -118,7 +118,7 @@ def map_shape(model: Backbone, recipe: Recipe, tap: Tap, hw: tuple[int, int]) ->
         tokens = 0 if embeds is None else int(embeds.shape[1])
         channels = tokens if ".cross." in tap.name else grid[0] * grid[1]
         if tap.kind == "heads":
-            channels *= int(model.unet.get_submodule(tap.module).heads)  # type: ignore[attr-defined]
+            channels *= int(model.denoiser.get_submodule(tap.module).heads)  # type: ignore[attr-defined]
     return channels, *grid
 
 

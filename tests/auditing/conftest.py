@@ -35,7 +35,7 @@ class Dreaming:
     def decode(self, latent):
         return latent.clamp(-1, 1)
 
-    def encode_prompt(self, prompts):
+    def encode_prompt(self, prompts, *, size=None):
         return Condition(torch.zeros(len(prompts), 1, 1), tuple((prompt,) for prompt in prompts))
 
     def predict_noise(self, latent, prediction, timestep):

@@ -46,7 +46,7 @@ def test_a_model_without_anything_at_hand_is_read_bare():
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("requested", "message"),
     [
         ({"loras": ["nowhere.safetensors"]}, "nowhere.safetensors: no such LoRA"),
         ({"controls": ["depth"]}, "depth"),

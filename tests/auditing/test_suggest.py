@@ -86,7 +86,7 @@ def test_one_photo_tells_nothing_of_others_and_it_says_so(dreaming, pictures):
     assert "not at all, it was chosen and measured on the same photo" in suggestion.lines()[-1]
 
 
-@pytest.mark.parametrize(("given", "choose", "tell"), [(2, 1, 1), (3, 2, 1), (16, 8, 8), (17, 9, 8), (33, 17, 16)])
+@pytest.mark.parametrize(("given", "choose", "rest"), [(2, 1, 1), (3, 2, 1), (16, 8, 8), (17, 9, 8), (33, 17, 16)])
 def test_every_photo_takes_part_and_half_of_them_choose(dreaming, disc, given, choose, rest):
     pictures = [np.roll(disc, i, axis=0) for i in range(given)]
     suggestion = suggest(dreaming(dream), pictures, [USUAL, USUAL.but(prompt="helpful")], USUAL, limit=1)

@@ -27,7 +27,7 @@ class Pixels:
     def encode_image(self, pixels, *, latent="mean", noise=None):
         return pixels
 
-    def encode_prompt(self, prompts):
+    def encode_prompt(self, prompts, *, size=None):
         return Condition()
 
     def decode(self, latent):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import shiftless
 from shiftless.backbones.registry import models, taps
-from shiftless.backbones.sd import load_parts
+from shiftless.backbones.sd import StableDiffusion
 from shiftless.backbones.sd_config import check_model
 from shiftless.backbones.twins import save_folder, twin_control, twin_parts
 from shiftless.conditions.control import load_control
@@ -52,7 +52,7 @@ def refused(folder: Path) -> str:
     """Load a folder that must be refused quickly; return the line."""
     before = time.perf_counter()
     with pytest.raises(BadInput) as caught:
-        load_parts(folder)
+        StableDiffusion.read_parts(folder)
     assert time.perf_counter() - before < 5  # a million blocks used to be built for a minute
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -161,7 +161,7 @@ def test_weights_that_config_asks_for_must_be_there(folder):
 
 def test_tokenizers_are_held_against_the_text_encoder(folder):
     change(folder, "tokenizer", model_max_length=10**30)  # what transformers writes for no limit
-    assert load_parts(folder)["tokenizer"].model_max_length == 77
+    assert StableDiffusion.read_parts(folder)["tokenizer"].model_max_length == 77
     change(folder, "tokenizer", model_max_length=20)
     model = shiftless.load(folder, device="cpu")
     assert model.encode_prompt(["a" * 30]).embeds.shape[1] == 40  # two windows of what it says

@@ -62,7 +62,7 @@ def test_a_dora_gives_what_merging_by_hand_gives(twin, reading, tmp_path, name):
             whole[path] = decomposed(weight, strength * scale * product(down, up, weight.shape), lengths[path])
         with merged(twin, whole):
             truth = reading()
-        with adapted(twin.unet, twin.text_encoder, [(file, strength)]):
+        with adapted({"unet": twin.unet, "text_encoder": twin.text_encoder}, [(file, strength)]):
             ours = reading()
         assert difference(plain, truth) > 1e-3
         assert difference(ours, truth) < TOLERANCE
@@ -74,7 +74,7 @@ def test_a_dora_is_what_diffusers_and_peft_make_of_it(twin, reading, tmp_path):
     pairs = low_rank(twin, paths)
     state = dora_names(twin, pairs, magnitudes(twin, pairs))
     file = written(Layout("", peft), state, tmp_path)
-    with adapted(twin.unet, twin.text_encoder, [(file, 1.0)]):
+    with adapted({"unet": twin.unet, "text_encoder": twin.text_encoder}, [(file, 1.0)]):
         ours = reading()
     assert difference(by_diffusers(twin, file, reading), ours) < TOLERANCE
 
@@ -96,7 +96,7 @@ def test_what_peft_saves_is_what_we_read(twin, reading, tmp_path):
                 if "lora_magnitude" in key:
                     value.data *= 1.1
         tuned.save_pretrained(tmp_path / str(dora))
-        with adapted(twin.unet, twin.text_encoder, [(str(tmp_path / str(dora)), 1.0)]):
+        with adapted({"unet": twin.unet, "text_encoder": twin.text_encoder}, [(str(tmp_path / str(dora)), 1.0)]):
             ours = reading()
         theirs = reading({"unet": tuned.base_model.model, "text_encoder": twin.text_encoder})
         assert difference(ours, theirs) < TOLERANCE
@@ -115,7 +115,7 @@ def test_doras_and_loras_on_one_layer_add_up(twin, reading, tmp_path):
     with merged(twin, {CROSS_Q: 2 * changed - weight - 0.5 * product(*others[CROSS_Q], weight.shape)}):
         truth = reading()
     for loras in ([files[0], files[1], files[0]], [files[1], files[0], files[0]]):
-        with adapted(twin.unet, None, [(file, -0.5 if file == files[1] else 1.0) for file in loras]):
+        with adapted({"unet": twin.unet}, [(file, -0.5 if file == files[1] else 1.0) for file in loras]):
             assert difference(reading(), truth) < TOLERANCE
 
 
@@ -125,5 +125,8 @@ def test_rows_and_columns_on_one_layer_are_refused(twin, tmp_path):
         written(Layout("", kohya), kohya_dora(twin, pairs, magnitudes(twin, pairs, columns)), tmp_path / str(columns))
         for columns in (False, True)
     ]
-    with pytest.raises(BadInput, match="different kinds"), adapted(twin.unet, None, [(file, 1.0) for file in files]):
+    with (
+        pytest.raises(BadInput, match="different kinds"),
+        adapted({"unet": twin.unet}, [(file, 1.0) for file in files]),
+    ):
         pytest.fail("they were taken")

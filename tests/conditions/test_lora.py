@@ -78,7 +78,7 @@ def test_a_lora_adds_up_times_down(twin, save):
     down, up = halves()
     x = torch.linspace(-1, 1, 64)[None]
     plain = output(twin.unet)
-    with adapted(twin.unet, twin.text_encoder, [(file, 0.5)]):
+    with adapted({"unet": twin.unet, "text_encoder": twin.text_encoder}, [(file, 0.5)]):
         inside = output(twin.unet)
     torch.testing.assert_close(inside, plain + 0.5 * (x @ down.T) @ up.T)
     assert torch.equal(output(twin.unet), plain)
@@ -89,7 +89,7 @@ def test_several_add_up_and_a_negative_scale_takes_away(twin, save):
     plain = output(twin.unet)
     gained = []
     for loras in ([(one, 1.0)], [(two, -2.0)], [(one, 1.0), (two, -2.0)]):
-        with adapted(twin.unet, twin.text_encoder, loras):
+        with adapted({"unet": twin.unet, "text_encoder": twin.text_encoder}, loras):
             gained.append(output(twin.unet) - plain)
     torch.testing.assert_close(gained[2], gained[0] + gained[1], atol=1e-4, rtol=1e-5)
     assert gained[2].abs().max() > 1
@@ -129,7 +129,7 @@ def test_every_format_says_the_same(twin, save, state, metadata, scale):
     file = save(state, metadata=metadata)
     down, up = halves()
     plain, x = output(twin.unet), torch.linspace(-1, 1, 64)[None]
-    with adapted(twin.unet, twin.text_encoder, [(file, 1.0)]):
+    with adapted({"unet": twin.unet, "text_encoder": twin.text_encoder}, [(file, 1.0)]):
         torch.testing.assert_close(output(twin.unet), plain + scale * (x @ down.T) @ up.T)
 
 
@@ -149,7 +149,7 @@ def test_the_text_encoder_too(twin, save, names):
     file = save(dict(zip(map(names.format, letters), (down, up))))
     path = next(name for name, _ in twin.text_encoder.named_modules() if name.endswith(Q_PROJ))
     plain, x = output(twin.text_encoder, path, 32), torch.linspace(-1, 1, 32)[None]
-    with adapted(twin.unet, twin.text_encoder, [(file, 1.0)]):
+    with adapted({"unet": twin.unet, "text_encoder": twin.text_encoder}, [(file, 1.0)]):
         torch.testing.assert_close(output(twin.text_encoder, path, 32), plain + (x @ down.T) @ up.T)
 
 
@@ -166,7 +166,7 @@ def test_convolutions_and_a_linear_layer_saved_as_one(twin, save):
     }
     x = torch.randn(1, 96, 4, 4)
     before, plain = twin.unet.get_submodule(conv)(x), output(twin.unet)
-    with adapted(twin.unet, None, [(save(state), 1.0)]):
+    with adapted({"unet": twin.unet}, [(save(state), 1.0)]):
         inside = twin.unet.get_submodule(conv)(x)
         a, b = state[f"unet.{conv}.lora_A.weight"], state[f"unet.{conv}.lora_B.weight"]
         gain = torch.nn.functional.conv2d(torch.nn.functional.conv2d(x, a, padding=1), b)
@@ -186,7 +186,7 @@ def test_the_model_is_bit_identical_afterwards(goldens, fails):
     model.unet.conv_in.weight.requires_grad_(True)  # flags that peft changes are put back as they were
     before, text_before, plain = state_of(model.unet), state_of(model.text_encoder), features(model)
     try:
-        with adapted(model.unet, model.text_encoder, [(str(goldens / "tiny-lora"), 1.0)] * 2):
+        with adapted({"unet": model.unet, "text_encoder": model.text_encoder}, [(str(goldens / "tiny-lora"), 1.0)] * 2):
             inside = features(model)
             if fails:
                 raise KeyboardInterrupt
@@ -202,7 +202,7 @@ def test_the_model_is_bit_identical_afterwards(goldens, fails):
 
 def test_half_precision_models_are_read_in_their_own(save):
     model = shiftless.load("twin:sd15", device="cpu", dtype="bf16")
-    with adapted(model.unet, model.text_encoder, [(save(peft()), 1.0)]):
+    with adapted({"unet": model.unet, "text_encoder": model.text_encoder}, [(save(peft()), 1.0)]):
         kinds = {p.dtype for p in model.unet.parameters()}
         assert features(model)["up1"].isfinite().all()
     assert kinds == {torch.bfloat16}
@@ -262,7 +262,7 @@ def test_bad_loras_are_one_line_and_leave_the_model_unharmed(twin, save, tmp_pat
     bad_files(save, tmp_path)
     monkeypatch.chdir(tmp_path)
     before, plain = state_of(twin.unet), output(twin.unet)
-    with pytest.raises(BadInput) as raised, adapted(twin.unet, None, [("whole.safetensors", 1.0), (name, scale)]):
+    with pytest.raises(BadInput) as raised, adapted({"unet": twin.unet}, [("whole.safetensors", 1.0), (name, scale)]):
         pytest.fail("it was taken")
     message = str(raised.value)
     assert says in message
@@ -275,7 +275,7 @@ def test_bad_loras_are_one_line_and_leave_the_model_unharmed(twin, save, tmp_pat
 def test_adapters_of_others_are_left_alone(twin, save):
     file = save(peft())
     refused = pytest.raises(BadInput, match="other adapters")
-    with adapted(twin.unet, None, [(file, 1.0)]), refused, adapted(twin.unet, None, [(file, 1.0)]):
+    with adapted({"unet": twin.unet}, [(file, 1.0)]), refused, adapted({"unet": twin.unet}, [(file, 1.0)]):
         pytest.fail("it was taken")
 
 
@@ -294,7 +294,7 @@ def test_diffusers_own_loader_agrees(goldens):
     model = shiftless.load(goldens / "tiny-sd", device="cpu", dtype="fp32")
     latent, condition = torch.randn(1, 4, 16, 16), model.encode_prompt(["a cat"])
     for file in sorted((goldens / "tiny-lora").glob("*.safetensors")):
-        with adapted(model.unet, model.text_encoder, [(str(file), 1.0)]):
+        with adapted({"unet": model.unet, "text_encoder": model.text_encoder}, [(str(file), 1.0)]):
             ours = model.denoise(latent, 50, condition).prediction
         state, alphas = Loader.lora_state_dict(load_file(file))
         model.unet.load_lora_adapter(state, prefix="unet", network_alphas=alphas)

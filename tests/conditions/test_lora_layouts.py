@@ -121,12 +121,12 @@ def test_a_layout_gives_what_merging_by_hand_gives(twin, reading, tmp_path, layo
     with merged(twin, whole):
         truth = reading()
     assert difference(plain, truth) > 1e-3  # or nothing would be shown
-    with adapted(twin.unet, twin.text_encoder, [(file, 0.7)]):
+    with adapted({"unet": twin.unet, "text_encoder": twin.text_encoder}, [(file, 0.7)]):
         ours = reading()
     assert difference(ours, truth) < TOLERANCE
     assert torch.equal(reading(), plain)
     if layout.theirs:
-        with adapted(twin.unet, twin.text_encoder, [(file, 1.0)]):
+        with adapted({"unet": twin.unet, "text_encoder": twin.text_encoder}, [(file, 1.0)]):
             ours = reading()
         theirs = by_diffusers(twin, file, reading)
         assert (difference(theirs, ours) < TOLERANCE) is (layout.theirs == "same")
@@ -137,10 +137,10 @@ def test_embeddings_beside_a_lora_are_left_out_and_named(twin, reading, tmp_path
     plain = written(Layout("", kohya), kohya(pairs), tmp_path / "plain")
     state = kohya(pairs) | {"bundle_emb.myword.string_to_param.*": torch.zeros(2, 32)}
     file = written(Layout("", kohya), state, tmp_path)
-    with adapted(twin.unet, None, [(plain, 1.0)]):
+    with adapted({"unet": twin.unet}, [(plain, 1.0)]):
         without = reading()
     message = pytest.warns(UserWarning, match=r"^\S*lora.safetensors: .* embeddings in it \(myword\) are left out$")
-    with message, adapted(twin.unet, None, [(file, 1.0)]):
+    with message, adapted({"unet": twin.unet}, [(file, 1.0)]):
         assert torch.equal(reading(), without)
 
 
@@ -156,7 +156,7 @@ def test_every_file_that_changes_a_lora_is_listed_and_followed(twin, reading, tm
     recorded = []
     for alpha in (4, 16, 4):
         (tmp_path / "unet" / "adapter_config.json").write_text(json.dumps({"lora_alpha": alpha, "r": 4}))
-        with adapted(twin.unet, twin.text_encoder, [(file, 1.0)]):
+        with adapted({"unet": twin.unet, "text_encoder": twin.text_encoder}, [(file, 1.0)]):
             recorded.append(reading())
     assert torch.equal(recorded[0], recorded[2])
     assert not torch.equal(recorded[0], recorded[1])

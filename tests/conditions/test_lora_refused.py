@@ -19,6 +19,7 @@ from tests.conditions.lora_writers import (
     Layout,
     kohya,
     low_rank,
+    parts_of,
     peft,
     wrapped,
     written,
@@ -88,7 +89,10 @@ def test_other_kinds_are_refused_in_one_line(twin, reading, tmp_path, name):
     write, says = REFUSED[name]
     file = written(Layout(name, write), write(low_rank(twin, ATTENTION)), tmp_path)
     plain = reading()
-    with pytest.raises(BadInput, match=says) as raised, adapted(twin.unet, twin.text_encoder, [(file, 1.0)]):
+    with (
+        pytest.raises(BadInput, match=says) as raised,
+        adapted(parts_of(twin), [(file, 1.0)]),
+    ):
         pytest.fail("it was taken")
     assert str(raised.value).startswith(f"{file}: ")
     assert "\n" not in str(raised.value)
@@ -121,7 +125,7 @@ def test_peft_settings_that_cannot_be_followed_are_one_line(twin, tmp_path, sett
     else:
         text = settings if isinstance(settings, str) else json.dumps(settings)
         (tmp_path / "adapter_config.json").write_text(text)
-    with pytest.raises(BadInput, match=says) as raised, adapted(twin.unet, None, [(folder, 1.0)]):
+    with pytest.raises(BadInput, match=says) as raised, adapted({"unet": twin.unet}, [(folder, 1.0)]):
         pytest.fail("it was taken")
     assert str(tmp_path) in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -139,7 +143,7 @@ def test_settings_of_an_ordinary_peft_model_are_taken(tmp_path):
 def test_layers_of_another_part_in_a_parts_folder_are_refused(twin, tmp_path):
     written(Layout("", wrapped, config={}), {"unet": wrapped(low_rank(twin, TEXT))}, tmp_path)
     with pytest.raises(BadInput, match="holds layers of the text_encoder, not of the unet"):
-        adapted(twin.unet, twin.text_encoder, [(str(tmp_path), 1.0)]).__enter__()
+        adapted({"unet": twin.unet, "text_encoder": twin.text_encoder}, [(str(tmp_path), 1.0)]).__enter__()
 
 
 def test_weights_too_large_for_half_precision_are_refused(tmp_path, twin):
@@ -147,4 +151,4 @@ def test_weights_too_large_for_half_precision_are_refused(tmp_path, twin):
     pairs = {CROSS_Q: tuple(half * 1e5 for half in low_rank(twin, (CROSS_Q,))[CROSS_Q])}
     file = written(Layout("", peft), peft(pairs), tmp_path)
     with pytest.raises(BadInput, match=r"too large for torch\.float16; use dtype='fp32'"):
-        adapted(half.unet, half.text_encoder, [(file, 1.0)]).__enter__()
+        adapted({"unet": half.unet, "text_encoder": half.text_encoder}, [(file, 1.0)]).__enter__()

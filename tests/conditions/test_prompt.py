@@ -58,7 +58,7 @@ def test_a_prompt_is_encoded_once_and_the_cache_is_bounded(tiny, monkeypatch):
         "shiftless.backbones.sd.encode_with_clip",
         lambda *a: calls.append(a[2]) or Condition(torch.zeros(1, 77, 32), (("",) * 77,)),
     )
-    monkeypatch.setattr("shiftless.backbones.sd._PROMPTS_KEPT", 2)
+    monkeypatch.setattr("shiftless.backbones.latent_model._PROMPTS_KEPT", 2)
     monkeypatch.setattr(tiny, "_prompts", type(tiny._prompts)())
     for prompt in ("x", "y", "x", "z", "x", "y"):
         tiny.encode_prompt([prompt])

@@ -11,7 +11,7 @@ from shiftless.store.pool import pooled
 from shiftless.taps.names import Tap
 
 
-@pytest.mark.parametrize(("grid", "pool", "wanted"), [((8, 12), 2, (4, 6)), ((5, 9), 2, (3, 5)), ((3, 3), 8, (1, 1))])
+@pytest.mark.parametrize(("grid", "pool", "expected"), [((8, 12), 2, (4, 6)), ((5, 9), 2, (3, 5)), ((3, 3), 8, (1, 1))])
 def test_a_ramp_stays_where_it_is(grid, pool, expected):
     """Each cell of the ramp holds its own centre, as a share of the image; so does each pooled cell."""
     h, w = grid

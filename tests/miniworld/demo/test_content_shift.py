@@ -36,7 +36,7 @@ class Oracle:
     def encode_image(self, pixels):
         return pixels
 
-    def encode_prompt(self, prompts):
+    def encode_prompt(self, prompts, *, size=None):
         return Condition(torch.zeros(1, 1, 1), (tuple(prompts),))
 
     def denoise(self, latent, timestep, condition):

@@ -68,7 +68,7 @@ def test_a_run_learns_the_look_and_leaves_the_model_alone(model, photos, tmp_pat
     assert about["curve"][0]["step"] == 5
     held = HeldOut(model, examples(model, photos, settings), settings.read_at, settings.seed)
     plain = held.errors()
-    with adapted(model.unet, model.text_encoder, [(str(out), 1.0)]):
+    with adapted({"unet": model.unet, "text_encoder": model.text_encoder}, [(str(out), 1.0)]):
         told = held.errors()
     # what the file does is what was measured, up to its half precision
     assert {str(t): pytest.approx(error, rel=2e-2) for t, error in told.items()} == result.best.errors
@@ -113,7 +113,7 @@ def test_diffusers_loads_the_file_to_the_same_effect(model, photos, tmp_path, ta
         return model.unet(latent, 100, embeds, return_dict=False)[0].detach()
 
     plain = outcome()
-    with adapted(model.unet, model.text_encoder, [(str(out), 1.0)]):
+    with adapted({"unet": model.unet, "text_encoder": model.text_encoder}, [(str(out), 1.0)]):
         ours = outcome()
     state, alphas = Loader.lora_state_dict(load_file(out))
     Loader.load_lora_into_unet(state, alphas, model.unet)

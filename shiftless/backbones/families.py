@@ -1,0 +1,44 @@
+"""The families of models: one row each, with the adapter that recognises, lists, loads and imitates it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from shiftless.backbones.parts import class_of
+from shiftless.conditions.config import read_config, short
+from shiftless.conditions.hub import MODEL_FILES, fetch_again
+from shiftless.errors import BadInput
+
+FAMILIES = {
+    "sd": "shiftless.backbones.sd:StableDiffusion",
+}
+"""Family -> its adapter, a `LatentModel` or a class with the same class methods (`recognises`, `from_folder` ...)."""
+
+SUPPORTED = (
+    "what loads is Stable Diffusion 1 and 2 (a name, a diffusers folder, or a fetched hub id of a model of this kind); "
+    "SDXL, SD 3, Flux, DiT, DDPM and ViT do not load yet"
+)
+
+
+def family(name: str) -> Any:
+    """Return the adapter class of a family.
+
+    >>> family("sd").DENOISER
+    'unet'
+    """
+    return class_of(FAMILIES[name])
+
+
+def family_of(folder: Path) -> Any:
+    """Return the adapter class of the model in a folder; raises BadInput for one that no adapter reads, naming it."""
+    for name in FAMILIES:
+        if family(name).recognises(folder):
+            return family(name)
+    for part in ("unet", "transformer"):
+        path = folder / part / "config.json"
+        if path.is_file():
+            kind = read_config(path).get("_class_name", "a network without a _class_name")
+            raise BadInput(f"{folder}: a {short(kind)} of another family than Stable Diffusion 1 or 2; {SUPPORTED}")
+    remedy = fetch_again(folder, MODEL_FILES) or "give a whole diffusers folder"
+    raise BadInput(f"{folder}: the model folder has no unet/config.json; {remedy}")

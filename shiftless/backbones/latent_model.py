@@ -1,0 +1,351 @@
+"""LatentModel: what all latent diffusion models share: an autoencoder, text encoders, adapters, a fingerprint."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from shiftless.backbones.base import Reading, Spec
+from shiftless.backbones.parts import check_configs, check_there, digest_of_parts, load_parts, schedule_of
+from shiftless.backbones.steering import Steering
+from shiftless.conditions.condition import Condition, join
+from shiftless.conditions.config import read_config
+from shiftless.conditions.control import own_controls
+from shiftless.conditions.silence import silenced
+from shiftless.digest import digest_of, digest_of_tensors, samples_of, state_of
+from shiftless.memory_format import memory_format
+from shiftless.noise import seeded
+from shiftless.progress import detail
+from shiftless.taps.hooks import tapped
+from shiftless.taps.layout import Layout
+from shiftless.taps.lock import construction, exclusive
+from shiftless.taps.names import Tap
+
+_PROMPTS_KEPT = 256
+
+
+class LatentModel(Steering, ABC):
+    """The adapter of a latent diffusion model; `shiftless.backbones.base.Backbone` documents each method.
+
+    A family derives from it, names its parts, and says how its network is called. docs/add-a-family.md walks through
+    one.
+
+    FAMILY         the name of the family
+    PARTS          part of the model's folder -> its class, as "library:Class"
+    DENOISER       the part that denoises
+    TEXT_ENCODERS  the parts that encode prompts
+    TECHNIQUES     what may steer it, as in `Spec.techniques`
+    """
+
+    FAMILY: ClassVar[str]
+    PARTS: ClassVar[Mapping[str, str]]
+    DENOISER: ClassVar[str] = "transformer"
+    TEXT_ENCODERS: ClassVar[tuple[str, ...]] = ("text_encoder",)
+    TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "start")
+
+    def __init__(
+        self,
+        name: str,
+        parts: Mapping[str, Any],
+        size: int | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        home: Path | None = None,
+        controls: Mapping[str, Any] | None = None,
+        made_of: Callable[[], str] | None = None,
+        made_for: str = "",
+    ) -> None:
+        """Adapt loaded parts; `home` is their folder, `controls` the ControlNets elsewhere: kind -> hub id or maker.
+
+        made_of  gives the digest of what the weights were made of (their files, or a seed), which does not depend on
+                 the dtype that they were loaded in; "" or no function lets the parameters themselves be digested
+        """
+        self.networks: dict[str, Any] = {}
+        self.device, self.dtype, self._format = device, dtype, memory_format(device)
+        with silenced():
+            for part in (self.DENOISER, "vae", *self.TEXT_ENCODERS):
+                network = parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
+                if part not in self.TEXT_ENCODERS:
+                    network.to(memory_format=self._format)
+                _own_weights(network)
+                self.networks[part] = network
+        self.tokenizers = {part: parts[part] for part in parts if part.startswith("tokenizer")}
+        self._scheduler, self.schedule = parts["scheduler"], schedule_of(parts["scheduler"])
+        self.taps = self.list_taps({part: network.config for part, network in self.networks.items()})
+        self._tap_by_name = {tap.name: tap for tap in self.taps}
+        channels, self._stride = self._latent()
+        self.spec = Spec(
+            name,
+            self.FAMILY,
+            size or self._native_size(name),
+            self._multiple(),
+            (channels, self._stride),
+            takes_text=bool(self.TEXT_ENCODERS),
+            techniques=self.TECHNIQUES,
+            made_for=made_for,
+        )
+        detail(f"{name}: {self.spec.family}, loaded on {device} in {str(dtype).removeprefix('torch.')}")
+        self.home = home
+        self._own_controls = {**(controls or {}), **(own_controls(home) if home is not None else {})}
+        self._controls, self._captioners, self._loras = {}, {}, ()
+        self._prompts: OrderedDict[tuple[Any, ...], Condition] = OrderedDict()
+        self._bare = None
+        self._made_of, self._as_made = made_of, self._state()
+        self._fingerprint: tuple[Any, str] = (None, "")
+
+    @classmethod
+    def from_folder(
+        cls,
+        name: str,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        size: int | None = None,
+        controls: Mapping[str, Any] | None = None,
+        made_for: str = "",
+    ) -> LatentModel:
+        """Load a model from its diffusers folder; raises BadInput naming the part that is missing or broken."""
+        made_of, parts = digest_of_parts(folder, cls.PARTS), cls.read_parts(folder, dtype)
+        options: dict[str, Any] = {"home": folder, "controls": controls, "made_of": made_of, "made_for": made_for}
+        return cls(name, parts, size, device, dtype, **options)
+
+    @classmethod
+    def from_twin(
+        cls,
+        name: str,
+        row: Mapping[str, Any],
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        full: bool,
+        size: int | None,
+    ) -> LatentModel:
+        """Make a model with random weights from a row of models.json: tiny, or as large as the real one."""
+        parts = cls.twin_parts(row, full=full)
+        digest = digest_of("twin", dict(row), full, torch.__version__)  # random weights, from one seed
+        native = size or (row["size"] if full else None)
+        controls = cls.twin_controls(parts)
+        return cls(name, parts, native, device, dtype, controls=controls, made_of=lambda: digest)
+
+    def untrained(self, seed: int = 0) -> LatentModel:
+        """Return the same networks with random weights and the same autoencoder: a benchmark's control."""
+        with construction(), seeded(seed):
+            parts = {part: _anew(network) for part, network in self._steered().items()}
+        name, digest = f"untrained {self.spec.name}", partial(_untrained_digest, self, seed)
+        whole = {**parts, "vae": self.vae, **self.tokenizers, "scheduler": self._scheduler}
+        return type(self)(name, whole, self.spec.size, self.device, self.dtype, made_of=digest)
+
+    # ---- what a family says of itself
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Whether a diffusers folder holds a model of this family, by the class of its denoiser."""
+        path = folder / cls.DENOISER / "config.json"
+        named = read_config(path).get("_class_name") if path.is_file() else None
+        return bool(named == cls.PARTS[cls.DENOISER].partition(":")[2])
+
+    @classmethod
+    def read_configs(cls, folder: Path) -> Mapping[str, Mapping[str, Any]]:
+        """Return the checked configs of a folder's networks, for `list_taps`: part -> config."""
+        return check_configs(folder, cls.PARTS)
+
+    @classmethod
+    def read_parts(cls, folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
+        """Load and check every part of a folder; raises BadInput naming the part that is missing or broken."""
+        check_there(folder, cls.PARTS)
+        check_configs(folder, cls.PARTS)
+        return load_parts(folder, cls.PARTS, dtype)
+
+    @classmethod
+    @abstractmethod
+    def twin_parts(cls, row: Mapping[str, Any], *, full: bool = False) -> dict[str, Any]:
+        """Build every part with random weights from a row of models.json, tiny or in full size."""
+
+    @classmethod
+    def twin_controls(cls, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """The ControlNets of a twin: kind -> a function that makes one."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
+        """List the taps from the configs of the parts alone: part -> config."""
+
+    @abstractmethod
+    def _encode(self, prompt: str) -> Condition:
+        """Encode one prompt, embeds 1 T D."""
+
+    @abstractmethod
+    def _predict(self, latent: torch.Tensor, timestep: int, condition: Condition) -> torch.Tensor:
+        """Call the denoiser; return its prediction B c h w."""
+
+    @abstractmethod
+    def _native_size(self, name: str) -> int:
+        """The longer side in pixels that the model was trained at, from its configs; `name` is for messages."""
+
+    def _multiple(self) -> int:
+        """What every side fed must be a multiple of, in pixels."""
+        return max(tap.stride for tap in self.taps)
+
+    def _latent(self) -> tuple[int, int]:
+        """The channels of a latent, and its stride in pixels a cell."""
+        config = self.networks["vae"].config
+        return int(config.latent_channels), 2 ** (len(config.block_out_channels) - 1)
+
+    def _layout(self, latent: torch.Tensor, condition: Condition) -> Layout:
+        """How the denoiser's tensors lie over the image, for a latent B c h w."""
+        return Layout((latent.shape[2] * self._stride, latent.shape[3] * self._stride))
+
+    def _sized(self, condition: Condition, size: tuple[int, int]) -> Condition:
+        """A prompt's condition for an image of (h, w) pixels, for families that are told the size."""
+        return condition
+
+    @property
+    def denoiser(self) -> Any:
+        """The network that denoises, an unmodified class of diffusers."""
+        return self.networks[self.DENOISER]
+
+    @property
+    def vae(self) -> Any:
+        """The autoencoder."""
+        return self.networks["vae"]
+
+    # ---- identity
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of the model's weights as they are now; it depends neither on a path nor on a name.
+
+        The same files give the same fingerprint in every dtype. Weights that were changed after loading give another.
+
+        >>> from shiftless.backbones.registry import load
+        >>> load("twin:sd15", dtype="bf16").fingerprint == load("twin:sd15", dtype="fp32").fingerprint
+        True
+        """
+        with exclusive(*self._steered().values()):
+            state = self._state()
+            if state != self._fingerprint[0]:
+                made_of = self._made_of() if self._made_of is not None and state == self._as_made else ""
+                self._fingerprint = (state, made_of)
+                if not made_of:
+                    tensors = {
+                        f"{part}.{name}": tensor
+                        for part, network in self.networks.items()
+                        for name, tensor in network.state_dict().items()
+                    }
+                    levels = [self.schedule.alphas.tolist(), self.schedule.sigmas.tolist()]
+                    vocabularies = [tokenizer.get_vocab() for tokenizer in self.tokenizers.values()]
+                    about = [self.schedule.prediction, levels, vocabularies]
+                    self._fingerprint = (state, digest_of(digest_of_tensors(tensors), about))
+            return self._fingerprint[1]
+
+    def _state(self, parts: Sequence[str] = ()) -> tuple[Any, ...]:
+        tensors = [tensor for part in parts or self.networks for tensor in self._tensors(part)]
+        return state_of(tensors), samples_of(tensors)
+
+    # ---- images and prompts
+
+    @torch.no_grad()
+    def encode_image(
+        self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """B 3 H W in [-1, 1] -> B c h w, scaled as the denoiser was trained.
+
+        With latent="sample", `noise` of (B times m) c h w draws m posterior samples an image from one encoding.
+        """
+        pixels = pixels.to(self.device, self.dtype, memory_format=self._format)
+        posterior = self.vae.encode(pixels).latent_dist
+        clean = posterior.mean
+        if latent == "sample":
+            if noise is None:
+                raise ValueError("latent='sample' needs the posterior noise")
+            times = noise.shape[0] // clean.shape[0]
+            mean, std = (x.repeat_interleave(times, 0) for x in (clean, posterior.std))
+            clean = mean + std * noise.to(clean)
+        shift = self.vae.config.get("shift_factor") or 0.0
+        return (clean - shift) * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def encode_prompt(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None) -> Condition:
+        """B texts -> embeds B T D; each text is encoded once and kept. Texts of one call need equal T.
+
+        size  (h, w) in pixels of the images, for families that are told it; the model's own by default
+        """
+        hw = size or (self.spec.size, self.spec.size)
+        conditions = [self._sized(self._encode_one(prompt), hw) for prompt in prompts]
+        lengths = {c.embeds.shape[1] for c in conditions if c.embeds is not None}
+        if len(lengths) > 1:
+            raise ValueError(f"prompts of {sorted(lengths)} tokens cannot share a batch; encode them apart")
+        return join(conditions)
+
+    def _encode_one(self, prompt: str) -> Condition:
+        with exclusive(*(self.networks[part] for part in self.TEXT_ENCODERS)):
+            state = self._state(self.TEXT_ENCODERS) if self.TEXT_ENCODERS else ()
+            key = (state, self._loras, prompt)  # a LoRA may change the text encoder too
+            if key not in self._prompts:
+                self._prompts[key] = self._encode(prompt)
+                if len(self._prompts) > _PROMPTS_KEPT:
+                    self._prompts.popitem(last=False)
+            self._prompts.move_to_end(key)
+            return self._prompts[key]
+
+    # ---- denoising
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        latent: torch.Tensor,
+        timestep: int,
+        condition: Condition,
+        taps: Sequence[Tap] = (),
+        *,
+        full: bool = False,
+    ) -> Reading:
+        """Run the denoiser at `timestep` and read `taps` on the way, B C H W each; stop after the last one."""
+        latent = latent.to(self.device, self.dtype, memory_format=self._format)
+        stop = bool(taps) and not full
+        prediction: torch.Tensor | None = None
+        layout, by_name = self._layout(latent, condition), self._tap_by_name
+        with tapped(self.denoiser, taps, layout=layout, words=condition.words, by_name=by_name, stop=stop) as captured:
+            prediction = self._predict(latent, timestep, condition)
+        return Reading(captured.maps(), None if captured.stopped else prediction)
+
+    def predict_clean(self, latent: torch.Tensor, prediction: torch.Tensor, timestep: int) -> torch.Tensor:
+        """The clean latent that a prediction at `timestep` stands for, float32 B c h w."""
+        return self.schedule.clean(latent.to(prediction.device).float(), prediction.float(), timestep)
+
+    def predict_noise(self, latent: torch.Tensor, prediction: torch.Tensor, timestep: int) -> torch.Tensor:
+        """The noise that a prediction at `timestep` stands for, float32 B c h w."""
+        return self.schedule.noise(latent.to(prediction.device).float(), prediction.float(), timestep)
+
+    @torch.no_grad()
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        """Clean latent B c h w -> pixels B 3 H W in [-1, 1], float32."""
+        shift = self.vae.config.get("shift_factor") or 0.0
+        raw = (latent.float() / self.vae.config.scaling_factor + shift).to(self.device, self.dtype)
+        return self.vae.decode(raw.to(memory_format=self._format)).sample.float().clamp(-1, 1)
+
+
+def _own_weights(module: torch.nn.Module) -> None:
+    """Copy weights that are still memory-mapped, so that the file does not stay in memory beside converted ones."""
+    if next(module.parameters()).device.type == "cpu":
+        for parameter in module.parameters():
+            parameter.data = parameter.data.clone()
+
+
+def _anew(network: Any) -> Any:
+    """The same network with the weights that its class begins with."""
+    kind = type(network)
+    return kind.from_config(network.config) if hasattr(kind, "from_config") else kind(network.config)
+
+
+def _untrained_digest(model: LatentModel, seed: int) -> str:
+    return digest_of("untrained", model.fingerprint, seed, torch.__version__)

@@ -1,0 +1,138 @@
+"""The parts of a diffusers folder: each loaded from safetensors, checked, and digested; nothing from the network."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shiftless.conditions.config import check_complete, check_finite, check_layers, check_values, read_config
+from shiftless.conditions.hub import MODEL_FILES, fetch_again
+from shiftless.conditions.silence import silenced
+from shiftless.conditions.weights import DIFFUSERS, TRANSFORMERS, Weights, find_weights
+from shiftless.digest import digest_of_files, marks_of
+from shiftless.errors import BadInput
+from shiftless.noise import Schedule
+from shiftless.taps.lock import construction
+
+
+def class_of(path: str) -> Any:
+    """Return a class by its path, "library:Class".
+
+    >>> class_of("collections:OrderedDict").__name__
+    'OrderedDict'
+    """
+    library, _, name = path.partition(":")
+    return getattr(importlib.import_module(library), name)
+
+
+def networks_of(parts: Mapping[str, str]) -> list[str]:
+    """Return the parts that hold weights: all but tokenizers and the scheduler.
+
+    >>> networks_of({"unet": "", "tokenizer_2": "", "scheduler": ""})
+    ['unet']
+    """
+    return [part for part in parts if not part.startswith("tokenizer") and part != "scheduler"]
+
+
+def load_parts(
+    folder: Path,
+    classes: Mapping[str, str],
+    dtype: torch.dtype | None = None,
+    *,
+    configs: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Load every part of a diffusers folder, safetensors only, nothing from the network.
+
+    classes  part -> its class, as "library:Class"
+    dtype    of diffusers' networks, so that they are never held in fp32 first
+    configs  part -> the config object to build it by, in place of its config.json
+
+    The configs must have been checked. Raises BadInput naming the part that is missing or broken.
+    """
+    networks = networks_of(classes)
+    weights = check_there(folder, classes)
+    parts: dict[str, Any] = {}
+    for part, path in classes.items():
+        options: dict[str, Any] = {}
+        if part in networks:
+            options = {"use_safetensors": True, "output_loading_info": True}
+            if dtype is not None and path.startswith("diffusers:"):
+                options["torch_dtype"] = dtype
+            if weights[part].variant:
+                options["variant"] = weights[part].variant
+            if configs and part in configs:
+                options["config"] = configs[part]
+        try:
+            with construction(), silenced():
+                loaded = class_of(path).from_pretrained(folder / part, local_files_only=True, **options)
+        except Exception as error:  # the libraries raise many kinds; the user needs one line
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise BadInput(f"{folder / part}: cannot be loaded ({reason}); fetch or save the model again") from error
+        parts[part], info = loaded if options else (loaded, {})
+        check_complete(info, folder / part)
+        if part in networks:
+            check_values(parts[part], folder / part)
+    return parts
+
+
+def check_there(folder: Path, classes: Mapping[str, str]) -> dict[str, Weights]:
+    """Return the weight files of a model folder's networks; raises BadInput naming the first part that it lacks."""
+    for part in classes:
+        if not (folder / part).is_dir():
+            remedy = fetch_again(folder, MODEL_FILES) or f"a complete one has {', '.join(classes)}"
+            raise BadInput(f"{folder}: the model folder has no {part}/; {remedy}")
+    return {part: weights_of(folder / part) for part in networks_of(classes)}
+
+
+def check_configs(folder: Path, classes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the configs of a folder's networks, checked: finite numbers, no more layers than the weights hold.
+
+    Nothing is built from them before. Raises BadInput naming the file and the field that is wrong.
+    """
+    configs = {}
+    for part in networks_of(classes):
+        path = folder / part / "config.json"
+        configs[part] = read_config(path)
+        check_layers(folder / part, configs[part], path)
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    check_finite(read_config(scheduler), scheduler)
+    return configs
+
+
+def digest_of_parts(folder: Path, classes: Mapping[str, str]) -> Callable[[], str]:
+    """Return a function that digests a diffusers folder: each part's settings, and the weights that are loaded.
+
+    Call it before loading; its answer is "" where the files have changed since.
+    """
+    files: list[Path] = []
+    networks = networks_of(classes)
+    for part in classes:
+        settings = (".json", ".txt", ".model")
+        files += sorted(file for file in (folder / part).glob("*") if file.suffix in settings)
+        with suppress(BadInput):  # loading reports what is wrong with the weights
+            files += weights_of(folder / part).files if part in networks else ()
+    before = marks_of(files)
+    names = {file.relative_to(folder).as_posix(): file for file in files}
+    return lambda: digest_of_files(names) if marks_of(files) == before else ""
+
+
+def weights_of(folder: Path) -> Weights:
+    """Return the weight files of one part; raises BadInput where there are none."""
+    return find_weights(folder, TRANSFORMERS if "encoder" in folder.name else DIFFUSERS, MODEL_FILES)
+
+
+def schedule_of(scheduler: Any) -> Schedule:
+    """Return the noise schedule that a diffusers scheduler stands for: of rectified flow, or by its betas.
+
+    >>> from diffusers import FlowMatchEulerDiscreteScheduler
+    >>> schedule_of(FlowMatchEulerDiscreteScheduler(shift=3.0)).prediction
+    'flow'
+    """
+    if not hasattr(scheduler, "alphas_cumprod") or str(scheduler.config.get("prediction_type")).startswith("flow"):
+        return Schedule.flow()
+    return Schedule.from_alphas_cumprod(scheduler.alphas_cumprod, scheduler.config.prediction_type)

@@ -1,0 +1,144 @@
+"""Steering: the ControlNets, LoRAs and captioner that a model has at hand, each loaded once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from shiftless.backbones.base import Spec
+from shiftless.conditions.control import Control, digest_of_control, load_control
+from shiftless.conditions.lora import adapted
+from shiftless.conditions.lora_file import digest_of_lora
+from shiftless.errors import BadInput
+from shiftless.progress import detail
+from shiftless.taps.lock import construction, exclusive
+
+if TYPE_CHECKING:
+    from shiftless.conditions.captioner import Captioner
+
+
+class Steering:
+    """What steers a model, for adapters of diffusion models to derive from.
+
+    home           the model's folder, where its own ControlNets, LoRAs and captioner lie, or None
+    _own_controls  ControlNets known for the model: kind -> folder, hub id, or a function that makes one
+    _controls      those that are loaded: name -> (digest of its contents, the ControlNet)
+    _loras         the LoRAs injected now: (digest of its contents, scale)
+    _bare          the networks' tensors while LoRAs are injected
+    """
+
+    spec: Spec
+    device: torch.device
+    dtype: torch.dtype
+    networks: dict[str, Any]
+    DENOISER: ClassVar[str]
+    TEXT_ENCODERS: ClassVar[tuple[str, ...]]
+    home: Path | None
+    _stride: int
+    _own_controls: Mapping[str, Any]
+    _controls: dict[str, tuple[str, Control]]
+    _captioners: dict[str, Captioner]
+    _loras: tuple[tuple[str, float], ...]
+    _bare: dict[str, tuple[torch.Tensor, ...]] | None
+
+    def _tensors(self, part: str) -> tuple[torch.Tensor, ...]:
+        """The tensors of one network, without LoRAs that are injected now."""
+        if self._bare is not None:
+            return self._bare[part]
+        return tuple(self.networks[part].state_dict(keep_vars=True).values())
+
+    def _steered(self) -> dict[str, Any]:
+        """The denoiser and the text encoders, in the order in which they are locked."""
+        return {part: self.networks[part] for part in (self.DENOISER, *self.TEXT_ENCODERS)}
+
+    def control(self, name: str) -> Control:
+        """The ControlNet that a recipe names: the model's own by kind, or from a folder; loaded once and kept."""
+        with exclusive(self.networks[self.DENOISER]), construction():
+            digest = self.digest("control", name)
+            if name not in self._controls or self._controls[name][0] != digest:
+                place: dict[str, Any] = {"stride": self._stride, "device": self.device, "dtype": self.dtype}
+                net = load_control(name, self._own_controls, self.networks[self.DENOISER], **place)
+                self._controls[name] = digest, net
+                self._loaded(f"ControlNet {name}")
+            return self._controls[name][1]
+
+    def digest(self, technique: str, name: str) -> str:
+        """Return the digest of the contents of what a recipe names: a "lora", a "control" or a "captioner"."""
+        if technique == "lora":
+            return digest_of_lora(self._lora_file(name))
+        if technique == "control":
+            return digest_of_control(name, self._own_controls)
+        from shiftless.conditions.caption import find_captioner, fingerprint_of
+
+        own = self._own_captioner()
+        if not name and own is None:
+            if name in self._captioners:
+                return self._captioners[name].fingerprint
+            raise BadInput(
+                f"{self.spec.name}: this model has no captioner of its own; name one, such as captioner='blip'"
+            )
+        return fingerprint_of(find_captioner(name or str(own)))
+
+    @contextmanager
+    def adapted(self, loras: Sequence[tuple[str, float]]) -> Iterator[None]:
+        """Inside this `with`, LoRA files act: paths, or names of files in the model folder's `loras/`."""
+        files = tuple((self._lora_file(name), scale) for name, scale in loras)
+        if not files:
+            yield
+            return
+        with exclusive(*self._steered().values()):  # other threads wait: LoRAs change the model for every reader
+            if self._loras:
+                raise ValueError("LoRAs are in place already; give them all at once")
+            digests = tuple((digest_of_lora(file), scale) for file, scale in files)
+            self._bare = {part: self._tensors(part) for part in self.networks}
+            try:
+                with adapted(self._steered(), files):
+                    self._loras = digests
+                    yield
+            finally:
+                self._loras, self._bare = (), None
+
+    def loras(self) -> list[str]:
+        """The names of the LoRAs that lie in the model's folder.
+
+        >>> from shiftless.backbones.registry import load
+        >>> load("twin:sd15").loras()
+        []
+        """
+        return [] if self.home is None else sorted(path.stem for path in (self.home / "loras").glob("*.safetensors"))
+
+    def controls(self) -> list[str]:
+        """The kinds of ControlNets that are known for the model: in its folder, or published for it.
+
+        >>> from shiftless.backbones.registry import load
+        >>> load("twin:sd15").controls()
+        ['canny']
+        """
+        return sorted(self._own_controls)
+
+    def _lora_file(self, name: str) -> str:
+        own = None if self.home is None else self.home / "loras" / f"{name}.safetensors"
+        return str(own) if own is not None and own.is_file() and not Path(name).exists() else name
+
+    def captioner(self, name: str) -> Captioner:
+        """The captioner: the one in the model folder's `captioner/` for "", or by name; loaded once and kept."""
+        from shiftless.conditions.caption import load_captioner
+
+        with construction():
+            loaded, digest = self._captioners.get(name), self.digest("captioner", name)
+            if loaded is None or loaded.fingerprint != digest:
+                where = name or str(self._own_captioner())
+                self._captioners[name] = loaded = load_captioner(where, device=self.device, dtype=self.dtype)
+                self._loaded(f"captioner {where}")
+            return loaded
+
+    def _loaded(self, what: str) -> None:
+        detail(f"{self.spec.name}: {what} loaded on {self.device} in {str(self.dtype).removeprefix('torch.')}")
+
+    def _own_captioner(self) -> Path | None:
+        own = None if self.home is None else self.home / "captioner"
+        return own if own is not None and own.is_dir() else None
