@@ -12,6 +12,7 @@ from shiftless.errors import BadInput
 
 FAMILIES = {
     "sd": "shiftless.backbones.sd:StableDiffusion",
+    "pixart": "shiftless.backbones.pixart:PixArt",
 }
 """Family -> its adapter, a `LatentModel` or a class with the same class methods (`recognises`, `from_folder` ...)."""
 

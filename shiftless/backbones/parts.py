@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from shiftless.conditions.config import check_complete, check_finite, check_layers, check_values, read_config
+from shiftless.backbones.sd_config import SCHEDULER
+from shiftless.conditions.config import check_complete, check_fields, check_layers, check_values, read_config
 from shiftless.conditions.hub import MODEL_FILES, fetch_again
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.weights import DIFFUSERS, TRANSFORMERS, Weights, find_weights
@@ -100,7 +101,7 @@ def check_configs(folder: Path, classes: Mapping[str, str]) -> dict[str, dict[st
         configs[part] = read_config(path)
         check_layers(folder / part, configs[part], path)
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    check_finite(read_config(scheduler), scheduler)
+    check_fields(read_config(scheduler), SCHEDULER, scheduler)
     return configs
 
 

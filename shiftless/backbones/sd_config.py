@@ -55,7 +55,7 @@ SCHEDULER = {
     "beta_end": Field(float, 0, 1),
     "beta_schedule": Field(str, choices=("linear", "scaled_linear", "squaredcos_cap_v2")),
     "trained_betas": Field(float, 0, 1, null=True, many=100_000, only=True),
-    "prediction_type": Field(str, choices=("epsilon", "v_prediction", "sample")),
+    "prediction_type": Field(str, choices=("epsilon", "v_prediction", "sample", "flow_prediction")),
     "rescale_betas_zero_snr": Field(bool, null=True),
 }
 TOKENIZER = {"model_max_length": Field(int, 3, 10**40, null=True)}  # transformers writes 10**30 for no limit

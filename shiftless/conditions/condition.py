@@ -29,7 +29,7 @@ class Condition:
 
     embeds  B T D prompt embeddings, or None for a model that takes no text
     words   for each image, the T token texts ("" for padding), so that maps can be read per word
-    extra   other inputs that a family's denoiser takes (pooled embeddings, size tokens), each B ...
+    extra   other tensors that a family's denoiser takes (pooled embeddings, size tokens, masks), each B ...
     steers  the ControlNets that add their residuals, in order
 
     >>> Condition(torch.zeros(1, 77, 8), (("horse",),)).steers
@@ -38,7 +38,7 @@ class Condition:
 
     embeds: torch.Tensor | None = None
     words: tuple[tuple[str, ...], ...] = ()
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, torch.Tensor] = field(default_factory=dict)
     steers: tuple[Steer, ...] = ()
 
 
@@ -53,7 +53,7 @@ def take(condition: Condition, rows: Sequence[int]) -> Condition:
     return Condition(
         None if condition.embeds is None else condition.embeds[index],
         tuple(condition.words[i] for i in index) if condition.words else (),
-        {name: v[index] if isinstance(v, torch.Tensor) else v for name, v in condition.extra.items()},
+        {name: value[index] for name, value in condition.extra.items()},
         tuple(Steer(steer.net, steer.image[index], steer.scale) for steer in condition.steers),
     )
 
@@ -67,10 +67,7 @@ def join(conditions: Sequence[Condition]) -> Condition:
     """
     first = conditions[0]
     embeds = [c.embeds for c in conditions if c.embeds is not None]
-    extra = {
-        name: torch.cat([c.extra[name] for c in conditions]) if isinstance(value, torch.Tensor) else value
-        for name, value in first.extra.items()
-    }
+    extra = {name: torch.cat([c.extra[name] for c in conditions]) for name in first.extra}
     steers = tuple(
         Steer(one.net, torch.cat([c.steers[i].image for c in conditions]), one.scale)
         for i, one in enumerate(first.steers)

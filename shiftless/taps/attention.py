@@ -15,10 +15,12 @@ from shiftless.errors import BadInput
 _LARGEST_SCORES = 64_000_000  # scores held at once; larger maps are summed head by head
 
 
-def attention_map(attention: nn.Module, q: torch.Tensor, k: torch.Tensor, *, per_head: bool = False) -> torch.Tensor:
+def attention_map(
+    attention: nn.Module, q: torch.Tensor, k: torch.Tensor, *, per_head: bool = False, bias: torch.Tensor | None = None
+) -> torch.Tensor:
     """softmax(q k^T scale) of one diffusers attention layer, as channels over the query grid.
 
-    q  B N (heads d)    k  B T (heads d)
+    q  B N (heads d)    k  B T (heads d)    bias  B 1 T, added to the scores: very negative where a key is masked
     Returns B T N (mean over heads), or B (heads T) N. Float32, whatever the model's dtype: the scores are computed
     from float32 q and k, since half precision rounds them before the softmax and overflows beyond 65504.
 
@@ -37,9 +39,9 @@ def attention_map(attention: nn.Module, q: torch.Tensor, k: torch.Tensor, *, per
     scale = float(attention.scale)  # type: ignore[arg-type]
     scores = query.shape[0] * heads * query.shape[2] * key.shape[2]
     if scores <= _LARGEST_SCORES:
-        maps = _softmax(query, key, scale)
+        maps = _softmax(query, key, scale, bias if bias is None else bias[:, None])
         return maps.transpose(2, 3).flatten(1, 2) if per_head else maps.mean(1).transpose(1, 2)
-    one_by_one = (_softmax(query[:, head], key[:, head], scale) for head in range(heads))
+    one_by_one = (_softmax(query[:, head], key[:, head], scale, bias) for head in range(heads))
     if per_head:
         return torch.cat([one.transpose(1, 2) for one in one_by_one], 1)
     total = next(one_by_one)
@@ -48,13 +50,14 @@ def attention_map(attention: nn.Module, q: torch.Tensor, k: torch.Tensor, *, per
     return (total / heads).transpose(1, 2)
 
 
-def _softmax(q: torch.Tensor, k: torch.Tensor, scale: float) -> torch.Tensor:
-    """softmax(q k^T scale) in float32, also where the caller has autocast on."""
+def _softmax(q: torch.Tensor, k: torch.Tensor, scale: float, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """softmax(q k^T scale + bias) in float32, also where the caller has autocast on."""
     device = q.device.type
     autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         scores = q.float() @ k.float().transpose(-1, -2)
-        return torch.softmax(scores.mul_(scale) if not scores.requires_grad else scores * scale, dim=-1)
+        scores = scores.mul_(scale) if not scores.requires_grad else scores * scale
+        return torch.softmax(scores if bias is None else scores + bias.float(), dim=-1)
 
 
 _PARTS = re.compile(r"'(?:s|t|re|ve|m|ll|d)\b|[^\W\d_]+|\d|(?:[^\s\w]|_)+")  # what CLIP's tokenizers split a text into

@@ -54,5 +54,6 @@ class Layout:
         projected  what each of `projections` gave back, B N (heads d)
         call       the keyword arguments of the layer's own call, such as its rotary embedding
         """
-        value = attention_map(layer, projected["to_q"], projected["to_k"], per_head=tap.kind == "heads")
+        bias = call.get("attention_mask")
+        value = attention_map(layer, projected["to_q"], projected["to_k"], per_head=tap.kind == "heads", bias=bias)
         return value.unflatten(2, self.grid(tap))

@@ -35,6 +35,7 @@ class Tap:
     members   for a group: the maps that are averaged
     word      for a map: the prompt word whose tokens are averaged, or "" for every token
     side      which side of the module is read: "out", or "in" for its first input
+    block     for a map of joint attention: whose keys it shows, "text" or "image"; their weights sum to less than 1
     """
 
     name: str
@@ -45,6 +46,7 @@ class Tap:
     members: tuple[str, ...] = ()
     word: str = ""
     side: str = "out"
+    block: str = ""
 
 
 _REFERENCE = (  # names of the GDF code, and of GATE which builds on it

@@ -1,0 +1,38 @@
+"""T5 prompts: text of any length -> embeddings, their mask, and the words behind each token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from shiftless.conditions.condition import Condition
+
+_SPACE = "\u2581"  # what sentencepiece writes for the space before a word
+
+
+def encode_with_t5(tokenizer: Any, encoder: Any, prompt: str, tokens: int) -> Condition:
+    """Encode one prompt with a T5 encoder: embeds 1 T D, and `extra["mask"]` 1 T, 1 for a token and 0 for padding.
+
+    tokens  the least T: shorter prompts are padded to it, and longer ones are taken whole
+
+    The last hidden state, as diffusers' pipelines take it.
+    """
+    text = tokenizer(prompt, padding="max_length", max_length=tokens, truncation=False, return_tensors="pt")
+    ids, mask = text["input_ids"], text["attention_mask"]
+    hidden = encoder(ids.to(encoder.device), attention_mask=mask.to(encoder.device))[0]
+    words = piece_words(tokenizer.convert_ids_to_tokens(ids[0].tolist()), tokenizer.all_special_tokens)
+    return Condition(hidden, (words,), {"mask": mask.to(encoder.device)})
+
+
+def piece_words(pieces: Sequence[str], special: Sequence[str]) -> tuple[str, ...]:
+    """Return the text of every sentencepiece token, "" for special ones; the last token of a word ends with a space.
+
+    >>> piece_words(["\u2581a", "\u2581gir", "affe", "</s>", "<pad>"], ["</s>", "<pad>"])
+    ('a ', 'gir', 'affe ', '', '')
+    """
+    words = []
+    for piece, after in zip(pieces, [*pieces[1:], ""]):
+        ends = not after or after in special or after.startswith(_SPACE)
+        text = piece.replace(_SPACE, "")
+        words.append("" if piece in special else text + " " * ends)
+    return tuple(words)

@@ -1,0 +1,103 @@
+"""What every family promises, on a twin of each: taps as listed, early stops, batches, sizes, saving and loading."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import shiftless
+from shiftless.backbones.families import FAMILIES, family
+from shiftless.backbones.random_parts import save_parts
+from shiftless.backbones.registry import models, taps
+from shiftless.conditions.condition import join
+from shiftless.taps.names import select
+
+NAMES = {of: next(name for name, row in models().items() if row["family"] == of) for of in FAMILIES}
+SIZE = (64, 128)  # of an image, h w
+EXACT = {"atol": 1e-5, "rtol": 1e-4}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request):
+    return shiftless.load(f"twin:{NAMES[request.param]}", device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def latent(model):
+    pixels = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return model.encode_image(pixels)
+
+
+@pytest.fixture(scope="module")
+def condition(model):
+    prompts = ["a photo of a horse", "a cow"] if model.spec.takes_text else ["", ""]
+    return join([model.encode_prompt([prompt], size=SIZE) for prompt in prompts])
+
+
+def test_every_family_has_a_row_and_lists_its_taps_without_weights():
+    assert set(NAMES) == set(FAMILIES)
+    for name in models():
+        listed = taps(name)
+        assert len({tap.name for tap in listed}) == len(listed) > 3, name
+        assert all(tap.stride > 0 and tap.channels >= 0 for tap in listed)
+
+
+def test_every_tap_has_the_channels_and_stride_it_claims(model, latent, condition):
+    read = model.denoise(latent, 50, condition, model.taps).maps
+    assert list(read) == [tap.name for tap in model.taps]
+    for tap in model.taps:
+        b, c, h, w = read[tap.name].shape
+        assert (b, h * tap.stride, w * tap.stride) == (2, *SIZE), tap
+        assert c == tap.channels or (tap.channels == 0 and tap.kind != "out"), tap
+        assert torch.isfinite(read[tap.name]).all(), tap
+        if tap.kind in ("map", "group") and not tap.block:
+            torch.testing.assert_close(read[tap.name].sum(1), torch.ones(2, h, w), **EXACT)
+
+
+def test_stopping_early_changes_nothing_and_reading_leaves_no_trace(model, latent, condition):
+    plain = model.denoise(latent, 50, condition).prediction
+    assert plain.shape == latent.shape
+    chosen = select(["*"], model.taps)
+    full = model.denoise(latent, 50, condition, chosen, full=True)
+    assert torch.equal(full.prediction, plain)
+    for tap in (chosen[0], chosen[len(chosen) // 2], chosen[-1]):
+        early = model.denoise(latent, 50, condition, [tap])
+        assert torch.equal(early.maps[tap.name], full.maps[tap.name])
+    hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.denoiser.modules()]
+    assert sum(hooks) == 0
+
+
+def test_a_batch_gives_what_single_images_give(model):
+    pictures = [np.random.default_rng(i).integers(0, 255, (40, 80, 3), dtype=np.uint8) for i in range(3)]
+    recipe = shiftless.Recipe(
+        timestep=300, taps=(model.taps[-1].name,), prompt="a cow" if model.spec.takes_text else ""
+    )
+    together = shiftless.extract(model, pictures, recipe, batch=3)
+    for picture, maps in zip(pictures, together):
+        alone = shiftless.extract(model, picture, recipe, batch=1)
+        torch.testing.assert_close(maps[recipe.taps[0]], alone[recipe.taps[0]], **EXACT)
+
+
+def test_walks_and_inversions_serve_every_family(model):
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    tap = model.taps[-1].name
+    for recipe in (
+        shiftless.Recipe(timestep=50, start=90, steps=2, taps=(tap,)),
+        shiftless.Recipe(timestep=200, noise="invert", steps=4, taps=(tap,)),
+    ):
+        assert torch.isfinite(shiftless.extract(model, picture, recipe)[tap]).all()
+
+
+def test_a_folder_in_the_published_layout_gives_the_same_features(model, tmp_path):
+    adapter, name = family(model.spec.family), NAMES[model.spec.family]
+    save_parts(adapter.twin_parts(models()[name]), tmp_path / "model")
+    saved = shiftless.load(tmp_path / "model", device="cpu", dtype="fp32")
+    assert (saved.spec.family, saved.taps) == (model.spec.family, model.taps)
+    assert taps(tmp_path / "model") == model.taps
+    picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    recipe = shiftless.Recipe(size=128, taps=(model.taps[-1].name,), prompt="a horse" if model.spec.takes_text else "")
+    ours, theirs = (shiftless.extract(one, picture, recipe)[recipe.taps[0]] for one in (model, saved))
+    torch.testing.assert_close(ours, theirs, **EXACT)
+    again = shiftless.load(tmp_path / "model", device="cpu", dtype="bf16")
+    assert again.fingerprint == saved.fingerprint != model.fingerprint
