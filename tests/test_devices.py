@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -153,6 +154,8 @@ def fake(request, monkeypatch) -> Iterator[torch.device]:
     for module in (torch.cuda, torch.mps):
         for name, answer in answers.items():
             monkeypatch.setattr(module, name, lambda *_, _answer=answer: _answer, raising=False)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8 * 2**30))
     monkeypatch.setattr(torch, "Event", MagicMock())
     with Names(device.type), Dispatch():
         yield device
