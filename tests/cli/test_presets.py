@@ -34,7 +34,7 @@ def test_a_printed_preset_is_a_recipe_file(command, tmp_path, name):
         ("extract", "a.png", "--recipe", "dift-geometric"),
         ("match", "a.png", "a.png", "--at", "9,9", "--recipe", "dift-geometric"),
         ("audit", "a.png", "--recipe", "dift-geometric"),
-        ("correspond", "fit", "--recipe", "dift-geometric", "--out", "head"),
+        ("correspond", "fit", "--recipe", "dift-geometric", "--out", "head", "--pairs", "2", "--val-pairs", "2"),
         ("bench", "mini-pairs", "--recipe", "dift-geometric"),
     ],
     ids=lambda words: words[0],
