@@ -7,7 +7,7 @@ from typing import Any
 
 from shiftless.backbones.parts import class_of
 from shiftless.conditions.config import read_config, short
-from shiftless.conditions.hub import MODEL_FILES, fetch_again
+from shiftless.conditions.hub import fetch_again
 from shiftless.errors import BadInput
 
 FAMILIES = {
@@ -41,5 +41,5 @@ def family_of(folder: Path) -> Any:
         if path.is_file():
             kind = read_config(path).get("_class_name", "a network without a _class_name")
             raise BadInput(f"{folder}: a {short(kind)} of another family than Stable Diffusion 1 or 2; {SUPPORTED}")
-    remedy = fetch_again(folder, MODEL_FILES) or "give a whole diffusers folder"
+    remedy = fetch_again(folder) or "give a whole diffusers folder"
     raise BadInput(f"{folder}: the model folder has no unet/config.json; {remedy}")

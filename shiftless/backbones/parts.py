@@ -12,7 +12,7 @@ import torch
 
 from shiftless.backbones.sd_config import SCHEDULER
 from shiftless.conditions.config import check_complete, check_fields, check_layers, check_values, read_config
-from shiftless.conditions.hub import MODEL_FILES, fetch_again
+from shiftless.conditions.hub import fetch_again
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.weights import DIFFUSERS, TRANSFORMERS, Weights, find_weights
 from shiftless.digest import digest_of_files, marks_of
@@ -85,7 +85,7 @@ def check_there(folder: Path, classes: Mapping[str, str]) -> dict[str, Weights]:
     """Return the weight files of a model folder's networks; raises BadInput naming the first part that it lacks."""
     for part in classes:
         if not (folder / part).is_dir():
-            remedy = fetch_again(folder, MODEL_FILES) or f"a complete one has {', '.join(classes)}"
+            remedy = fetch_again(folder) or f"a complete one has {', '.join(classes)}"
             raise BadInput(f"{folder}: the model folder has no {part}/; {remedy}")
     return {part: weights_of(folder / part) for part in networks_of(classes)}
 
@@ -124,7 +124,7 @@ def digest_of_parts(folder: Path, classes: Mapping[str, str]) -> Callable[[], st
 
 def weights_of(folder: Path) -> Weights:
     """Return the weight files of one part; raises BadInput where there are none."""
-    return find_weights(folder, TRANSFORMERS if "encoder" in folder.name else DIFFUSERS, MODEL_FILES)
+    return find_weights(folder, TRANSFORMERS if "encoder" in folder.name else DIFFUSERS)
 
 
 def schedule_of(scheduler: Any) -> Schedule:

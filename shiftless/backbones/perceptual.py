@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from shiftless.backbones.device import choose_device
 from shiftless.conditions.config import check_layers, read_config
-from shiftless.conditions.hub import VISION_FILES, fetch_again, is_hub_id, need_fetched
+from shiftless.conditions.hub import fetch_again, is_hub_id, need_fetched
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.weights import TRANSFORMERS, find_weights
 from shiftless.errors import BadInput
@@ -86,9 +86,9 @@ def load_perceptual_model(name: str | os.PathLike[str], device: str | torch.devi
     name, where = os.fspath(name), choose_device(device)
     folder = _find(name)
     if not (folder / "config.json").is_file():
-        remedy = fetch_again(folder, VISION_FILES) or "give a transformers folder"
+        remedy = fetch_again(folder) or "give a transformers folder"
         raise BadInput(f"{folder}: no config.json of a vision transformer here; {remedy}")
-    variant = find_weights(folder, TRANSFORMERS, VISION_FILES).variant
+    variant = find_weights(folder, TRANSFORMERS).variant
     path = folder / "config.json"
     check_layers(folder, read_config(path), path)
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -131,7 +131,7 @@ def _find(name: str) -> Path:
         return Path(name)
     if not is_hub_id(name):
         raise BadInput(f"{name!r}: no such perceptual model; give a folder of a vision transformer or a hub id")
-    return need_fetched(name, VISION_FILES)
+    return need_fetched(name)
 
 
 def _side(size: Any) -> int:

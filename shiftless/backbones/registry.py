@@ -14,7 +14,7 @@ from shiftless.backbones.base import PHOTOGRAPHS, Backbone
 from shiftless.backbones.device import choose_device, choose_dtype
 from shiftless.backbones.families import SUPPORTED, family, family_of
 from shiftless.conditions.config import read_config
-from shiftless.conditions.hub import MODEL_FILES, fetch_command, fetched, is_hub_id
+from shiftless.conditions.hub import fetch_command, fetched, is_hub_id
 from shiftless.conditions.weights import converted
 from shiftless.errors import BadInput
 from shiftless.mini import weights
@@ -120,16 +120,16 @@ def find(name: str) -> Path:
         if folder is not None:
             return folder
     unsure = "" if name in models() else f"; {SUPPORTED}"
-    raise BadInput(f"{name}: not on this machine; fetch it once with: {how_to_fetch(ids[0])}{unsure}")
+    raise BadInput(f"{name}: not on this machine; fetch it once with: {how_to_fetch(name)}{unsure}")
 
 
 def how_to_fetch(name: str) -> str:
     """Return the shell command that fetches the files of a model that are read, by its alias or hub id.
 
-    >>> how_to_fetch("sd15").split()[:3]
-    ['hf', 'download', 'stable-diffusion-v1-5/stable-diffusion-v1-5']
+    >>> how_to_fetch("sd15")
+    'shiftless fetch sd15'
     """
-    return fetch_command(models()[name]["hub"][0] if name in models() else name, MODEL_FILES)
+    return fetch_command(name)
 
 
 def not_for_photographs(model: Backbone) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from shiftless.conditions.caption_memory import fingerprint_of, remembered
 from shiftless.conditions.caption_model import ImageToText, load_image_to_text
-from shiftless.conditions.hub import CAPTIONER_FILES, is_hub_id, need_fetched
+from shiftless.conditions.hub import is_hub_id, need_fetched
 from shiftless.errors import BadInput
 from shiftless.mini import weights
 
@@ -61,4 +61,4 @@ def find_captioner(name: str) -> Path:
         return Path(where)
     if not is_hub_id(where):
         raise BadInput(f"{name!r}: no such captioner; use {', '.join(CAPTIONERS)}, a folder or a hub id")
-    return need_fetched(where, CAPTIONER_FILES, name)
+    return need_fetched(where, name)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from shiftless.conditions.caption_memory import spoken
 from shiftless.conditions.config import check_complete, check_layers, read_config
-from shiftless.conditions.hub import CAPTIONER_FILES, fetch_again
+from shiftless.conditions.hub import fetch_again
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.weights import TRANSFORMERS, find_weights
 from shiftless.errors import BadInput
@@ -101,9 +101,9 @@ def load_image_to_text(
     from transformers import VisionEncoderDecoderModel as EncoderDecoder
 
     if not (folder / "config.json").is_file():
-        remedy = fetch_again(folder, CAPTIONER_FILES) or "give the folder of an image-to-text model"
+        remedy = fetch_again(folder) or "give the folder of an image-to-text model"
         raise BadInput(f"{folder}: no config.json of a captioner here; {remedy}")
-    variant = find_weights(folder, TRANSFORMERS, CAPTIONER_FILES).variant
+    variant = find_weights(folder, TRANSFORMERS).variant
     path = folder / "config.json"
     check_layers(folder, read_config(path), path)
     local: dict[str, Any] = {"local_files_only": True}

@@ -14,7 +14,7 @@ import torch
 
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.config import check_complete, check_values
-from shiftless.conditions.hub import CONTROL_FILES, fetch_again, is_hub_id, need_fetched
+from shiftless.conditions.hub import fetch_again, is_hub_id, need_fetched
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.unet_config import check_controlnet, read_controlnet
 from shiftless.conditions.weights import DIFFUSERS, converted, find_weights
@@ -129,9 +129,9 @@ def digest_of_control(name: str, own: Mapping[str, Any]) -> str:
 def _load(folder: Path, dtype: torch.dtype) -> Any:
     from diffusers import ControlNetModel
 
-    variant = find_weights(folder, DIFFUSERS, CONTROL_FILES, "ControlNetModel").variant
+    variant = find_weights(folder, DIFFUSERS, "ControlNetModel").variant
     if not (folder / "config.json").is_file():
-        remedy = fetch_again(folder, CONTROL_FILES) or "give the folder of a ControlNet of diffusers"
+        remedy = fetch_again(folder) or "give the folder of a ControlNet of diffusers"
         raise BadInput(f"{folder}: no config.json of a ControlNet here; {remedy}")
     check_controlnet(read_controlnet(folder), folder)
     try:
@@ -189,7 +189,7 @@ def _folder(where: str) -> Path:
         raise BadInput(converted(Path(where), "ControlNetModel"))
     if not is_hub_id(where):
         raise BadInput(f"{where}: no such ControlNet folder; check the path, or give a hub id")
-    return need_fetched(where, CONTROL_FILES)
+    return need_fetched(where)
 
 
 def _plain(value: Any) -> Any:

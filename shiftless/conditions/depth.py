@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from shiftless.conditions.hub import VISION_FILES, fetch_command, fetched
+from shiftless.conditions.hub import fetch_command, fetched
 from shiftless.conditions.weights import TRANSFORMERS, find_weights
 from shiftless.digest import digest_of_folder
 from shiftless.errors import BadInput
@@ -57,7 +57,7 @@ def find_estimator(estimator: str | None = None) -> Path:
         )
     raise BadInput(
         "control 'depth' needs a depth model, and none is on this machine; fetch one once with: "
-        f"{fetch_command(requested or ESTIMATORS[0], VISION_FILES)}"
+        f"{fetch_command(requested or ESTIMATORS[0])}"
     )
 
 
@@ -70,7 +70,7 @@ def digest_of_estimator(estimator: str | None = None) -> str:
 def _load(folder: Path, _digest: str) -> tuple[Any, Any]:
     from transformers import AutoModelForDepthEstimation
 
-    variant = find_weights(folder, TRANSFORMERS, VISION_FILES).variant
+    variant = find_weights(folder, TRANSFORMERS).variant
     try:
         options: dict[str, Any] = {"local_files_only": True, "variant": variant}
         with construction():

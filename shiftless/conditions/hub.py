@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from shiftless.errors import BadInput
-
-_ENDINGS = ("model.safetensors", "model-*.safetensors")  # in one file, and in parts
-MODEL_FILES = ("*.json", "*.txt", *(f"{p}/*{end}" for p in ("unet", "vae", "text_encoder") for end in _ENDINGS))
-CONTROL_FILES = ("*.json", *(f"*{end}" for end in _ENDINGS))
-CAPTIONER_FILES = ("*.json", "*.txt", "*.model", *_ENDINGS)
-VISION_FILES = ("*.json", *_ENDINGS)
-"""What is fetched of a repository, as globs: settings, vocabularies, and the usual weights, whole or in parts."""
 
 
 def fetched(hub_id: str) -> Path | None:
@@ -36,20 +28,19 @@ def fetched(hub_id: str) -> Path | None:
         return None
 
 
-def need_fetched(hub_id: str, patterns: Sequence[str], name: str = "") -> Path:
+def need_fetched(hub_id: str, name: str = "") -> Path:
     """Return the folder of a hub id that was fetched before; raises BadInput with the command that fetches it.
 
-    patterns  globs of the files that are needed
-    name      what the message calls it; the hub id itself by default
+    name  what the message calls it; the hub id itself by default
 
-    >>> need_fetched("nobody/nothing-of-the-kind", ["*.json"])
+    >>> need_fetched("nobody/nothing-of-the-kind")
     Traceback (most recent call last):
     ...
-    shiftless.errors.BadInput: nobody/nothing-of-the-kind: not on this machine; fetch it once with: hf download ...
+    shiftless.errors.BadInput: nobody/nothing-of-the-kind: not on this machine; fetch it once with: shiftless fetch ...
     """
     folder = fetched(hub_id)
     if folder is None:
-        raise BadInput(f"{name or hub_id}: not on this machine; fetch it once with: {fetch_command(hub_id, patterns)}")
+        raise BadInput(f"{name or hub_id}: not on this machine; fetch it once with: {fetch_command(hub_id)}")
     return folder
 
 
@@ -65,26 +56,23 @@ def hub_id_of(folder: Path) -> str:
     return ""
 
 
-def fetch_command(hub_id: str, patterns: Sequence[str] = ()) -> str:
-    """Return the shell command that fetches the files of a repository that match glob patterns; all without any.
+def fetch_command(name: str) -> str:
+    """Return the shell command that fetches what is read of a model or a repository.
 
-    Double quotes keep a pattern whole in sh, in PowerShell and in cmd. Before huggingface_hub 1 the last --include
-    took the place of the others.
-
-    >>> fetch_command("openai/clip", ["*.json"])
-    'hf download openai/clip --include "*.json"'
+    >>> fetch_command("openai/clip")
+    'shiftless fetch openai/clip'
     """
-    return " ".join([f"hf download {hub_id}", *(f'--include "{pattern}"' for pattern in patterns)])
+    return f"shiftless fetch {name}"
 
 
-def fetch_again(folder: Path, patterns: Sequence[str]) -> str:
+def fetch_again(folder: Path) -> str:
     """Return what fetches the rest of a folder in the hub's cache, as the remedy of a message; "" for other folders.
 
-    >>> fetch_again(Path("hub/models--some--model/snapshots/0123"), ["*.json"])
-    'fetch the rest with: hf download some/model --include "*.json"'
+    >>> fetch_again(Path("hub/models--some--model/snapshots/0123"))
+    'fetch the rest with: shiftless fetch some/model'
     """
     hub_id = hub_id_of(folder)
-    return f"fetch the rest with: {fetch_command(hub_id, patterns)}" if hub_id else ""
+    return f"fetch the rest with: {fetch_command(hub_id)}" if hub_id else ""
 
 
 def is_hub_id(name: str) -> bool:

@@ -18,7 +18,6 @@ from shiftless.errors import BadInput
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-_DOWNLOAD = ("*.safetensors", "*.json")
 _READ_OR_IDLE = {
     "task_type", "peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode",
     "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
@@ -55,7 +54,9 @@ def find_lora(name: str | os.PathLike[str]) -> Path:
         raise BadInput(f"{name}: no such LoRA file or folder; check the path")
     hub_id = f"{owner}/{inside[0]}"
     folder = fetched(hub_id)
-    command = fetch_command(hub_id, _DOWNLOAD)
+    below = "/".join(inside[1:])
+    also = below if below.endswith(".safetensors") else f"{below}/*"
+    command = fetch_command(hub_id) + (f' --also "{also}"' if below else "")
     if folder is None:
         raise BadInput(f"{name}: no such LoRA file or folder, and not fetched from the hub; check it, or: {command}")
     place = folder.joinpath(*inside[1:])

@@ -28,11 +28,10 @@ class Weights:
     variant: str | None
 
 
-def find_weights(folder: Path, stem: str, patterns: Sequence[str] = (), loader: str = "") -> Weights:
+def find_weights(folder: Path, stem: str, loader: str = "") -> Weights:
     """Return the safetensors weights of a folder: the usual ones, or those of half precision if there are no others.
 
     stem      DIFFUSERS or TRANSFORMERS
-    patterns  what to fetch of a repository, if the folder lies in the hub's cache and lacks something
     loader    the class of diffusers that converts a single-file checkpoint of this kind, if one does
 
     Raises BadInput, with the remedy, where there are none, where a part of them is missing, where there are others
@@ -51,7 +50,7 @@ def find_weights(folder: Path, stem: str, patterns: Sequence[str] = (), loader: 
             shards = _shards(index)
             lacking = [shard for shard in shards if not (folder / shard).is_file()]
             if lacking:
-                remedy = fetch_again(folder, patterns) or "copy or save the whole model again"
+                remedy = fetch_again(folder) or "copy or save the whole model again"
                 raise BadInput(f"{folder}: {len(lacking)} of {len(shards)} parts are missing ({lacking[0]}); {remedy}")
             files = [index, *(folder / shard for shard in shards)]
         if all(file.is_file() for file in files):
@@ -59,7 +58,7 @@ def find_weights(folder: Path, stem: str, patterns: Sequence[str] = (), loader: 
             if pointer is not None:
                 raise BadInput(f"{pointer}: a pointer of git-lfs, not the weights; run: git lfs pull")
             return Weights(tuple(files), variant or None)
-    raise BadInput(_none_found(folder, stem, patterns, loader))
+    raise BadInput(_none_found(folder, stem, loader))
 
 
 def converted(checkpoint: Path, loader: str) -> str:
@@ -72,9 +71,9 @@ def converted(checkpoint: Path, loader: str) -> str:
     )
 
 
-def _none_found(folder: Path, stem: str, patterns: Sequence[str], loader: str) -> str:
+def _none_found(folder: Path, stem: str, loader: str) -> str:
     names = sorted(file.name for file in folder.glob("*") if file.is_file())
-    usual, refetch = f"{stem}.safetensors", fetch_again(folder, patterns)
+    usual, refetch = f"{stem}.safetensors", fetch_again(folder)
     others = [name for name in names if re.fullmatch(rf"{stem}\.\w+\.safetensors", name)]
     if others:
         return f"{folder}: holds {', '.join(others)} and no {usual}; {refetch or f'put {usual} there'}"
@@ -87,7 +86,7 @@ def _none_found(folder: Path, stem: str, patterns: Sequence[str], loader: str) -
         return converted(folder / single[0], loader)
     none = f"{folder}: no safetensors weights here ({usual}){f'; it holds {single[0]}' if single else ''}"
     if refetch:
-        return f'{none}; {refetch} (where a repository lacks them, include "*.fp16.safetensors" or "*.bin" instead)'
+        return f"{none}; {refetch}"
     return f"{none}; save the model again as safetensors"
 
 

@@ -125,7 +125,7 @@ def refusal(name) -> str:
 
 def test_what_is_not_here_is_told_with_the_command_that_fetches_it(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "fetch it once with: hf download someone/never-fetched --include" in refusal("someone/never-fetched")
+    assert "fetch it once with: shiftless fetch someone/never-fetched" in refusal("someone/never-fetched")
     assert "no such perceptual model" in refusal(str(tmp_path / "missing"))
     assert "no such perceptual model" in refusal("")
     assert "no config.json" in refusal(tmp_path)

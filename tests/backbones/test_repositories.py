@@ -18,10 +18,11 @@ from shiftless import BadInput
 from shiftless.backbones.registry import models
 from shiftless.backbones.twins import save_folder, twin_control, twin_parts
 from shiftless.conditions.control import load_control
+from shiftless.conditions.fetch import chosen_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NET, CLIP = "diffusion_pytorch_model", "model"
-REST = 'fetch the rest with: hf download some/part --include "*.json" --include'
+REST = "fetch the rest with: shiftless fetch some/part"
 REAL = [  # the listing of Stable Diffusion 1.5, without its documents
     "model_index.json", "v1-inference.yaml", "v1-5-pruned.ckpt", "v1-5-pruned.safetensors", "v1-5-pruned-emaonly.ckpt",
     "v1-5-pruned-emaonly.safetensors", "feature_extractor/preprocessor_config.json", "safety_checker/config.json",
@@ -69,7 +70,7 @@ def source(tmp_path_factory):
 
 
 def fetch(source, tmp_path, hub_id, patterns, without=()):
-    """Do what `hf download --include` does with a repository: blobs, links to them, a ref, the whole listing."""
+    """Do what fetching does with a repository: blobs, links to them, a ref, the whole listing."""
     top = tmp_path / "hub" / f"models--{hub_id.replace('/', '--')}"
     files = sorted(p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file())
     taken = [f for f in files if any(fnmatch(f, pattern) for pattern in patterns) and f not in without]
@@ -93,11 +94,11 @@ def said(name):
     return str(caught.value)
 
 
-def patterns_of(message):
-    """The globs of the fetch command in a message, and the hub id."""
-    command = shlex.split(message.partition("hf download ")[2].partition(";")[0])
-    assert command[1::2][0] == "--include"
-    return command[0], command[2::2]
+def files_of(message, repository):
+    """What the fetch command in a message takes of a repository, and its hub id."""
+    name = shlex.split(message.partition("shiftless fetch ")[2].partition(";")[0])[0]
+    listing = [path.relative_to(repository).as_posix() for path in repository.rglob("*") if path.is_file()]
+    return models()[name]["hub"][0] if name in models() else name, chosen_files(listing)
 
 
 def reading(model):
@@ -111,7 +112,7 @@ def expected(source):
 
 
 def test_what_the_command_fetches_is_what_loading_needs(source, tmp_path, expected):
-    hub_id, patterns = patterns_of(said("sd15"))
+    hub_id, patterns = files_of(said("sd15"), source)
     assert hub_id == models()["sd15"]["hub"][0]
     taken = fetch(source, tmp_path, hub_id, patterns)
     heavy = [name for name in taken if not name.endswith((".json", ".txt"))]
@@ -143,9 +144,9 @@ def test_weights_in_parts_are_read_and_fetched(source, tmp_path, expected):
     shards = sorted(path.name for path in (parted / "unet").glob("*-of-*.safetensors"))
     assert len(shards) > 1
     assert torch.equal(reading(shiftless.load(parted, device="cpu", dtype="fp32")), expected)
-    _, patterns = patterns_of(said("some/parts"))
+    _, patterns = files_of(said("some/parts"), parted)
     fetch(parted, tmp_path, "some/parts", patterns, without=[f"unet/{shards[0]}"])
-    assert f"parts are missing ({shards[0]}); fetch the rest with: hf download some/parts --incl" in said("some/parts")
+    assert f"parts are missing ({shards[0]}); fetch the rest with: shiftless fetch some/parts" in said("some/parts")
     shutil.rmtree(tmp_path / "hub")
     fetch(parted, tmp_path, "some/parts", patterns)
     assert torch.equal(reading(shiftless.load("some/parts", device="cpu", dtype="fp32")), expected)
@@ -174,12 +175,11 @@ def test_an_old_repository_with_pickles_alone_ends_in_a_way_to_convert_them(sour
     shutil.copytree(source, old)
     for file in old.rglob("*.safetensors"):
         file.unlink()
-    _, patterns = patterns_of(said("an/old-one"))
-    fetch(old, tmp_path, "an/old-one", patterns)
-    line = said("an/old-one")
-    assert '(where a repository lacks them, include "*.fp16.safetensors" or "*.bin" instead)' in line
-    shutil.rmtree(tmp_path / "hub")
-    fetch(old, tmp_path, "an/old-one", [*patterns, "*.bin"])
+    _, patterns = files_of(said("an/old-one"), old)
+    taken = fetch(old, tmp_path, "an/old-one", patterns)
+    assert [name for name in taken if name.endswith(".bin")] == [
+        "text_encoder/pytorch_model.bin", f"unet/{NET}.bin", f"vae/{NET}.bin",
+    ]  # fmt: skip
     assert "a pickle, which is never opened here; convert it once" in said("an/old-one")
 
 
@@ -210,7 +210,7 @@ def test_controlnets_of_the_hub_load_in_each_shape_or_say_what_to_do(source, tmp
     torch.save(net.state_dict(), made / f"{NET}.bin")
     (made / "images").mkdir()
     (made / "images" / "bag.png").write_bytes(b"")
-    hub_id, patterns = patterns_of(refused("some/sd-controlnet-canny"))
+    hub_id, patterns = files_of(refused("some/sd-controlnet-canny"), made)
     taken = fetch(made, tmp_path, hub_id, patterns)
     assert taken == ["config.json", f"{NET}.safetensors"]
     weight = "controlnet_mid_block.weight"
@@ -220,7 +220,7 @@ def test_controlnets_of_the_hub_load_in_each_shape_or_say_what_to_do(source, tmp
     fetch(made, tmp_path, "some/old-canny", ["config.json", "*.bin"])
     assert "a pickle, which is never opened here; convert it once" in refused("some/old-canny")
     fetch(made, tmp_path, "some/empty-canny", ["images/*"])
-    assert "fetch the rest with: hf download some/empty-canny" in refused("some/empty-canny")
+    assert "fetch the rest with: shiftless fetch some/empty-canny" in refused("some/empty-canny")
     single = tmp_path / "control_v11p_sd15_canny.safetensors"
     save_file({"control_model.zero_convs.0.0.weight": torch.zeros(1)}, single)
     assert "ControlNetModel.from_single_file" in refused(str(single))

@@ -107,7 +107,7 @@ def test_arguments_that_make_no_sense(bad, arguments, says):
 
 
 def test_models_that_are_not_there(bad, tmp_path):
-    assert "hf download" in bad("match", "good.png", "good.png", "-m", "sd15", "--at", "5,5")
+    assert "shiftless fetch sd15" in bad("match", "good.png", "good.png", "-m", "sd15", "--at", "5,5")
     (tmp_path / "model").mkdir()
     assert "unet/config.json" in bad("taps", tmp_path / "model")
     assert "no such" in bad("taps", "sd51")

@@ -252,7 +252,7 @@ def test_a_model_of_drawn_pictures_says_that_it_is_not_for_photographs(command, 
     assert len(notes) == 1
     assert notes[0].startswith(NOT_FOR_PHOTOS)
     assert "-m sd15" in notes[0]
-    assert "hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --include" in notes[0]
+    assert "shiftless fetch sd15" in notes[0]
 
 
 def test_other_models_say_nothing_of_photographs(command, photos):

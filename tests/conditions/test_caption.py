@@ -241,8 +241,8 @@ def test_what_cannot_be_loaded_is_one_line(saved, tmp_path, monkeypatch):
         return str(caught.value)
 
     assert "use mini, blip" in says("blop")
-    assert 'hf download Salesforce/blip-image-captioning-base --include "*.json"' in says("blip")
-    assert "hf download someone/something" in says("someone/something")
+    assert "shiftless fetch Salesforce/blip-image-captioning-base" in says("blip")
+    assert "shiftless fetch someone/something" in says("someone/something")
     assert "no config.json" in says(tmp_path)
     (tmp_path / "config.json").write_text((saved["blip"] / "config.json").read_text())
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")

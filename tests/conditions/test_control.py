@@ -89,7 +89,7 @@ def test_another_family_or_size_is_refused(model, tmp_path):
     [
         ("canny", "this model has no such ControlNet"),
         ("nowhere/at/all/canny", "no such ControlNet folder"),
-        ("someone/never-fetched-canny", "hf download someone/never-fetched-canny"),
+        ("someone/never-fetched-canny", "shiftless fetch someone/never-fetched-canny"),
         ("what", "say what map it follows"),
     ],
 )

@@ -43,7 +43,7 @@ def test_a_missing_estimator_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("SHIFTLESS_DEPTH", "someone/never-fetched-depth")
     _load.cache_clear()
-    with pytest.raises(BadInput, match="hf download someone/never-fetched-depth"):
+    with pytest.raises(BadInput, match="shiftless fetch someone/never-fetched-depth"):
         depth(torch.zeros(1, 3, 32, 32))
     with pytest.raises(BadInput, match="not a depth model that can be loaded"):
         depth(torch.zeros(1, 3, 32, 32), str(tmp_path))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from shiftless.conditions.hub import fetch_command, fetched, is_hub_id
+from shiftless.conditions.hub import fetched, is_hub_id
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -71,26 +71,6 @@ def test_the_hubs_own_variables_say_where_the_cache_is(tmp_path, variable):
     environment = {variable: str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ":".join(sys.path)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == str(folder)
-
-
-def test_the_command_is_one_that_hf_takes():
-    import shlex
-
-    command = shlex.split(fetch_command("some/model", ["*.json", "unet/*model.safetensors"]))
-    assert command == ["hf", "download", "some/model", "--include", "*.json", "--include", "unet/*model.safetensors"]
-
-
-def test_hf_takes_every_pattern_of_the_command(monkeypatch):
-    """Before huggingface_hub 1 the last --include took the place of the others, without a word."""
-    import shlex
-
-    from huggingface_hub.cli import download, hf
-
-    requested = {}
-    monkeypatch.setattr(download, "snapshot_download", lambda **given: requested.update(given) or "here")
-    patterns = ["*.json", "unet/*model.safetensors", "vae/*model.safetensors"]
-    hf.app(shlex.split(fetch_command("some/model", patterns))[1:], standalone_mode=False)
-    assert (requested["repo_id"], requested["allow_patterns"]) == ("some/model", patterns)
 
 
 def test_a_path_is_no_hub_id():

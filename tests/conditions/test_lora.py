@@ -237,7 +237,7 @@ def bad_files(save, tmp_path):
     ("name", "scale", "says"),
     [
         ("missing.safetensors", 1.0, "no such LoRA"),
-        ("some-body/some-lora", 1.0, "hf download some-body/some-lora"),
+        ("some-body/some-lora", 1.0, "shiftless fetch some-body/some-lora"),
         ("text.safetensors", 1.0, "not a whole safetensors file"),
         ("half.safetensors", 1.0, "not a whole safetensors file"),
         ("pickle.pt", 1.0, ".safetensors only"),

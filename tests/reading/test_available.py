@@ -21,6 +21,6 @@ def test_depth_is_available_with_a_depth_model_only(monkeypatch, tmp_path):
     recipe = Recipe(control=(f"depth={tmp_path / 'depth'}",))
     assert available(model, {"depth": recipe, "plain": Recipe()}) == {"plain": Recipe()}
     opened = []
-    with pytest.raises(BadInput, match=f"needs a depth model.*hf download {ESTIMATORS[0]}"):
+    with pytest.raises(BadInput, match=f"needs a depth model.*shiftless fetch {ESTIMATORS[0]}"):
         list(shiftless.stream(model, (opened.append(i) or np.zeros((64, 64, 3), np.uint8) for i in range(2)), recipe))
     assert opened == []
