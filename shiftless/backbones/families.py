@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shiftless.backbones.parts import class_of
+from shiftless.backbones.parts import class_of, place_of
 from shiftless.conditions.config import read_config, short
 from shiftless.conditions.hub import fetch_again
 from shiftless.errors import BadInput
@@ -13,12 +13,13 @@ from shiftless.errors import BadInput
 FAMILIES = {
     "sd": "shiftless.backbones.sd:StableDiffusion",
     "pixart": "shiftless.backbones.pixart:PixArt",
+    "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
 }
 """Family -> its adapter, a `LatentModel` or a class with the same class methods (`recognises`, `from_folder` ...)."""
 
 SUPPORTED = (
     "what loads is Stable Diffusion 1 and 2 (a name, a diffusers folder, or a fetched hub id of a model of this kind); "
-    "SDXL, SD 3, Flux, DiT, DDPM and ViT do not load yet"
+    "PixArt and pixel-space DDPMs load too; SDXL, SD 3, Flux, DiT and ViT do not yet"
 )
 
 
@@ -37,7 +38,7 @@ def family_of(folder: Path) -> Any:
         if family(name).recognises(folder):
             return family(name)
     for part in ("unet", "transformer"):
-        path = folder / part / "config.json"
+        path = place_of(folder, part) / "config.json"
         if path.is_file():
             kind = read_config(path).get("_class_name", "a network without a _class_name")
             raise BadInput(f"{folder}: a {short(kind)} of another family than Stable Diffusion 1 or 2; {SUPPORTED}")

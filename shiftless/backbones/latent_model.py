@@ -1,4 +1,4 @@
-"""LatentModel: what all latent diffusion models share: an autoencoder, text encoders, adapters, a fingerprint."""
+"""LatentModel: what all diffusion models share: a denoiser, an autoencoder, text encoders, adapters, a fingerprint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from shiftless.backbones.base import Reading, Spec
-from shiftless.backbones.parts import check_configs, check_there, digest_of_parts, load_parts, schedule_of
+from shiftless.backbones.parts import check_configs, check_there, digest_of_parts, load_parts, place_of, schedule_of
 from shiftless.backbones.steering import Steering
 from shiftless.conditions.condition import Condition, join
 from shiftless.conditions.config import read_config
@@ -31,7 +31,7 @@ _PROMPTS_KEPT = 256
 
 
 class LatentModel(Steering, ABC):
-    """The adapter of a latent diffusion model; `shiftless.backbones.base.Backbone` documents each method.
+    """The adapter of a diffusion model; `shiftless.backbones.base.Backbone` documents each method.
 
     A family derives from it, names its parts, and says how its network is called. docs/add-a-family.md walks through
     one.
@@ -39,13 +39,15 @@ class LatentModel(Steering, ABC):
     FAMILY         the name of the family
     PARTS          part of the model's folder -> its class, as "library:Class"
     DENOISER       the part that denoises
-    TEXT_ENCODERS  the parts that encode prompts
+    AUTOENCODER    the part that encodes images, or "" where the image itself is denoised: its latent is its pixels
+    TEXT_ENCODERS  the parts that encode prompts; none for a model that takes no text
     TECHNIQUES     what may steer it, as in `Spec.techniques`
     """
 
     FAMILY: ClassVar[str]
     PARTS: ClassVar[Mapping[str, str]]
     DENOISER: ClassVar[str] = "transformer"
+    AUTOENCODER: ClassVar[str] = "vae"
     TEXT_ENCODERS: ClassVar[tuple[str, ...]] = ("text_encoder",)
     TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "start")
 
@@ -70,7 +72,7 @@ class LatentModel(Steering, ABC):
         self.networks: dict[str, Any] = {}
         self.device, self.dtype, self._format = device, dtype, memory_format(device)
         with silenced():
-            for part in (self.DENOISER, "vae", *self.TEXT_ENCODERS):
+            for part in filter(None, (self.DENOISER, self.AUTOENCODER, *self.TEXT_ENCODERS)):
                 network = parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
                 if part not in self.TEXT_ENCODERS:
                     network.to(memory_format=self._format)
@@ -87,7 +89,7 @@ class LatentModel(Steering, ABC):
             size or self._native_size(name),
             self._multiple(),
             (channels, self._stride),
-            takes_text=bool(self.TEXT_ENCODERS),
+            takes_text="prompt" in self.TECHNIQUES,
             techniques=self.TECHNIQUES,
             made_for=made_for,
         )
@@ -140,7 +142,8 @@ class LatentModel(Steering, ABC):
         with construction(), seeded(seed):
             parts = {part: _anew(network) for part, network in self._steered().items()}
         name, digest = f"untrained {self.spec.name}", partial(_untrained_digest, self, seed)
-        whole = {**parts, "vae": self.vae, **self.tokenizers, "scheduler": self._scheduler}
+        kept = {part: self.networks[part] for part in self.networks if part not in parts}
+        whole = {**parts, **kept, **self.tokenizers, "scheduler": self._scheduler}
         return type(self)(name, whole, self.spec.size, self.device, self.dtype, made_of=digest)
 
     # ---- what a family says of itself
@@ -148,7 +151,7 @@ class LatentModel(Steering, ABC):
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         """Whether a diffusers folder holds a model of this family, by the class of its denoiser."""
-        path = folder / cls.DENOISER / "config.json"
+        path = place_of(folder, cls.DENOISER) / "config.json"
         named = read_config(path).get("_class_name") if path.is_file() else None
         return bool(named == cls.PARTS[cls.DENOISER].partition(":")[2])
 
@@ -197,7 +200,9 @@ class LatentModel(Steering, ABC):
 
     def _latent(self) -> tuple[int, int]:
         """The channels of a latent, and its stride in pixels a cell."""
-        config = self.networks["vae"].config
+        if not self.AUTOENCODER:
+            return int(self.denoiser.config.in_channels), 1
+        config = self.networks[self.AUTOENCODER].config
         return int(config.latent_channels), 2 ** (len(config.block_out_channels) - 1)
 
     def _layout(self, latent: torch.Tensor, condition: Condition) -> Layout:
@@ -215,8 +220,8 @@ class LatentModel(Steering, ABC):
 
     @property
     def vae(self) -> Any:
-        """The autoencoder."""
-        return self.networks["vae"]
+        """The autoencoder, of a family that has one."""
+        return self.networks[self.AUTOENCODER]
 
     # ---- identity
 
@@ -262,6 +267,8 @@ class LatentModel(Steering, ABC):
         With latent="sample", `noise` of (B times m) c h w draws m posterior samples an image from one encoding.
         """
         pixels = pixels.to(self.device, self.dtype, memory_format=self._format)
+        if not self.AUTOENCODER:
+            return pixels if noise is None else pixels.repeat_interleave(noise.shape[0] // pixels.shape[0], 0)
         posterior = self.vae.encode(pixels).latent_dist
         clean = posterior.mean
         if latent == "sample":
@@ -329,6 +336,8 @@ class LatentModel(Steering, ABC):
     @torch.no_grad()
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Clean latent B c h w -> pixels B 3 H W in [-1, 1], float32."""
+        if not self.AUTOENCODER:
+            return latent.float().clamp(-1, 1)
         shift = self.vae.config.get("shift_factor") or 0.0
         raw = (latent.float() / self.vae.config.scaling_factor + shift).to(self.device, self.dtype)
         return self.vae.decode(raw.to(memory_format=self._format)).sample.float().clamp(-1, 1)

@@ -40,6 +40,18 @@ def networks_of(parts: Mapping[str, str]) -> list[str]:
     return [part for part in parts if not part.startswith("tokenizer") and part != "scheduler"]
 
 
+def place_of(folder: Path, part: str) -> Path:
+    """Return where a part of a model folder lies: in a folder of its name, or beside the other parts' configs.
+
+    The first pixel-space models were published with the UNet and the scheduler in the repository's root.
+
+    >>> place_of(Path("nowhere"), "unet").as_posix()
+    'nowhere/unet'
+    """
+    inside, config = folder / part, {"scheduler": "scheduler_config.json", "unet": "config.json"}.get(part, "")
+    return folder if config and not inside.is_dir() and (folder / config).is_file() else inside
+
+
 def load_parts(
     folder: Path,
     classes: Mapping[str, str],
@@ -59,7 +71,7 @@ def load_parts(
     weights = check_there(folder, classes)
     parts: dict[str, Any] = {}
     for part, path in classes.items():
-        options: dict[str, Any] = {}
+        place, options = place_of(folder, part), dict[str, Any]()
         if part in networks:
             options = {"use_safetensors": True, "output_loading_info": True}
             if dtype is not None and path.startswith("diffusers:"):
@@ -70,24 +82,26 @@ def load_parts(
                 options["config"] = configs[part]
         try:
             with construction(), silenced():
-                loaded = class_of(path).from_pretrained(folder / part, local_files_only=True, **options)
+                loaded = class_of(path).from_pretrained(place, local_files_only=True, **options)
         except Exception as error:  # the libraries raise many kinds; the user needs one line
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise BadInput(f"{folder / part}: cannot be loaded ({reason}); fetch or save the model again") from error
+            raise BadInput(
+                f"{place_of(folder, part)}: cannot be loaded ({reason}); fetch or save the model again"
+            ) from error
         parts[part], info = loaded if options else (loaded, {})
-        check_complete(info, folder / part)
+        check_complete(info, place)
         if part in networks:
-            check_values(parts[part], folder / part)
+            check_values(parts[part], place)
     return parts
 
 
 def check_there(folder: Path, classes: Mapping[str, str]) -> dict[str, Weights]:
     """Return the weight files of a model folder's networks; raises BadInput naming the first part that it lacks."""
     for part in classes:
-        if not (folder / part).is_dir():
+        if not place_of(folder, part).is_dir():
             remedy = fetch_again(folder) or f"a complete one has {', '.join(classes)}"
             raise BadInput(f"{folder}: the model folder has no {part}/; {remedy}")
-    return {part: weights_of(folder / part) for part in networks_of(classes)}
+    return {part: weights_of(place_of(folder, part)) for part in networks_of(classes)}
 
 
 def check_configs(folder: Path, classes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -97,10 +111,10 @@ def check_configs(folder: Path, classes: Mapping[str, str]) -> dict[str, dict[st
     """
     configs = {}
     for part in networks_of(classes):
-        path = folder / part / "config.json"
-        configs[part] = read_config(path)
-        check_layers(folder / part, configs[part], path)
-    scheduler = folder / "scheduler" / "scheduler_config.json"
+        place = place_of(folder, part)
+        configs[part] = read_config(place / "config.json")
+        check_layers(place, configs[part], place / "config.json")
+    scheduler = place_of(folder, "scheduler") / "scheduler_config.json"
     check_fields(read_config(scheduler), SCHEDULER, scheduler)
     return configs
 
@@ -114,9 +128,10 @@ def digest_of_parts(folder: Path, classes: Mapping[str, str]) -> Callable[[], st
     networks = networks_of(classes)
     for part in classes:
         settings = (".json", ".txt", ".model")
-        files += sorted(file for file in (folder / part).glob("*") if file.suffix in settings)
+        place = place_of(folder, part)
+        files += sorted(file for file in place.glob("*") if file.suffix in settings)
         with suppress(BadInput):  # loading reports what is wrong with the weights
-            files += weights_of(folder / part).files if part in networks else ()
+            files += weights_of(place).files if part in networks else ()
     before = marks_of(files)
     names = {file.relative_to(folder).as_posix(): file for file in files}
     return lambda: digest_of_files(names) if marks_of(files) == before else ""

@@ -13,6 +13,7 @@ import torch
 from shiftless.backbones.base import PHOTOGRAPHS, Backbone
 from shiftless.backbones.device import choose_device, choose_dtype
 from shiftless.backbones.families import SUPPORTED, family, family_of
+from shiftless.backbones.parts import place_of
 from shiftless.conditions.config import read_config
 from shiftless.conditions.hub import fetch_command, fetched, is_hub_id
 from shiftless.conditions.weights import converted
@@ -157,7 +158,7 @@ def _twin_row(name: str) -> tuple[dict[str, Any] | None, bool]:
 
 def _controls(adapter: Any, folder: Path) -> dict[str, str]:
     """The published ControlNets of a folder's kind of model: those of a row of the family whose prompts are as wide."""
-    width = read_config(folder / adapter.DENOISER / "config.json").get("cross_attention_dim")
+    width = read_config(place_of(folder, adapter.DENOISER) / "config.json").get("cross_attention_dim")
     of_family = (row for row in models().values() if row["family"] == adapter.FAMILY)
     rows = (row for row in of_family if row[adapter.DENOISER].get("cross_attention_dim") == width)
     controls: dict[str, str] = next((row.get("controls", {}) for row in rows), {})

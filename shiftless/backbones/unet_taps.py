@@ -1,4 +1,4 @@
-"""The taps of a UNet2DConditionModel, listed from its config alone, in the order the model computes them."""
+"""The taps of a UNet2DConditionModel or UNet2DModel, listed from its config alone, in the order it computes them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from shiftless.taps.names import Tap
 
 
 def unet_taps(config: Mapping[str, Any], latent_stride: int) -> tuple[Tap, ...]:
-    """List every tap of a UNet2DConditionModel.
+    """List every tap of a UNet2DConditionModel or a UNet2DModel.
 
-    latent_stride  pixels of the image per cell of the latent (8 for Stable Diffusion)
+    latent_stride  pixels of the image per cell of the latent: 8 for Stable Diffusion, 1 where pixels are denoised
 
     >>> config = {"block_out_channels": [32, 64], "layers_per_block": 1,
     ...           "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
@@ -32,7 +32,7 @@ def _walk(config: Mapping[str, Any], stride: int) -> Iterator[Tap]:
     for level, kind in enumerate(config["down_block_types"]):
         path, width = f"down_blocks.{level}", channels[level]
         for layer in range(layers[level]):
-            yield from _layer(f"down{level}", path, layer, width, stride, depth[level] if "CrossAttn" in kind else 0)
+            yield from _layer(f"down{level}", path, layer, width, stride, kind, depth[level])
         if level < levels - 1:
             stride *= 2
             yield Tap(f"down{level}.downsampler", width, stride, f"{path}.downsamplers.0")
@@ -43,12 +43,14 @@ def _walk(config: Mapping[str, Any], stride: int) -> Iterator[Tap]:
         yield from _resnet("mid.res0", "mid_block.resnets.0", width, stride)
         if "CrossAttn" in middle:
             yield from _transformer("mid.attn0", "mid_block.attentions.0", width, stride, depth[-1])
+        elif config.get("add_attention"):
+            yield from _attention("mid.attn0", "mid_block.attentions.0", width, stride)
         yield from _resnet("mid.res1", "mid_block.resnets.1", width, stride)
         yield Tap("mid", width, stride, "mid_block")
     for level, kind in enumerate(config["up_block_types"]):
         path, width = f"up_blocks.{level}", channels[levels - 1 - level]
         for layer in range(layers[levels - 1 - level] + 1):
-            yield from _layer(f"up{level}", path, layer, width, stride, up_depth[level] if "CrossAttn" in kind else 0)
+            yield from _layer(f"up{level}", path, layer, width, stride, kind, up_depth[level])
         if level < levels - 1:
             stride //= 2
             yield Tap(f"up{level}.upsampler", width, stride, f"{path}.upsamplers.0")
@@ -59,10 +61,12 @@ def _each(value: int | Sequence[int], levels: int) -> list[int]:
     return [value] * levels if isinstance(value, int) else list(value)
 
 
-def _layer(name: str, path: str, layer: int, width: int, stride: int, blocks: int) -> Iterator[Tap]:
+def _layer(name: str, path: str, layer: int, width: int, stride: int, kind: str, blocks: int) -> Iterator[Tap]:
     yield from _resnet(f"{name}.res{layer}", f"{path}.resnets.{layer}", width, stride)
-    if blocks:
+    if "CrossAttn" in kind:
         yield from _transformer(f"{name}.attn{layer}", f"{path}.attentions.{layer}", width, stride, blocks)
+    elif kind.startswith("Attn"):
+        yield from _attention(f"{name}.attn{layer}", f"{path}.attentions.{layer}", width, stride)
 
 
 def _resnet(name: str, path: str, width: int, stride: int) -> Iterator[Tap]:
@@ -80,6 +84,15 @@ def _transformer(name: str, path: str, width: int, stride: int, blocks: int) -> 
             yield Tap(f"{inside}.{which}.map.heads", 0, stride, f"{module}.{attention}", "heads")
         yield Tap(f"{inside}.ffn.inner", 4 * width, stride, f"{module}.ff.net.0")
         yield Tap(inside, width, stride, module)
+    yield Tap(name, width, stride, path)
+
+
+def _attention(name: str, path: str, width: int, stride: int) -> Iterator[Tap]:
+    """Self-attention alone, as networks without a prompt have it."""
+    for letter in ("q", "k", "v"):
+        yield Tap(f"{name}.self.{letter}", width, stride, f"{path}.to_{letter}")
+    yield Tap(f"{name}.self.map", 0, stride, path, "map")
+    yield Tap(f"{name}.self.map.heads", 0, stride, path, "heads")
     yield Tap(name, width, stride, path)
 
 

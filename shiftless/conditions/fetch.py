@@ -31,7 +31,8 @@ def chosen_files(listing: Iterable[str]) -> list[str]:
     ['model_index.json', 'unet/config.json', 'unet/diffusion_pytorch_model.safetensors']
     """
     files = sorted(listing)
-    whole = any(name in files for name in (*_DENOISERS, "model_index.json"))
+    flat = "config.json" in files  # the first pixel-space models have the denoiser beside model_index.json
+    whole = any(name in files for name in _DENOISERS) or ("model_index.json" in files and not flat)
     folders: dict[str, list[str]] = {}
     for name in files:
         folder = str(PurePosixPath(name).parent)

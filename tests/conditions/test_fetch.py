@@ -48,6 +48,10 @@ def test_weights_in_parts_come_with_their_index():
 @pytest.mark.parametrize(
     ("listing", "taken"),
     [
+        (  # google/ddpm-bedroom-256
+            ["README.md", "model_index.json", "config.json", "scheduler_config.json", "diffusion_pytorch_model.bin"],
+            ["config.json", "diffusion_pytorch_model.bin", "model_index.json", "scheduler_config.json"],
+        ),
         (["config.json", "diffusion_pytorch_model.bin", "diffusion_pytorch_model.safetensors"],
          ["config.json", "diffusion_pytorch_model.safetensors"]),  # a ControlNet
         (["config.json", "preprocessor_config.json", "pytorch_model.bin", "tf_model.h5"],
