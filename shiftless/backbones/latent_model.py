@@ -12,7 +12,15 @@ from typing import Any, ClassVar
 import torch
 
 from shiftless.backbones.base import Reading, Spec
-from shiftless.backbones.parts import check_configs, check_there, digest_of_parts, load_parts, place_of, schedule_of
+from shiftless.backbones.parts import (
+    check_configs,
+    check_there,
+    digest_of_parts,
+    load_parts,
+    named_class,
+    place_of,
+    schedule_of,
+)
 from shiftless.backbones.steering import Steering
 from shiftless.conditions.condition import Condition, join
 from shiftless.conditions.config import read_config
@@ -152,7 +160,7 @@ class LatentModel(Steering, ABC):
     def recognises(cls, folder: Path) -> bool:
         """Whether a diffusers folder holds a model of this family, by the class of its denoiser."""
         path = place_of(folder, cls.DENOISER) / "config.json"
-        named = read_config(path).get("_class_name") if path.is_file() else None
+        named = named_class(read_config(path)) if path.is_file() else ""
         return bool(named == cls.PARTS[cls.DENOISER].partition(":")[2])
 
     @classmethod

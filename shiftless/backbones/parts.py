@@ -31,6 +31,21 @@ def class_of(path: str) -> Any:
     return getattr(importlib.import_module(library), name)
 
 
+_RENAMED = {"ada_norm_zero": "DiTTransformer2DModel", "ada_norm_single": "PixArtTransformer2DModel"}
+
+
+def named_class(config: Mapping[str, Any]) -> str:
+    """Return the name of the class that a network's config is of, by its name in diffusers today.
+
+    DiT and PixArt were published as a class that diffusers has since split by their kind of norm.
+
+    >>> named_class({"_class_name": "Transformer2DModel", "norm_type": "ada_norm_single"})
+    'PixArtTransformer2DModel'
+    """
+    named = str(config.get("_class_name", ""))
+    return _RENAMED.get(str(config.get("norm_type")), named) if named == "Transformer2DModel" else named
+
+
 def networks_of(parts: Mapping[str, str]) -> list[str]:
     """Return the parts that hold weights: all but tokenizers and the scheduler.
 

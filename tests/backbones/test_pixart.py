@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -75,6 +77,21 @@ def test_diffusers_own_pipeline_reads_the_folder(tmp_path):
     assert int(ours.extra["mask"].sum()) == tokens
     assert ours.words[0][:3] == ("", "a ", "")
     assert "".join(ours.words[0]).split() == PROMPT.split()
+
+
+def test_the_config_that_was_published_is_read(tmp_path):
+    """The repositories name a class that diffusers has split since, and fields that it no longer has."""
+    model = shiftless.load("twin:pixart-sigma", device="cpu", dtype="fp32")
+    save_parts(type(model).twin_parts(models()["pixart-sigma"]), tmp_path)
+    path = tmp_path / "transformer" / "config.json"
+    config = json.loads(path.read_text())
+    config |= {"_class_name": "Transformer2DModel", "_diffusers_version": "0.22.0.dev0", "double_self_attention": False}
+    config |= {"num_vector_embeds": None, "only_cross_attention": False, "use_linear_projection": False}
+    path.write_text(json.dumps(config))
+    loaded = shiftless.load(tmp_path, device="cpu", dtype="fp32")
+    latent, condition = torch.randn(1, 4, 8, 8), model.encode_prompt([PROMPT], size=(64, 64))
+    theirs, ours = (one.denoise(latent, 50, condition).prediction for one in (model, loaded))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_a_longer_prompt_than_usual_is_taken_whole(model):
