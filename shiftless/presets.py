@@ -151,15 +151,18 @@ _DEFAULTS = {  # the default recipe of each model; mini's was picked on validati
     "sd21": Recipe(timestep=261, taps=("up1",)),
     "sd21-base": Recipe(timestep=261, taps=("up1",)),
 }
+_FAMILY_DEFAULTS = {"vit": Recipe(timestep=0, taps=("last",))}
 
 
-def default_recipe(model: str) -> Recipe:
+def default_recipe(model: str, family: str = "") -> Recipe:
     """Return the recipe that a model is read with by default.
 
-    >>> default_recipe("sd21").timestep
-    261
+    family  of the model, for one that has no recipe of its own
+
+    >>> default_recipe("sd21").timestep, default_recipe("facebook/dino-vits16", "vit").taps
+    (261, ('last',))
     """
-    return _DEFAULTS.get(model.partition(":")[2] or model, Recipe())
+    return _DEFAULTS.get(model.partition(":")[2] or model, _FAMILY_DEFAULTS.get(family, Recipe()))
 
 
 def presets() -> dict[str, Preset]:

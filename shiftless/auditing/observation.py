@@ -17,7 +17,7 @@ from shiftless.image import to_pixels
 from shiftless.metrics import content_shift
 from shiftless.reading.counted import Counted
 from shiftless.reading.predicted import Prediction, predictions
-from shiftless.reading.words import Fill
+from shiftless.reading.words import Fill, check_predicts
 from shiftless.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -179,8 +179,7 @@ def _uint8(picture: np.ndarray) -> np.ndarray:
 
 
 def _check(model: Backbone, draws: int, finish: int, cleanest: int) -> None:
-    if not model.spec.takes_noise:
-        raise BadInput(f"{model.spec.name}: this model takes no noise, so that nothing shifts; audit a diffusion model")
+    check_predicts(model)
     if draws < 1:
         raise BadInput(f"draws={draws}: give at least one noise draw; two show what the noise made up")
     if finish < 0:

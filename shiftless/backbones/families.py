@@ -14,6 +14,7 @@ FAMILIES = {
     "sd": "shiftless.backbones.sd:StableDiffusion",
     "pixart": "shiftless.backbones.pixart:PixArt",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
+    "vit": "shiftless.backbones.vit:VisionTransformer",
 }
 """Family -> its adapter, a `LatentModel` or a class with the same class methods (`recognises`, `from_folder` ...)."""
 
@@ -42,5 +43,8 @@ def family_of(folder: Path) -> Any:
         if path.is_file():
             kind = read_config(path).get("_class_name", "a network without a _class_name")
             raise BadInput(f"{folder}: a {short(kind)} of another family than Stable Diffusion 1 or 2; {SUPPORTED}")
+    path = folder / "config.json"
+    if path.is_file() and (kind := read_config(path).get("model_type")):
+        raise BadInput(f"{folder}: a model of type {short(kind)}, which no adapter reads; {SUPPORTED}")
     remedy = fetch_again(folder) or "give a whole diffusers folder"
     raise BadInput(f"{folder}: the model folder has no unet/config.json; {remedy}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,18 +14,19 @@ import torch
 import torch.nn.functional as F
 
 from shiftless.backbones.device import choose_device
-from shiftless.conditions.config import check_layers, read_config
-from shiftless.conditions.hub import fetch_again, is_hub_id, need_fetched
-from shiftless.conditions.silence import silenced
-from shiftless.conditions.weights import TRANSFORMERS, find_weights
+from shiftless.backbones.vision_folder import (
+    checked_config,
+    load_network,
+    one_line,
+    preparation,
+    side,
+    vision_config,
+)  # fmt: skip
+from shiftless.conditions.hub import is_hub_id, need_fetched
 from shiftless.errors import BadInput
-from shiftless.taps.lock import construction
 
 SIZE = 224
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, for a folder whose settings lack the normalisation."""
-_NORMALISED = (("image_mean", MEAN), ("image_std", STD))
-_UNUSED = ("pooler", "mask_token", "text_", "logit_")  # parts that a patch token does not pass through
+_WHAT = "vision transformer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,38 +81,22 @@ def load_perceptual_model(name: str | os.PathLike[str], device: str | torch.devi
     ...
     shiftless.errors.BadInput: 'dino': no such perceptual model; give a folder of a vision transformer or a hub id
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
     name, where = os.fspath(name), choose_device(device)
     folder = _find(name)
-    if not (folder / "config.json").is_file():
-        remedy = fetch_again(folder) or "give a transformers folder"
-        raise BadInput(f"{folder}: no config.json of a vision transformer here; {remedy}")
-    variant = find_weights(folder, TRANSFORMERS).variant
-    path = folder / "config.json"
-    check_layers(folder, read_config(path), path)
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with construction(), silenced():
-            config = AutoConfig.from_pretrained(folder, **local)
-            config = getattr(config, "vision_config", config)
-            patch, own = _side(getattr(config, "patch_size", 0)), _side(getattr(config, "image_size", 0))
-            if not patch:
-                raise ValueError(f"a {config.model_type} without patches")
-            loading = {"use_safetensors": True, "output_loading_info": True, "variant": variant}
-            model, info = AutoModel.from_pretrained(folder, **loading, **local)
-            lacking = sorted(key for key in info["missing_keys"] if not any(part in key for part in _UNUSED))
-            if lacking:
-                raise ValueError(f"its weights lack {lacking[0]}")
-            tokens = _tokens(model.to(where, torch.float32).eval().requires_grad_(False))
-            before = _before(tokens, patch, where)
-        settings = _settings(folder)
-        side = _side(settings.get("crop_size")) or _side(settings.get("size")) or own or SIZE
-        mean, std = (tuple(map(float, settings.get(key) or known)) for key, known in _NORMALISED)
-    except Exception as error:  # the library raises many kinds; the user needs one line
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BadInput(f"{folder}: not a vision transformer that can be loaded ({reason}); give another") from error
-    return PerceptualModel(name, tokens, patch, side, before, mean, std, where)
+    checked_config(folder, _WHAT)
+    with one_line(folder, _WHAT):
+        config = vision_config(folder)
+        patch, own = side(getattr(config, "patch_size", 0)), side(getattr(config, "image_size", 0))
+        if not patch:
+            raise ValueError(f"a {config.model_type} without patches")
+        model = load_network(folder, AutoModel)
+        tokens = _tokens(model.to(where, torch.float32).eval().requires_grad_(False))
+        before = _before(tokens, patch, where)
+        prepared = preparation(folder)
+    size, mean, std = prepared.size or own or SIZE, prepared.mean, prepared.std
+    return PerceptualModel(name, tokens, patch, size, before, mean, std, where)
 
 
 def grid(shape: tuple[int, ...], size: int, patch: int) -> tuple[int, int]:
@@ -132,24 +116,6 @@ def _find(name: str) -> Path:
     if not is_hub_id(name):
         raise BadInput(f"{name!r}: no such perceptual model; give a folder of a vision transformer or a hub id")
     return need_fetched(name)
-
-
-def _side(size: Any) -> int:
-    """A side in pixels, from any of the library's spellings; 0 if there is none."""
-    if isinstance(size, dict):
-        size = size.get("height") or size.get("shortest_edge")
-    if isinstance(size, (list, tuple)):
-        size = size[0] if len(set(size)) == 1 else 0
-    return int(size or 0)
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """The preprocessing in the folder's settings; its own code for it may need packages that are not installed."""
-    for file, key in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
-        if (folder / file).is_file():
-            settings: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
-            return settings.get(key, {}) if key else settings
-    return {}
 
 
 def _tokens(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -124,6 +124,19 @@ def find(name: str) -> Path:
     raise BadInput(f"{name}: not on this machine; fetch it once with: {how_to_fetch(name)}{unsure}")
 
 
+def family_named(name: str) -> str:
+    """Return the family of a model by its name, without loading it; "" for one that is not on this machine.
+
+    >>> family_named("dino-s16"), family_named("twin:sd15"), family_named("someone/some-model")
+    ('vit', 'sd', '')
+    """
+    known = models().get(name.partition(":")[2] or name)
+    try:
+        return str(known["family"] if known is not None else family_of(find(name)).FAMILY)
+    except BadInput:
+        return ""
+
+
 def how_to_fetch(name: str) -> str:
     """Return the shell command that fetches the files of a model that are read, by its alias or hub id.
 
@@ -158,6 +171,8 @@ def _twin_row(name: str) -> tuple[dict[str, Any] | None, bool]:
 
 def _controls(adapter: Any, folder: Path) -> dict[str, str]:
     """The published ControlNets of a folder's kind of model: those of a row of the family whose prompts are as wide."""
+    if "control" not in adapter.TECHNIQUES:
+        return {}
     width = read_config(place_of(folder, adapter.DENOISER) / "config.json").get("cross_attention_dim")
     of_family = (row for row in models().values() if row["family"] == adapter.FAMILY)
     rows = (row for row in of_family if row[adapter.DENOISER].get("cross_attention_dim") == width)

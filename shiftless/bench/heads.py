@@ -92,7 +92,7 @@ def visits(
     for i, pair in enumerate(pairs):
         groups.setdefault(pair.category if by_category else "", []).append(i)
     doing = f"reading {count(len(pairs), 'pair')}{title and f' ({title})'} by {count(len(recipes), 'recipe')}"
-    with reporting(progress, doing, pair_calls(pairs, recipes), "denoiser call") as report:
+    with reporting(progress, doing, pair_calls(pairs, recipes, model.spec), "denoiser call") as report:
         for category, rows in groups.items():
             filled = [recipe.but(prompt=recipe.prompt.replace("{category}", category)) for recipe in recipes]
             part = [pairs[i] for i in rows]

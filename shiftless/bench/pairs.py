@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from shiftless.backbones.base import Backbone
+from shiftless.backbones.base import Backbone, Spec
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair, photo_content, photo_key, photo_name
 from shiftless.errors import BadInput
@@ -142,7 +142,8 @@ def run_pairs(
     """
     options: dict[str, Any] = {"refine": refine}
     doing = f"{bench}: {count(len(pairs), 'pair')} with {model.spec.name}" + (", also untrained" if controls else "")
-    with reporting(progress, doing, pair_calls(pairs, [recipe]) * (1 + controls), "denoiser call") as report:
+    total = pair_calls(pairs, [recipe], model.spec) * (1 + controls)
+    with reporting(progress, doing, total, "denoiser call") as report:
         points_of = {f"baseline: {describe(recipe)}": points_by_prompt(model, pairs, recipe, batch, report, **options)}
         if controls:
             from shiftless.backbones.registry import untrained
@@ -204,11 +205,14 @@ def points_by_prompt(
     return [predicted[i] for i in range(len(pairs))]
 
 
-def pair_calls(pairs: Sequence[PhotoPair], recipes: Sequence[Recipe]) -> int:
-    """Return how many denoiser calls reading the photos of pairs takes, each once, or once a category of its prompt."""
+def pair_calls(pairs: Sequence[PhotoPair], recipes: Sequence[Recipe], spec: Spec | None = None) -> int:
+    """Return how many denoiser calls reading the photos of pairs takes, each once, or once a category of its prompt.
+
+    spec  of the model, if it is known
+    """
     by_category = any("{category}" in recipe.prompt for recipe in recipes)
     photos = {(pair.category if by_category else "", key) for pair, two in zip(pairs, photos_of(pairs)) for key in two}
-    return len(photos) * calls(recipes)
+    return len(photos) * calls(recipes, spec)
 
 
 def reader(model: Backbone, recipes: Sequence[Recipe], batch: int | None = None, report: Report = None) -> Reader:

@@ -169,6 +169,7 @@ def audit(
     from shiftless.progress import Progress, count, notice
     from shiftless.reading.counted import calls
     from shiftless.reading.loop import check
+    from shiftless.reading.words import check_predicts
     from shiftless.taps.names import select
     from shiftless.view.audit import Album
     from shiftless.view.audit_answer import advised, answer, doubts
@@ -191,6 +192,7 @@ def audit(
     named = [at for one in given for at in varied(one, changes, timestep or [])]
     filler(named, fill, captions, photos)  # a field without a value is told before the model is loaded
     backbone = load(model, device=device, dtype=dtype)
+    check_predicts(backbone)
     judge: Any = None
     if perceptual is not None:
         from shiftless.backbones.perceptual import load_perceptual_model

@@ -66,7 +66,7 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
         model = model_for(given.get("model"), named, usual)
         if "model" in given:
             given["model"] = model
-        chosen = named[0].recipes if named else (default_recipe(model),)
+        chosen = named[0].recipes if named else (_default_recipe(model),)
         if len(chosen) > 1 and not several:
             raise BadInput(f"preset {start!r} is a bucket of {len(chosen)} readings; this command takes one recipe")
         changes = {name: value for name, value in changes.items() if value is not None}
@@ -90,6 +90,13 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
     wrapped.__signature__ = inspect.Signature([*kept, start, *flags])  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in [*kept, start, *flags]}
     return wrapped
+
+
+def _default_recipe(model: str) -> Recipe:
+    """The recipe that a model is read with by default, by its name or its family's."""
+    from shiftless.backbones.registry import family_named
+
+    return default_recipe(model, family_named(model))
 
 
 def takes_fields(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -65,7 +65,7 @@ def extract(
     backbone = load(model, device=device, dtype=dtype)
     check(backbone, recipes, batch)
     note_what_it_is_for(backbone)
-    failed, done, each = [], 0, calls(recipes)
+    failed, done, each = [], 0, calls(recipes, backbone.spec)
     folder = FeatureFolder(out, backbone, recipes, fill=values, dtype=save_dtype, pool=pool)
     for line in folder.index.repair():
         notice(f"left out of the index: {line}")

@@ -8,27 +8,31 @@ from typing import Any
 
 import torch
 
-from shiftless.backbones.base import Backbone, Reading
+from shiftless.backbones.base import Backbone, Reading, Spec
 from shiftless.backbones.walk import continued, strides_left, walk_calls
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.template import CAPTION, fields_of, template
-from shiftless.reading.passes import Pass, passes_of
+from shiftless.reading.passes import Pass, effective, passes_of
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap
 
 
-def calls(recipes: Iterable[Recipe]) -> int:
+def calls(recipes: Iterable[Recipe], spec: Spec | None = None) -> int:
     """Return how many times the denoiser is called for a photo that is read by recipes, in rows of its batches.
 
     Passes that recipes share are made once, and so is the part that an inversion shares with one to a smaller
     timestep. Prompts are compared as they are written: templates that give a photo the same text make fewer calls.
+
+    spec  of the model, if it is known: recipes may differ in what changes nothing for its family, as a seed does
+          where no noise is added
 
     >>> calls([Recipe(), Recipe(taps=("up2",))]), calls([Recipe(start=60)]), calls([Recipe(ensemble=8)])
     (1, 11, 8)
     >>> calls([Recipe(timestep=t, noise="invert", steps=t // 50) for t in (50, 100, 150)])
     6
     """
-    return sum(pass_calls(recipes).values())
+    known = recipes if spec is None else [effective(recipe, spec) for recipe in recipes]
+    return sum(pass_calls(known).values())
 
 
 def pass_calls(recipes: Iterable[Recipe]) -> dict[Pass, int]:

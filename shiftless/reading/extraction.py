@@ -141,7 +141,7 @@ def _loaded(model: Model) -> Backbone:
 
 def _chosen(model: Backbone, recipes: Recipe | Sequence[Recipe] | None) -> list[Recipe]:
     if recipes is None:
-        return [default_recipe(model.spec.name)]
+        return [default_recipe(model.spec.name, model.spec.family)]
     if isinstance(recipes, Recipe):
         return [recipes]
     chosen = list(recipes) if isinstance(recipes, Sequence) else [recipes]

@@ -21,7 +21,7 @@ from shiftless.image import Frame, Photo, open_photo, plan
 from shiftless.noise import reference_timestep
 from shiftless.reading.latents import Latents
 from shiftless.reading.origin import check_unchanged, of_photo, origins_of
-from shiftless.reading.passes import Pass, controls_of, loras_of, passes_of, union
+from shiftless.reading.passes import Pass, controls_of, effective, loras_of, passes_of, union
 from shiftless.reading.words import Fill, check_techniques, prompts_of
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap, select
@@ -127,7 +127,8 @@ def _read_window(
 ) -> list[Bucket]:
     """Read every (photo, recipe): encode once, then send equal passes through the denoiser together."""
     frames = frames_of(model, photos, recipes)
-    latents, requested = Latents(model, photos), recipes_of_passes(recipes, prompts, frames)
+    latents, run = Latents(model, photos), [effective(recipe, model.spec) for recipe in recipes]
+    requested = recipes_of_passes(run, prompts, frames)
     totals: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
     words: dict[tuple[int, int], tuple[str, ...]] = {}
     origins = origins_of(model, recipes)
@@ -137,7 +138,7 @@ def _read_window(
             for k in requested[one]:
                 key = (one.photo, k)
                 words[key] = condition.words[row] if condition.words else ()
-                _add(totals.setdefault(key, {}), maps, tap_lists[k], row, recipes[k].ensemble)
+                _add(totals.setdefault(key, {}), maps, tap_lists[k], row, run[k].ensemble)
     check_unchanged(model, recipes, origins)
     return [
         Bucket(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from shiftless.backbones.base import Spec
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap
 
@@ -45,6 +46,24 @@ def controls_of(recipe: Recipe) -> tuple[tuple[str, float], ...]:
     (('canny', 1.0), ('depth', 0.5))
     """
     return tuple(zip(recipe.control, _each(recipe.control_scale, len(recipe.control))))
+
+
+def effective(recipe: Recipe, spec: Spec) -> Recipe:
+    """Return a recipe without what changes nothing for a model: recipes that read the same become equal.
+
+    Where the picture is its own latent, there is no posterior to sample. Where no noise is added, timestep, scheduler,
+    seed and ensemble are without effect, but for seed and ensemble of a posterior's samples.
+
+    >>> spec = Spec("dino", "vit", 224, 16, (3, 1), takes_text=False, takes_noise=False)
+    >>> effective(Recipe(timestep=261, seed=3, ensemble=8, latent="sample"), spec) == Recipe(timestep=0)
+    True
+    """
+    if spec.latent[1] == 1:
+        recipe = recipe.but(latent="mean")
+    if spec.takes_noise or recipe.start is not None or recipe.noise == "invert":  # these are refused without noise
+        return recipe
+    recipe = recipe.but(timestep=0, scheduler="plain")
+    return recipe if recipe.latent == "sample" else recipe.but(seed=0, ensemble=1)
 
 
 def passes_of(i: int, recipe: Recipe, prompt: str, fed: tuple[int, int]) -> list[Pass]:

@@ -14,7 +14,7 @@ from shiftless.conditions.condition import take
 from shiftless.image import Frame, Photo
 from shiftless.reading.latents import Latents
 from shiftless.reading.loop import check, frames_of, recipes_of_passes, run_passes, windows
-from shiftless.reading.words import Fill
+from shiftless.reading.words import Fill, check_predicts
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap, select
 
@@ -68,6 +68,7 @@ def predictions(
     >>> plain.once.shape, plain.finished, walked.finished.shape, list(walked.maps)
     (torch.Size([1, 4, 16, 16]), None, torch.Size([1, 4, 16, 16]), ['up1'])
     """
+    check_predicts(model)
     batch = check(model, recipes, batch)
     tap_lists = [select(recipe.taps, model.taps, model.spec.name) if maps else () for recipe in recipes]
     steps = [finish] * len(recipes) if isinstance(finish, int) else list(finish)

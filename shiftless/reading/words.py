@@ -48,7 +48,7 @@ def prompts_of(model: Backbone, photos: Sequence[Photo], recipe: Recipe, given: 
 
 
 def check_techniques(model: Backbone, recipes: Sequence[Recipe]) -> None:
-    """Raise BadInput if a recipe steers by what the model's family does not take."""
+    """Raise BadInput if a recipe asks for what the model's family does not take."""
     for recipe in recipes:
         if recipe.prompt and not model.spec.takes_text:
             raise BadInput(
@@ -58,3 +58,14 @@ def check_techniques(model: Backbone, recipes: Sequence[Recipe]) -> None:
         for name in ("control", "lora", "start"):
             if getattr(recipe, name) not in ((), None):
                 steerable(model, name)
+        if recipe.noise == "invert" and not model.spec.takes_noise:
+            raise BadInput(
+                f"{model.spec.name}: a model of the {model.spec.family} family takes no noise, and noise='invert' asks "
+                "for some; leave noise out"
+            )
+
+
+def check_predicts(model: Backbone) -> None:
+    """Raise BadInput if the model predicts no picture, which content shift is measured by."""
+    if not model.spec.takes_noise:
+        raise BadInput(f"{model.spec.name}: this model takes no noise, so that nothing shifts; audit a diffusion model")

@@ -57,10 +57,13 @@ def test_every_tap_has_the_channels_and_stride_it_claims(model, latent, conditio
 
 def test_stopping_early_changes_nothing_and_reading_leaves_no_trace(model, latent, condition):
     plain = model.denoise(latent, 50, condition).prediction
-    assert plain.shape == latent.shape
     chosen = select(["*"], model.taps)
     full = model.denoise(latent, 50, condition, chosen, full=True)
-    assert torch.equal(full.prediction, plain)
+    if model.spec.takes_noise:
+        assert plain.shape == latent.shape
+        assert torch.equal(full.prediction, plain)
+    else:  # what takes no noise predicts nothing
+        assert full.prediction is plain is None
     for tap in (chosen[0], chosen[len(chosen) // 2], chosen[-1]):
         early = model.denoise(latent, 50, condition, [tap])
         assert torch.equal(early.maps[tap.name], full.maps[tap.name])
@@ -79,14 +82,18 @@ def test_a_batch_gives_what_single_images_give(model):
         torch.testing.assert_close(maps[recipe.taps[0]], alone[recipe.taps[0]], **EXACT)
 
 
-def test_walks_and_inversions_serve_every_family(model):
+def test_walks_and_inversions_serve_every_family_that_takes_noise(model):
     picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     tap = model.taps[-1].name
     for recipe in (
         shiftless.Recipe(timestep=50, start=90, steps=2, taps=(tap,)),
         shiftless.Recipe(timestep=200, noise="invert", steps=4, taps=(tap,)),
     ):
-        assert torch.isfinite(shiftless.extract(model, picture, recipe)[tap]).all()
+        if model.spec.takes_noise:
+            assert torch.isfinite(shiftless.extract(model, picture, recipe)[tap]).all()
+        else:
+            with pytest.raises(shiftless.BadInput, match=r"start cannot steer|takes no noise"):
+                shiftless.extract(model, picture, recipe)
 
 
 def test_a_folder_in_the_published_layout_gives_the_same_features(model, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from shiftless.backbones.perceptual import MEAN, STD, PerceptualModel, load_perceptual_model
+from shiftless.backbones.perceptual import PerceptualModel, load_perceptual_model
+from shiftless.backbones.vision_folder import MEAN, STD
 from shiftless.errors import BadInput
 from shiftless.metrics.content_shift import perceptual
 
