@@ -20,7 +20,7 @@ FAMILIES = {
 
 SUPPORTED = (
     "what loads is Stable Diffusion 1 and 2 (a name, a diffusers folder, or a fetched hub id of a model of this kind); "
-    "PixArt and pixel-space DDPMs load too; SDXL, SD 3, Flux, DiT and ViT do not yet"
+    "PixArt, pixel-space DDPMs and vision transformers load too; SDXL, SD 3, Flux and DiT do not load yet"
 )
 
 
