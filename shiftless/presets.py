@@ -92,6 +92,11 @@ _TABLE = (
     _one("dift-geometric", "sd21", "DIFT, NeurIPS 2023, section 4: geometric matching", timestep=0,
          taps=("up2",), ensemble=8, fit="squash", latent="sample"),
     _one("gdf-legacy", "sd15", "Generic diffusion features, NeurIPS 2024: config_15_legacy", taps=_LEGACY, **_GDF),
+    _one("gdf-sdxl", "sdxl", "Generic diffusion features, NeurIPS 2024: SDXL at 1024 px", timestep=50,
+         taps=("up0.attn0.block5", "up0.attn0.block7", "up1.attn0.block0.cross.q", "up1.attn0.block0"), fit="squash",
+         latent="sample"),
+    _one("gdf-playground", "playground-v2", "Generic diffusion features, NeurIPS 2024: Playground v2 at 1024 px",
+         timestep=50, taps=("up0.attn0.block3",), fit="squash", latent="sample"),
     _one("gdf-practical", "sd15", "Generic diffusion features, NeurIPS 2024: config_15_practical", taps=_PRACTICAL,
          **_GDF),
     _one("gate-spair-baseline", "sd15", f"{_GATE}: the baseline row of SPair-71k", prompt="a photo", taps=_LEGACY,
@@ -150,6 +155,8 @@ _DEFAULTS = {  # the default recipe of each model; mini's was picked on validati
     "sd14": Recipe(timestep=50, taps=("up1", "up2")),
     "sd21": Recipe(timestep=261, taps=("up1",)),
     "sd21-base": Recipe(timestep=261, taps=("up1",)),
+    **dict.fromkeys(("pixart-alpha", "pixart-sigma"), Recipe(timestep=100, taps=("block13",))),
+    **dict.fromkeys(("sdxl", "sdxl-turbo", "playground-v2"), Recipe(timestep=50, taps=("up0.attn0.block5", "up1"))),
 }
 _FAMILY_DEFAULTS = {"vit": Recipe(timestep=0, taps=("last",))}
 

@@ -12,6 +12,7 @@ from shiftless.errors import BadInput
 
 FAMILIES = {
     "sd": "shiftless.backbones.sd:StableDiffusion",
+    "sdxl": "shiftless.backbones.sdxl:StableDiffusionXL",
     "pixart": "shiftless.backbones.pixart:PixArt",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
     "vit": "shiftless.backbones.vit:VisionTransformer",
@@ -19,8 +20,8 @@ FAMILIES = {
 """Family -> its adapter, a `LatentModel` or a class with the same class methods (`recognises`, `from_folder` ...)."""
 
 SUPPORTED = (
-    "what loads is Stable Diffusion 1 and 2 (a name, a diffusers folder, or a fetched hub id of a model of this kind); "
-    "PixArt, pixel-space DDPMs and vision transformers load too; SDXL, SD 3, Flux and DiT do not load yet"
+    "what loads is a name, a diffusers folder, or a fetched hub id of a model of one of the families "
+    f"{', '.join(FAMILIES)}"
 )
 
 
@@ -42,7 +43,7 @@ def family_of(folder: Path) -> Any:
         path = place_of(folder, part) / "config.json"
         if path.is_file():
             kind = read_config(path).get("_class_name", "a network without a _class_name")
-            raise BadInput(f"{folder}: a {short(kind)} of another family than Stable Diffusion 1 or 2; {SUPPORTED}")
+            raise BadInput(f"{folder}: a {short(kind)} of another family than those known; {SUPPORTED}")
     path = folder / "config.json"
     if path.is_file() and (kind := read_config(path).get("model_type")):
         raise BadInput(f"{folder}: a model of type {short(kind)}, which no adapter reads; {SUPPORTED}")

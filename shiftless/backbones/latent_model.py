@@ -274,7 +274,7 @@ class LatentModel(Steering, ABC):
 
         With latent="sample", `noise` of (B times m) c h w draws m posterior samples an image from one encoding.
         """
-        pixels = pixels.to(self.device, self.dtype, memory_format=self._format)
+        pixels = pixels.to(self.device, self.vae.dtype if self.AUTOENCODER else self.dtype, memory_format=self._format)
         if not self.AUTOENCODER:
             return pixels if noise is None else pixels.repeat_interleave(noise.shape[0] // pixels.shape[0], 0)
         posterior = self.vae.encode(pixels).latent_dist
@@ -347,7 +347,7 @@ class LatentModel(Steering, ABC):
         if not self.AUTOENCODER:
             return latent.float().clamp(-1, 1)
         shift = self.vae.config.get("shift_factor") or 0.0
-        raw = (latent.float() / self.vae.config.scaling_factor + shift).to(self.device, self.dtype)
+        raw = (latent.float() / self.vae.config.scaling_factor + shift).to(self.device, self.vae.dtype)
         return self.vae.decode(raw.to(memory_format=self._format)).sample.float().clamp(-1, 1)
 
 

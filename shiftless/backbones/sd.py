@@ -71,7 +71,7 @@ class StableDiffusion(LatentModel):
         from transformers import CLIPTextConfig
 
         check_there(folder, cls.PARTS)
-        text = check_model(folder)
+        text = check_model(folder)["text_encoder"]
         parts = load_parts(folder, cls.PARTS, dtype, configs={"text_encoder": CLIPTextConfig(**text)})
         check_tokenizer(parts["tokenizer"], parts["text_encoder"], folder / "tokenizer")
         return parts

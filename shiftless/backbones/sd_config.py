@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from shiftless.conditions.config import AGAIN, Claim, Field, check_fields, check_weights, read_config
-from shiftless.conditions.unet_config import check_unet, read_unet
+from shiftless.conditions.unet_config import SDXL_UNET, UNET, check_unet, read_unet
 from shiftless.errors import BadInput
 
 _LEVELS = 8
+_SIZES = 6  # that SDXL is told: original height and width, top and left of the crop, target height and width
 _ANY_SIZE = Field(int, 1, 65536, null=True, many=2)
 _TOKEN = Field(int, 0, 10**8, null=True, many=16)
 _ACTIVATIONS = ("quick_gelu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish")
@@ -78,36 +79,74 @@ def read_vae(folder: Path, missing: str = "") -> dict[str, Any]:
     return config
 
 
-def check_model(folder: Path) -> dict[str, Any]:
+def check_model(
+    folder: Path,
+    encoders: Sequence[str] = ("text_encoder",),
+    fields: Mapping[str, Field] = UNET,
+    models: str = "Stable Diffusion 1 or 2",
+) -> dict[str, dict[str, Any]]:
     """Check every config of a Stable Diffusion folder, against the weights' headers and against each other.
 
-    Returns the text encoder's checked fields, from which it is to be built: transformers lets any field of a config
+    encoders  the parts that encode prompts, whose widths add up      fields  of the UNet's config
+    models    what the folder should hold, for messages
+
+    Returns each text encoder's checked fields, from which it is to be built: transformers lets any field of a config
     change how a model behaves. Nothing is built here and no weight is read. Raises BadInput naming the file and the
     field that is wrong.
     """
-    unet, vae = read_unet(folder / "unet"), read_vae(folder / "vae")
-    text_path = folder / "text_encoder" / "config.json"
-    text = check_fields(read_config(text_path), TEXT_ENCODER, text_path)
+    unet, vae = read_unet(folder / "unet", fields=fields), read_vae(folder / "vae")
+    texts = {}
+    for part in encoders:
+        path = folder / part / "config.json"
+        texts[part] = check_fields(read_config(path), TEXT_ENCODER, path)
+        tokenizer = folder / part.replace("text_encoder", "tokenizer") / "tokenizer_config.json"
+        if tokenizer.is_file():  # a tokenizer's own defaults serve without one
+            check_fields(read_config(tokenizer), TOKENIZER, tokenizer)
+    width = sum(text["hidden_size"] for text in texts.values())
+    whose = "the text encoder's width is" if len(texts) == 1 else "the text encoders' widths add up to"
     scheduler = folder / "scheduler" / "scheduler_config.json"
     check_fields(read_config(scheduler), SCHEDULER, scheduler)
-    tokenizer = folder / "tokenizer" / "tokenizer_config.json"
-    if tokenizer.is_file():  # a tokenizer's own defaults serve without one
-        check_fields(read_config(tokenizer), TOKENIZER, tokenizer)
     unet_path = folder / "unet" / "config.json"
     for field, value, other, expected in (
         ("in_channels", unet["in_channels"], "the autoencoder's latents have", vae["latent_channels"]),
         ("out_channels", unet["out_channels"], "the autoencoder's latents have", vae["latent_channels"]),
-        ("cross_attention_dim", unet["cross_attention_dim"], "the text encoder's width is", text["hidden_size"]),
+        ("cross_attention_dim", unet["cross_attention_dim"], whose, width),
     ):
         if value != expected:
             raise BadInput(
-                f"{unet_path}: '{field}' is {value}, but {other} {expected}; give a Stable Diffusion 1 or 2 that makes "
-                "images of text alone (not one for inpainting, upscaling or depth)"
+                f"{unet_path}: '{field}' is {value}, but {other} {expected}; give a {models} that makes images of "
+                "text alone (not one for inpainting, upscaling or depth)"
             )
     check_unet(unet, folder / "unet")
     check_weights(_vae_claims(vae), folder / "vae", folder / "vae" / "config.json")
-    check_weights(_text_claims(text), folder / "text_encoder", text_path)
-    return {name: value for name, value in text.items() if name in TEXT_ENCODER}
+    for part, text in texts.items():
+        check_weights(_text_claims(text), folder / part, folder / part / "config.json")
+    return {part: {n: value for n, value in text.items() if n in TEXT_ENCODER} for part, text in texts.items()}
+
+
+def check_told(folder: Path) -> None:
+    """Refuse models of SDXL's shape whose UNet is told other things: SDXL's refiner, and models trained with EDM.
+
+    Playground v2.5 is of the latter: its network is told log(sigma) / 4 and given a scaled latent (Karras et al. 2022),
+    which no schedule of betas describes. Raises BadInput naming the file.
+    """
+    path, encoder = folder / "unet" / "config.json", folder / "text_encoder_2" / "config.json"
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    if path.is_file() and encoder.is_file():
+        unet, text = read_unet(path.parent, fields=SDXL_UNET), check_fields(read_config(encoder), TEXT_ENCODER, encoder)
+        given = unet.get("projection_class_embeddings_input_dim")
+        needed = _SIZES * (unet.get("addition_time_embed_dim") or 0) + (text.get("projection_dim") or 0)
+        if given != needed:
+            raise BadInput(
+                f"{path}: 'projection_class_embeddings_input_dim' is {given}, but a pooled prompt and {_SIZES} sizes "
+                f"make {needed}; give a Stable Diffusion XL base model (not a refiner)"
+            )
+    kind = str(read_config(scheduler).get("_class_name", "")) if scheduler.is_file() else ""
+    if kind.startswith("EDM"):
+        raise BadInput(
+            f"{scheduler}: the {kind} of a model trained with EDM's preconditioning, such as Playground v2.5, which is "
+            "not read here; take sdxl or playground-v2"
+        )
 
 
 def _vae_claims(config: Mapping[str, Any]) -> Iterator[Claim]:

@@ -144,7 +144,7 @@ def check_weights(claims: Iterable[Claim], folder: Path, path: Path) -> None:
         else:
             shape = shapes.get(_match(claim.name, shapes), ())
             if claim.dim >= len(shape):
-                raise BadInput(f"{path}: '{claim.field}' needs a {claim.name}, which the weights lack; {AGAIN}")
+                raise BadInput(f"{path}: '{claim.field}' needs {claim.name}, which the weights lack; {AGAIN}")
             value = shape[claim.dim]
         if value != claim.value:
             where = f"{claim.name} has {value}"

@@ -57,6 +57,13 @@ MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"canny": canny, "dept
 """Control maps: kind -> (B 3 H W in [-1, 1] -> B 3 H W in [0, 1])."""
 
 
+_EQUAL = (
+    "cross_attention_dim", "block_out_channels", "in_channels", "layers_per_block", "down_block_types",
+    "addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim",
+)  # fmt: skip
+"""The settings that a ControlNet shares with its denoiser."""
+
+
 @dataclass(frozen=True, eq=False)
 class Control:
     """A ControlNet and its control map: `draw` takes B 3 H W in [-1, 1] to B 3 H W in [0, 1]."""
@@ -142,13 +149,18 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadInput(f"{folder}: not a ControlNet that can be loaded ({reason}); fetch or save it again") from error
     check_complete(info, folder)
+    if info.get("unexpected_keys"):
+        more = sorted(info["unexpected_keys"])[0]
+        raise BadInput(
+            f"{folder}: holds {more}, which no ControlNetModel has (a union of ControlNets does); take another"
+        )
     check_values(net, folder)
     return net
 
 
 def check_fit(net: Any, unet: Any, stride: int, name: str) -> None:
     """Raise BadInput unless a ControlNet's residuals fit the denoiser's blocks, and its map the latent."""
-    for key in ("cross_attention_dim", "block_out_channels", "in_channels", "layers_per_block", "down_block_types"):
+    for key in _EQUAL:
         ours, theirs = _plain(unet.config[key]), _plain(net.config[key])
         if ours != theirs:
             raise BadInput(
@@ -161,9 +173,15 @@ def check_fit(net: Any, unet: Any, stride: int, name: str) -> None:
 
 
 def residuals(
-    steers: Sequence[Steer], latent: torch.Tensor, timestep: int, embeds: torch.Tensor | None
+    steers: Sequence[Steer],
+    latent: torch.Tensor,
+    timestep: int,
+    embeds: torch.Tensor | None,
+    told: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, Any]:
     """Return the sum of the ControlNets' residuals as the denoiser takes them; {} without any.
+
+    told  what else SDXL's networks are told: "text_embeds", "time_ids"
 
     Source: Zhang et al., "Adding conditional control to text-to-image diffusion models", 2023.
 
@@ -173,9 +191,8 @@ def residuals(
     total: tuple[list[torch.Tensor], torch.Tensor] | None = None
     for steer in steers:
         image = steer.image.to(latent.device, latent.dtype, memory_format=memory_format(latent.device))
-        down, mid = steer.net(
-            latent, timestep, embeds, controlnet_cond=image, conditioning_scale=steer.scale, return_dict=False
-        )
+        options = {"conditioning_scale": steer.scale, "added_cond_kwargs": told, "return_dict": False}
+        down, mid = steer.net(latent, timestep, embeds, controlnet_cond=image, **options)
         total = (down, mid) if total is None else ([a + b for a, b in zip(total[0], down)], total[1] + mid)
     if total is None:
         return {}

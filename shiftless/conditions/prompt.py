@@ -82,6 +82,24 @@ def _text_of(token: str) -> str:
         return "".join(f"<0x{byte:02X}>" for byte in content) + end
 
 
+def encode_with_two_clips(tokenizers: Sequence[Any], encoders: Sequence[Any], prompt: str) -> Condition:
+    """Encode one prompt with SDXL's two CLIP text encoders: embeds 1 T (D1 + D2), and "text_embeds" 1 P.
+
+    Each encoder's last hidden state but one, before any final norm, side by side (Podell et al. 2023, section 2.1);
+    "text_embeds" is the second one's projected end token. Of a long prompt it is that of the first window.
+    """
+    windows = [token_windows(tokenizer, prompt) for tokenizer in tokenizers]
+    if len({(len(one), len(one[0])) for one in windows}) > 1:
+        raise BadInput("the model's two tokenizers split a prompt differently; fetch or save the model again")
+    outputs = [
+        encoder(input_ids=torch.tensor(one, device=encoder.device), output_hidden_states=True)
+        for encoder, one in zip(encoders, windows, strict=True)
+    ]
+    hidden = torch.cat([output.hidden_states[-2] for output in outputs], -1)
+    words = (token_words(tokenizers[0], windows[0]),)
+    return Condition(hidden.reshape(1, -1, hidden.shape[-1]), words, {"text_embeds": outputs[-1].text_embeds[:1]})
+
+
 def encode_with_clip(tokenizer: Any, encoder: Any, prompt: str) -> Condition:
     """Encode one prompt with a CLIP text encoder: embeds 1 T D with T = 77 for each window.
 

@@ -67,8 +67,16 @@ UNET = {
     "conv_in_kernel": Field(int, 1, 15, default=3),
     "conv_out_kernel": Field(int, 1, 15, default=3),
 }
+_TOLD = {  # of SDXL's networks, which are told a pooled prompt and sizes
+    "addition_embed_type": Field(str, choices=("text_time",)),
+    "addition_time_embed_dim": Field(int, 2, 65536, null=True),
+    "projection_class_embeddings_input_dim": Field(int, 1, 65536, null=True),
+}
+SDXL_UNET = {**UNET, **_TOLD}
 CONTROLNET = {
     **_SHARED,
+    **_TOLD,
+    "addition_embed_type": Field(str, choices=("text_time",), null=True),
     "conditioning_channels": Field(int, 3, 3),
     "conditioning_embedding_out_channels": Field(int, 1, 16384, many=_LEVELS, only=True, default=[16, 32, 96, 256]),
     "controlnet_conditioning_channel_order": Field(str, choices=("rgb", "bgr")),
@@ -76,15 +84,16 @@ CONTROLNET = {
 }
 
 
-def read_unet(folder: Path, missing: str = "") -> dict[str, Any]:
+def read_unet(folder: Path, missing: str = "", fields: Mapping[str, Field] = UNET) -> dict[str, Any]:
     """Return the checked config of a folder's UNet2DConditionModel, with diffusers' defaults for what it lacks.
 
     missing  the message where there is no config.json
+    fields   UNET, or SDXL_UNET
 
     Raises BadInput naming the field that is of another type, out of range, or does not fit the other fields.
     """
     path = folder / "config.json"
-    config = check_fields(read_config(path, missing), UNET, path)
+    config = check_fields(read_config(path, missing), fields, path)
     _check_levels(config, path, "up_block_types", "reverse_transformer_layers_per_block")
     return config
 
@@ -131,6 +140,9 @@ def _down_claims(config: Mapping[str, Any]) -> Iterator[Claim]:
             yield Claim("transformer_layers_per_block", f"{block}.attentions.0.transformer_blocks", depths[level])
             words = f"{block}.attentions.0.transformer_blocks.0.attn2.to_k.weight"
             yield Claim("cross_attention_dim", words, config["cross_attention_dim"], 1)
+    if config.get("addition_embed_type"):
+        told = "projection_class_embeddings_input_dim"
+        yield Claim(told, "add_embedding.linear_1.weight", config.get(told) or 0, 1)
     yield Claim("block_out_channels", "time_embedding.linear_1.weight", widths[0], 1)
     steps = config.get("time_embedding_dim") or widths[0] * 4
     yield Claim("time_embedding_dim", "time_embedding.linear_1.weight", steps, 0)

@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 
 
 def test_every_twin_is_a_backbone_and_equals_itself():
-    for name in models():
+    for name in (name for name, row in models().items() if row["family"] == "sd"):
         model = shiftless.load(f"twin:{name}", device="cpu", dtype="fp32")
         assert isinstance(model, Backbone)
         assert model.schedule.prediction == ("v_prediction" if name == "sd21" else "epsilon")
@@ -117,7 +117,7 @@ def test_another_family_is_refused(folder, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     config = other / "unet" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "addition_embed_type": "text_time"}))
+    config.write_text(json.dumps({**json.loads(config.read_text()), "addition_embed_type": "image"}))
     with pytest.raises(BadInput, match="another family"):
         shiftless.load(other)
     (other / "unet" / "config.json").unlink()

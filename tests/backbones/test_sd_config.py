@@ -244,7 +244,8 @@ def test_published_models_pass(name, tmp_path, monkeypatch):
         ("conditioning_embedding_out_channels", [4, 8, 16, 16000], "asks for 16000 where"),
         ("block_out_channels", {"a": 1}, "it must be a list"),
         ("layers_per_block", 32, "asks for 32 where the weights' down_blocks.0.resnets has 2"),
-        ("addition_embed_type", "text_time", "it must be null"),
+        ("addition_embed_type", "text_time", "needs add_embedding.linear_1.weight, which the weights lack"),
+        ("addition_embed_type", "image", "it must be one of text_time, or null"),
     ],
 )
 def test_controlnets_that_lie(field, value, says, tmp_path):
