@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from shiftless.conditions.condition import Condition
+from shiftless.taps.attention import word_parts
 
 _SPACE = "\u2581"  # what sentencepiece writes for the space before a word
 
 
-def encode_with_t5(tokenizer: Any, encoder: Any, prompt: str, tokens: int) -> Condition:
+def encode_with_t5(tokenizer: Any, encoder: Any, prompt: str, tokens: int, *, masked: bool = True) -> Condition:
     """Encode one prompt with a T5 encoder: embeds 1 T D, and `extra["mask"]` 1 T, 1 for a token and 0 for padding.
 
     tokens  the least T: shorter prompts are padded to it, and longer ones are taken whole
+    masked  whether words look past padding; SD3 and Flux were trained with embeddings in which they do not
 
     The last hidden state, as diffusers' pipelines take it.
     """
     text = tokenizer(prompt, padding="max_length", max_length=tokens, truncation=False, return_tensors="pt")
     ids, mask = text["input_ids"], text["attention_mask"]
-    hidden = encoder(ids.to(encoder.device), attention_mask=mask.to(encoder.device))[0]
+    hidden = encoder(ids.to(encoder.device), attention_mask=mask.to(encoder.device) if masked else None)[0]
     words = piece_words(tokenizer.convert_ids_to_tokens(ids[0].tolist()), tokenizer.all_special_tokens)
     return Condition(hidden, (words,), {"mask": mask.to(encoder.device)})
 
@@ -27,12 +29,18 @@ def encode_with_t5(tokenizer: Any, encoder: Any, prompt: str, tokens: int) -> Co
 def piece_words(pieces: Sequence[str], special: Sequence[str]) -> tuple[str, ...]:
     """Return the text of every sentencepiece token, "" for special ones; the last token of a word ends with a space.
 
-    >>> piece_words(["\u2581a", "\u2581gir", "affe", "</s>", "<pad>"], ["</s>", "<pad>"])
-    ('a ', 'gir', 'affe ', '', '')
+    A comma or a full stop is a word of its own, as it is for CLIP's tokenizers.
+
+    >>> piece_words(["\u2581a", "\u2581gir", "affe", ".", "</s>", "<pad>"], ["</s>", "<pad>"])
+    ('a ', 'gir', 'affe ', '. ', '', '')
     """
-    words = []
-    for piece, after in zip(pieces, [*pieces[1:], ""]):
+    words: list[str] = []
+    spelled = ""  # of the word that stands between two spaces, so far
+    for i, piece in enumerate(pieces):
+        after = pieces[i + 1] if i + 1 < len(pieces) else ""
+        text = "" if piece in special else piece.replace(_SPACE, "")
+        spelled = text if piece.startswith(_SPACE) else spelled + text
         ends = not after or after in special or after.startswith(_SPACE)
-        text = piece.replace(_SPACE, "")
+        ends = ends or (bool(text) and len(word_parts(spelled + after)) > len(word_parts(spelled)))
         words.append("" if piece in special else text + " " * ends)
     return tuple(words)

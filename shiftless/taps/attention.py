@@ -36,12 +36,34 @@ def attention_map(
         if getattr(attention, name, None) is not None:
             normed = getattr(attention, name)(x)
             query, key = (normed, key) if name == "norm_q" else (query, normed)
-    scale = float(attention.scale)  # type: ignore[arg-type]
+    return weights_of_keys(query, key, float(attention.scale), per_head=per_head, bias=bias)  # type: ignore[arg-type]
+
+
+def weights_of_keys(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    scale: float,
+    *,
+    per_head: bool = False,
+    bias: torch.Tensor | None = None,
+    shown: slice = slice(None),
+) -> torch.Tensor:
+    """softmax(q k^T scale) of queries and keys as they meet: split into heads, normed and rotated.
+
+    query  B heads N d    key  B heads T d    bias  B 1 T
+    shown  which of the T keys are returned; the softmax is over all of them
+    Returns what `attention_map` returns, with only the keys shown.
+
+    >>> q, k = torch.randn(1, 2, 6, 4), torch.randn(1, 2, 5, 4)
+    >>> weights_of_keys(q, k, 0.5, shown=slice(0, 3)).shape
+    torch.Size([1, 3, 6])
+    """
+    heads = query.shape[1]
     scores = query.shape[0] * heads * query.shape[2] * key.shape[2]
     if scores <= _LARGEST_SCORES:
-        maps = _softmax(query, key, scale, bias if bias is None else bias[:, None])
+        maps = _softmax(query, key, scale, bias if bias is None else bias[:, None])[..., shown]
         return maps.transpose(2, 3).flatten(1, 2) if per_head else maps.mean(1).transpose(1, 2)
-    one_by_one = (_softmax(query[:, head], key[:, head], scale, bias) for head in range(heads))
+    one_by_one = (_softmax(query[:, head], key[:, head], scale, bias)[..., shown] for head in range(heads))
     if per_head:
         return torch.cat([one.transpose(1, 2) for one in one_by_one], 1)
     total = next(one_by_one)
@@ -86,7 +108,7 @@ def word_columns(words: Sequence[str], word: str) -> list[int]:
         if text and (not piece or piece.endswith(" ")):
             spelled.append((_normalised(text), range(start, column + bool(piece))))
             text = ""
-    parts = _PARTS.findall(_normalised(word))
+    parts = word_parts(word)
     columns = [
         column
         for i in range(len(spelled) - len(parts) + 1 if parts else 0)
@@ -98,6 +120,15 @@ def word_columns(words: Sequence[str], word: str) -> list[int]:
         prompt = _decoded("".join(words)).strip()
         raise BadInput(f"the prompt {prompt!r} does not hold the word {word!r}; use one of its words after ':'")
     return sorted(set(columns))
+
+
+def word_parts(text: str) -> list[str]:
+    """Return the words of a text in lower case, as CLIP's tokenizers part them: letters, a digit, or signs.
+
+    >>> word_parts("A horse's 2 ears.")
+    ['a', 'horse', "'s", '2', 'ears', '.']
+    """
+    return _PARTS.findall(_normalised(text))
 
 
 def _decoded(text: str) -> str:
