@@ -39,7 +39,7 @@ def taps(
         table.add_column(column, no_wrap=True, justify="left" if column in ("tap", "module") else "right")
     shown = [tap for tap in listed if tap.kind != "heads" or every or pattern]
     for tap in shown:
-        unknown = "1" if tap.word else "tokens" if ".cross." in tap.name else "cells"
+        unknown = "1" if tap.word else "tokens" if tap.over_words else "cells"
         unknown = f"heads x {unknown}" if tap.kind == "heads" else unknown
         where = tap.module or f"mean of {len(tap.members)} layers"
         table.add_row(tap.name, str(tap.channels or unknown), str(tap.stride), where)

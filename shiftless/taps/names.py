@@ -9,6 +9,9 @@
     ....cross.map.heads         the same for each head           ....cross.map:horse  for one prompt word
     up.cross.map.s16            mean over heads and over every layer of the up blocks with stride 16
     down0.downsampler  up1.upsampler  mid  mid.res0  mid.attn0
+    block3                          a transformer block's output    block3.in      its input
+    block3.modulated                what its attention is given: the input normed, scaled and shifted
+    block3.self.map  block3.cross.map   in joint attention: weights of the image's and of the text's keys
 
 Stars and question marks are globs (`up*.cross.map.s*`, `up?.res*`); a glob skips nothing but itself must match.
 """
@@ -47,6 +50,15 @@ class Tap:
     word: str = ""
     side: str = "out"
     block: str = ""
+
+    @property
+    def over_words(self) -> bool:
+        """Whether an attention map has a channel for each token of the prompt, in place of each cell of the image.
+
+        >>> Tap("cross.map", 0, 16, "", "group").over_words, Tap("self.map", 0, 16, "", "group").over_words
+        (True, False)
+        """
+        return self.kind != "out" and "cross" in self.name.partition(":")[0].split(".")
 
 
 _REFERENCE = (  # names of the GDF code, and of GATE which builds on it
@@ -118,7 +130,7 @@ def select(requests: Sequence[str], taps: Sequence[Tap], model: str = "this mode
             )
         for tap in matching:
             if word:
-                if tap.kind not in ("map", "group") or ".cross." not in tap.name:
+                if tap.kind not in ("map", "group") or not tap.over_words:
                     raise BadInput(f"tap {request!r}: ':{word}' picks a prompt word, so it needs a cross-attention map")
                 tap = replace(tap, name=f"{tap.name}:{word}", channels=1, word=word)
             chosen.setdefault(tap.name, tap)
