@@ -14,6 +14,7 @@ FAMILIES = {
     "sd": "shiftless.backbones.sd:StableDiffusion",
     "sdxl": "shiftless.backbones.sdxl:StableDiffusionXL",
     "pixart": "shiftless.backbones.pixart:PixArt",
+    "sd3": "shiftless.backbones.sd3:StableDiffusion3",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
     "vit": "shiftless.backbones.vit:VisionTransformer",
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shiftless.backbones.parts import class_of
+from shiftless.backbones.twins import byte_tokenizer
 from shiftless.noise import seeded
 from shiftless.taps.lock import construction
 
@@ -37,6 +38,19 @@ def autoencoder(config: Mapping[str, Any], *, full: bool = False) -> Any:
         "down_block_types": ["DownEncoderBlock2D"] * levels, "up_block_types": ["UpDecoderBlock2D"] * levels,
     }  # fmt: skip
     return network("diffusers:AutoencoderKL", {**blocks, **config}, {} if full else small)
+
+
+def clip(path: str, config: Mapping[str, Any], *, full: bool = False, width: int = 32) -> Any:
+    """Build a CLIP text encoder of a class "library:Class" with random weights, `width` wide if not in full size.
+
+    >>> clip("transformers:CLIPTextModel", {"hidden_size": 768}, width=16).config.hidden_size
+    16
+    """
+    tokenizer = byte_tokenizer()
+    small = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 3, "num_attention_heads": 4}
+    small |= {"projection_dim": width, "vocab_size": len(tokenizer)}
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    return network(path, {**config, **special}, {} if full else small)
 
 
 def t5(config: Mapping[str, Any], *, full: bool = False) -> Any:

@@ -33,6 +33,35 @@ def block_taps(
     yield Tap(name, width, stride, module)
 
 
+def joint_taps(
+    name: str, module: str, width: int, stride: int, *, projections: str = "attn.to_{}", inner: str = "ff.net.0"
+) -> Iterator[Tap]:
+    """List the taps of a block that attends to text and image at once, as those of SD3 and Flux do.
+
+    name         of the block, such as "block7"       module  its path, such as "transformer_blocks.7"
+    width        its channels                         stride  pixels of the image per token
+    projections  where queries, keys and values lie in it, "{}" for their letter
+    inner        where the inside of its feed-forward layer lies, of four times the width; "" for nowhere
+
+    Every tap is of the image; "in" is the block's input, and "modulated" is what its attention is given: the input
+    normed, scaled and shifted for the timestep. "cross.map" shows how much the image looks at each word, "self.map"
+    at each cell of itself; the two together sum to 1.
+
+    >>> [tap.name for tap in joint_taps("block0", "transformer_blocks.0", 8, 16)][:4]
+    ['block0.in', 'block0.modulated', 'block0.self.q', 'block0.self.k']
+    """
+    yield Tap(f"{name}.in", width, stride, module, side="in")
+    yield Tap(f"{name}.modulated", width, stride, f"{module}.attn", side="in")
+    for letter in ("q", "k", "v"):
+        yield Tap(f"{name}.self.{letter}", width, stride, f"{module}.{projections.format(letter)}")
+    for which, block in (("self", "image"), ("cross", "text")):
+        yield Tap(f"{name}.{which}.map", 0, stride, f"{module}.attn", "map", block=block)
+        yield Tap(f"{name}.{which}.map.heads", 0, stride, f"{module}.attn", "heads", block=block)
+    if inner:
+        yield Tap(f"{name}.ffn.inner", 4 * width, stride, f"{module}.{inner}")
+    yield Tap(name, width, stride, module)
+
+
 def map_groups(taps: Sequence[Tap]) -> Iterator[Tap]:
     """List the mean over all blocks of each kind of attention map: "cross.map" and "self.map".
 
@@ -41,6 +70,7 @@ def map_groups(taps: Sequence[Tap]) -> Iterator[Tap]:
     ['self.map', 'cross.map']
     """
     for which in ("self", "cross"):
-        members = tuple(tap.name for tap in taps if tap.kind == "map" and f".{which}." in tap.name)
+        members = [tap for tap in taps if tap.kind == "map" and f".{which}." in tap.name]
         if members:
-            yield Tap(f"{which}.map", 0, taps[0].stride, "", "group", members=members)
+            names, block = tuple(tap.name for tap in members), members[0].block
+            yield Tap(f"{which}.map", 0, taps[0].stride, "", "group", members=names, block=block)

@@ -1,0 +1,72 @@
+"""JointLayout: the layout of transformers that attend to text and image at once, such as SD3's and Flux's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from shiftless.taps.attention import weights_of_keys
+from shiftless.taps.layout import Layout
+from shiftless.taps.names import Tap
+
+
+class JointLayout(Layout):
+    """Tokens of an image that stand alone or behind those of the text; blocks that return (text, image).
+
+    >>> tokens = torch.arange(5).reshape(1, 5, 1)  # three words, then two cells of the image
+    >>> JointLayout((16, 32)).to_map(Tap("single0", 1, 16, "single_transformer_blocks.0"), tokens)
+    tensor([[[[3, 4]]]])
+    """
+
+    def to_map(self, tap: Tap, output: Any) -> torch.Tensor:
+        """Return the image's part of what a module gave back, B C H W."""
+        return self.unfold(tap, output[1] if isinstance(output, tuple) else output)
+
+    def unfold(self, tap: Tap, tokens: torch.Tensor) -> torch.Tensor:
+        """B N C, the image's tokens last -> B C H W."""
+        return super().unfold(tap, tokens[:, -self._cells(tap) :])
+
+    def projections(self, tap: Tap) -> tuple[str, ...]:
+        """Queries and keys; those of the text too, in a layer that has weights of its own for it."""
+        separate = tap.block and not tap.module.startswith("single_")
+        return ("to_q", "to_k", "add_k_proj") if separate else ("to_q", "to_k")
+
+    def queries_and_keys(
+        self, tap: Tap, layer: nn.Module, projected: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the queries and the keys of a layer, B heads N d each, normed; the text's keys stand first."""
+        query, key = (_heads(layer, projected[f"to_{letter}"], f"norm_{letter}") for letter in ("q", "k"))
+        if "add_k_proj" in projected:
+            key = torch.cat([_heads(layer, projected["add_k_proj"], "norm_added_k"), key], 2)
+        return query, key
+
+    def attention(
+        self, tap: Tap, layer: nn.Module, projected: Mapping[str, torch.Tensor], call: Mapping[str, Any]
+    ) -> torch.Tensor:
+        """Return how much each cell of the image looks at the text's tokens or at the image's, as `tap.block` says."""
+        from diffusers.models.embeddings import apply_rotary_emb
+
+        query, key = self.queries_and_keys(tap, layer, projected)
+        cells = self._cells(tap)
+        query = query[:, :, -cells:]
+        rotary = call.get("image_rotary_emb")
+        if rotary is not None:
+            key = apply_rotary_emb(key, rotary)
+            query = apply_rotary_emb(query, tuple(part[-cells:] for part in rotary))
+        shown = {"text": slice(None, -cells), "image": slice(-cells, None)}.get(tap.block, slice(None))
+        value = weights_of_keys(query, key, query.shape[-1] ** -0.5, per_head=tap.kind == "heads", shown=shown)
+        return value.unflatten(2, self.grid(tap))
+
+    def _cells(self, tap: Tap) -> int:
+        rows, columns = self.grid(tap)
+        return rows * columns
+
+
+def _heads(layer: nn.Module, tokens: torch.Tensor, norm: str) -> torch.Tensor:
+    """B N (heads d) -> B heads N d, normed by the layer's own norm of that name, if it has one."""
+    split = tokens.unflatten(2, (int(layer.heads), -1)).transpose(1, 2)  # type: ignore[arg-type]
+    own = getattr(layer, norm, None)
+    return split if own is None else own(split)
