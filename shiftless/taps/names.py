@@ -81,12 +81,18 @@ def from_alias(name: str) -> str:
     """Translate a paper's tap name into ours; any other name is returned as it is.
 
     GDF's cross-map and self-map are kept for each head. DIFT counts up blocks; GDF groups attention maps.
+    ddpm-segmentation's output blocks are those of its 256-pixel networks: three a level, attention in the first nine.
 
     >>> from_alias("up-level1-repeat1-vit-block0-cross-q")
     'up1.attn1.block0.cross.q'
     >>> from_alias("up_ft_index=1"), from_alias("up_cross"), from_alias("mid-vit-out")
     ('up1', 'up.cross.map.s[13][26]', 'mid.attn0')
+    >>> [from_alias(f"output_blocks.{n}") for n in (5, 6, 12)]
+    ['up1', 'up2.attn0', 'up4.res0']
     """
+    if alias := re.fullmatch(r"output_blocks\.(\d+)", name):
+        block, layer = divmod(int(alias[1]), 3)
+        return f"up{block}" if layer == 2 else f"up{block}.{'attn' if block < 3 else 'res'}{layer}"
     if alias := re.fullmatch(r"up_ft(?:_index=)?(\d+)", name):
         return f"up{alias[1]}"
     if alias := re.fullmatch(r"(up|mid|down)_(self|cross)", name):
