@@ -158,7 +158,7 @@ _DEFAULTS = {  # the default recipe of each model; mini's was picked on validati
     **dict.fromkeys(("pixart-alpha", "pixart-sigma"), Recipe(timestep=100, taps=("block13",))),
     **dict.fromkeys(("sdxl", "sdxl-turbo", "playground-v2"), Recipe(timestep=50, taps=("up0.attn0.block5", "up1"))),
 }
-_FAMILY_DEFAULTS = {"vit": Recipe(timestep=0, taps=("last",))}
+_FAMILY_DEFAULTS = {"vit": Recipe(timestep=0, taps=("last",)), "resnet": Recipe(timestep=0, taps=("stage2",))}
 
 
 def default_recipe(model: str, family: str = "") -> Recipe:

@@ -17,6 +17,7 @@ FAMILIES = {
     "sd3": "shiftless.backbones.sd3:StableDiffusion3",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
     "vit": "shiftless.backbones.vit:VisionTransformer",
+    "resnet": "shiftless.backbones.resnet:ResNet",
 }
 """Family -> its adapter, a `LatentModel` or a class with the same class methods (`recognises`, `from_folder` ...)."""
 

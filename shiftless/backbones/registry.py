@@ -140,9 +140,16 @@ def family_named(name: str) -> str:
 def how_to_fetch(name: str) -> str:
     """Return the shell command that fetches the files of a model that are read, by its alias or hub id.
 
+    Of a model that was published as a checkpoint only, it makes a folder of the model's name, where it is looked for.
+
     >>> how_to_fetch("sd15")
     'shiftless fetch sd15'
     """
+    checkpoint = models().get(name, {}).get("checkpoint")
+    if checkpoint:
+        file = checkpoint.rpartition("/")[2]
+        code = f"from shiftless.backbones.torchvision_resnet import convert_checkpoint as c; c('{file}', '{name}')"
+        return f'curl -O {checkpoint} && python -c "{code}"'
     return fetch_command(name)
 
 

@@ -33,7 +33,7 @@ def fetch(
     What is there already is not fetched again; an interrupted fetch goes on where it stopped. Everything else that
     shiftless does works without a network.
     """
-    from shiftless.backbones.registry import models
+    from shiftless.backbones.registry import how_to_fetch, models
     from shiftless.conditions.caption import CAPTIONERS
     from shiftless.conditions.fetch import fetch as fetch_repository
     from shiftless.errors import BadInput
@@ -44,6 +44,8 @@ def fetch(
         if name == "mini":
             raise BadInput("mini: comes with the package; there is nothing to fetch")
         row = models().get(name)
+        if row is not None and not row["hub"]:
+            raise BadInput(f"{name}: not on the hub; make a folder of its checkpoint with: {how_to_fetch(name)}")
         hub_id = row["hub"][0] if row is not None else CAPTIONERS.get(name, name)
 
         def report(files: int, size: int, of: str = hub_id) -> None:
