@@ -13,9 +13,10 @@ from typing import Any
 
 from shiftless.errors import BadInput
 
-_TUPLES = ("taps", "control", "control_scale", "lora", "lora_scale")
-_LARGEST_SCALE = 1e6  # of a LoRA or a ControlNet; their published range is about -2 to 2
-_EXAMPLE = {"control": "canny", "lora": "horses.safetensors"}
+_STEERERS = ("control", "lora", "image_prompt")  # fields of names, each with a field of scales
+_TUPLES = ("taps", *_STEERERS, *(f"{name}_scale" for name in _STEERERS))
+_LARGEST_SCALE = 1e6  # of a LoRA, a ControlNet or an image prompt; their published range is about -2 to 2
+_EXAMPLE = {"control": "canny", "lora": "horses.safetensors", "image_prompt": "ip-adapter"}
 LATENTS = ("mean", "sample")
 FITS = ("aspect", "squash")
 NOISES = ("draw", "invert")
@@ -29,6 +30,8 @@ HELP = {  # one line a field: what the command line says of its flag
     "control_scale": "How strongly ControlNets steer: one number for all, or one each, comma-separated.",
     "lora": "LoRA files, comma-separated; the model is as before afterwards.",
     "lora_scale": "How strongly LoRAs act: one number for all, or one each, comma-separated.",
+    "image_prompt": "IP-Adapters, which give the photo itself as a prompt: ip-adapter, or a file; comma-separated.",
+    "image_prompt_scale": "How strongly image prompts act: one number for all, or one each, comma-separated.",
     "start": "Add the noise of this larger timestep, and denoise from there down to the timestep that is read.",
     "steps": "In how many steps to denoise from start, or to invert; by default one a timestep.",
     "noise": f"How noise is added: {' or '.join(NOISES)} (DDIM inversion: what the model itself says was there).",
@@ -55,7 +58,8 @@ class Recipe:
     captioner what writes the captions: an alias, a hub id or a folder; "" is the model's own
     control   ControlNets that steer: "canny", "depth", "tile", a folder, a hub id, or KIND=FOLDER
     lora      LoRA files, in diffusers' or kohya's format; in place only while this recipe is read
-    control_scale, lora_scale  their strengths: one for all, or one each
+    image_prompt  IP-Adapters, which give the denoiser the photo itself as a prompt: a name, or a file
+    control_scale, lora_scale, image_prompt_scale  their strengths: one for all, or one each
     start     None, or a larger timestep: its noise is added, and steered denoising leads down to `timestep`
     steps     in how many steps, from start - timestep down to 1; None is one a timestep, as published
     noise     "draw" it from the seed, or "invert": walk up from the clean latent by the model's own predictions
@@ -86,6 +90,8 @@ class Recipe:
     control_scale: tuple[float, ...] = (1.0,)
     lora: tuple[str, ...] = ()
     lora_scale: tuple[float, ...] = (1.0,)
+    image_prompt: tuple[str, ...] = ()
+    image_prompt_scale: tuple[float, ...] = (1.0,)
     start: int | None = None
     steps: int | None = None
     noise: str = "draw"
@@ -115,7 +121,7 @@ class Recipe:
             raise BadInput(f"prompt={self.prompt!r}: holds bytes that are not UTF-8 text; write it in UTF-8")
         if not isinstance(self.captioner, str):
             raise BadInput(f"captioner={self.captioner!r}: give a name, or '' for the model's own")
-        for name in ("control", "lora"):
+        for name in _STEERERS:
             _steering(name, getattr(self, name), getattr(self, f"{name}_scale"))
             object.__setattr__(self, f"{name}_scale", tuple(float(one) for one in getattr(self, f"{name}_scale")))
         if self.start is not None:

@@ -13,7 +13,8 @@ from shiftless.reading.available import available
 from shiftless.recipe import Recipe
 from shiftless.taps.names import select
 
-_LORA = 4
+_KINDS = ("prompt", "control", "image_prompt", "lora")
+_LORA = 2 + _KINDS.index("lora")
 
 
 def candidates(
@@ -24,14 +25,16 @@ def candidates(
     prompts: Sequence[str] = (),
     controls: Sequence[str] = (),
     loras: Sequence[str] = (),
+    image_prompts: Sequence[str] = (),
 ) -> list[Recipe]:
     """Return at each timestep the bare reading, each technique alone, and all of them together.
 
     recipe     where and how to read: taps, seed, size; its timestep if no other is given. Its captioner, its scales
-               (one for all, or one for each of `controls` and `loras`), start and steps apply to the steered recipes
-    prompts, controls, loras  what to try; if all are left out, what is available for the model: a captioner,
-               ControlNets, LoRAs in its folder. "All together" joins the first prompt, every ControlNet and the first
-               LoRA; it has no LoRA if none was named and several are available, for their styles differ.
+               (one for all, or one each), start and steps apply to the steered recipes
+    prompts, controls, loras, image_prompts  what to try; if all are left out, what is available for the model: a
+               captioner, ControlNets, LoRAs in its folder, IP-Adapters. "All together" joins the first prompt, every
+               ControlNet, the first image prompt and the first LoRA; it has no LoRA if none was named and several are
+               available, for their styles differ.
 
     Raises BadInput for a tap that the model does not have, and for a named technique that is not available.
 
@@ -43,16 +46,18 @@ def candidates(
     """
     select(recipe.taps, model.taps, model.spec.name)
     base = bare(recipe)
-    by_name = bool(prompts or controls or loras)
+    by_name = bool(prompts or controls or loras or image_prompts)
     if not by_name:
         known = "lora" in model.spec.techniques
         prompts = [AUTO] if "prompt" in model.spec.techniques else []
         controls = model.controls() if known else []  # type: ignore[attr-defined]  # a family that has them lists them
-        loras = model.loras() if known else []  # type: ignore[attr-defined]
+        loras = model.loras() if known else []  # type: ignore[attr-defined]  # a family that has them lists them
+        images = "image_prompt" in model.spec.techniques
+        image_prompts = model.image_prompts() if images else []  # type: ignore[attr-defined]
     walk: dict[str, Any] = {} if recipe.start is None else {"start": recipe.start, "steps": recipe.steps}
     captioner = {prompt: recipe.captioner if CAPTION in fields_of(prompt) else "" for prompt in prompts}
     singles = [base.but(prompt=prompt, captioner=captioner[prompt], **walk) for prompt in prompts]
-    for kind, names in (("control", controls), ("lora", loras)):
+    for kind, names in (("control", controls), ("image_prompt", image_prompts), ("lora", loras)):
         scales = _one_each(kind, names, getattr(recipe, f"{kind}_scale"))
         singles += [base.but(**{kind: name, f"{kind}_scale": scale}, **walk) for name, scale in zip(names, scales)]
     if by_name:
@@ -66,8 +71,9 @@ def candidates(
 def fewer(recipes: Sequence[Recipe], most: int) -> list[Recipe]:
     """Return at most `most` of the recipes that `candidates` gives, the same ways of steering at every timestep.
 
-    They are kept in this order: the bare reading, all techniques together, prompts, ControlNets, and LoRAs, which are
-    taken evenly from their list. At least two are kept at each timestep, so that there is something to compare.
+    They are kept in this order: the bare reading, all techniques together, prompts, ControlNets, image prompts, and
+    LoRAs, which are taken evenly from their list. At least two are kept at each timestep, so that there is something
+    to compare.
 
     >>> every = [Recipe(), *(Recipe(lora=name) for name in "abcd"), Recipe(prompt="auto")]
     >>> [one.lora or one.prompt for one in fewer(every, 4)]
@@ -87,21 +93,22 @@ def fewer(recipes: Sequence[Recipe], most: int) -> list[Recipe]:
 
 def _order(recipe: Recipe) -> int:
     """Which of a timestep's recipes are tried first."""
-    kinds = [kind for kind in ("prompt", "control", "lora") if getattr(recipe, kind)]
+    kinds = [kind for kind in _KINDS if getattr(recipe, kind)]
     if len(kinds) > 1 or len(recipe.control) > 1:
         return 1
-    return {"prompt": 2, "control": 3, "lora": _LORA}[kinds[0]] if kinds else 0
+    return 2 + _KINDS.index(kinds[0]) if kinds else 0
 
 
 def _together(start: Recipe, singles: Sequence[Recipe], several_loras: bool) -> Recipe:
-    """The first prompt, every ControlNet and the first LoRA in one reading; no LoRA where one of several is a guess."""
-    kinds = ("prompt", "control", "lora")
-    prompted, controlled, lent = ([one for one in singles if getattr(one, kind)] for kind in kinds)
+    """The first prompt, every ControlNet, the first image prompt and the first LoRA; no LoRA that would be a guess."""
+    prompted, controlled, shown, lent = ([one for one in singles if getattr(one, kind)] for kind in _KINDS)
     changes: dict[str, Any] = {}
     if prompted:
         changes |= {"prompt": prompted[0].prompt, "captioner": prompted[0].captioner}
     if controlled:
         changes |= {name: tuple(getattr(one, name)[0] for one in controlled) for name in ("control", "control_scale")}
+    if shown:
+        changes |= {"image_prompt": shown[0].image_prompt, "image_prompt_scale": shown[0].image_prompt_scale}
     if lent and (several_loras or len(lent) == 1):
         changes |= {"lora": lent[0].lora, "lora_scale": lent[0].lora_scale}
     return start.but(**changes)
@@ -120,6 +127,8 @@ def _check(model: Backbone, recipes: Sequence[Recipe]) -> None:
     for recipe in missing:
         for name in recipe.control:
             model.control(name)  # type: ignore[attr-defined]  # says itself what is wrong
+        for name in recipe.image_prompt:
+            model.image_prompt(name)  # type: ignore[attr-defined]
         if recipe.prompt:
             model.captioner(recipe.captioner)  # type: ignore[attr-defined]
         raise BadInput(

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from shiftless.conditions.template import fields_of
-from shiftless.reading.passes import controls_of, loras_of
+from shiftless.reading.passes import controls_of, image_prompts_of, loras_of
 from shiftless.recipe import Recipe
 
 _STEERING = {
     "prompt": "", "captioner": "", "control": (), "control_scale": (1.0,), "lora": (), "lora_scale": (1.0,),
-    "start": None, "steps": None,
+    "image_prompt": (), "image_prompt_scale": (1.0,), "start": None, "steps": None,
 }  # fmt: skip
 _SIMPLE = 3
 
@@ -37,7 +37,7 @@ def is_bare(recipe: Recipe) -> bool:
     [True, False, False]
     """
     simple = not fields_of(recipe.prompt) and len(recipe.prompt.split()) <= _SIMPLE
-    return simple and not (recipe.control or recipe.lora or recipe.start is not None)
+    return simple and not (recipe.control or recipe.lora or recipe.image_prompt or recipe.start is not None)
 
 
 def compared(recipes: Sequence[Recipe]) -> tuple[tuple[Recipe, ...], tuple[int, ...]]:
@@ -90,6 +90,7 @@ def describe(recipe: Recipe) -> str:
     if recipe.prompt:
         parts.append("captions" if recipe.prompt in ("auto", "{caption}") else f'"{recipe.prompt}"')
     techniques = [*controls_of(recipe), *((f"LoRA {_file(lora)}", scale) for lora, scale in loras_of(recipe))]
+    techniques += [(f"image prompt {_file(name)}", scale) for name, scale in image_prompts_of(recipe)]
     parts += [name + (f" x{scale:g}" if scale != 1 else "") for name, scale in techniques]
     return " ".join([f"{begin}," if recipe.start is not None and parts else begin, ", ".join(parts)]).strip()
 

@@ -17,6 +17,7 @@ from shiftless.taps.names import Tap
 
 if TYPE_CHECKING:
     from shiftless.conditions.captioner import Captioner
+    from shiftless.conditions.image_prompt import ImageAdapter
 
 
 PHOTOGRAPHS = "photographs"
@@ -33,7 +34,7 @@ class Spec:
     latent      (channels, stride) of what encode_image returns; stride in pixels a cell
     takes_text  whether a prompt has an effect
     takes_noise whether noise is added before reading (a ViT or CleanDIFT takes none)
-    techniques  what may steer it: "prompt", "control", "lora", "start"
+    techniques  what may steer it: "prompt", "control", "lora", "image_prompt", "start"
     made_for    what pictures it was trained on, such as PHOTOGRAPHS; "" if unknown
     """
 
@@ -116,6 +117,15 @@ class Steerable(Backbone, Protocol):
     def adapted(self, loras: Sequence[tuple[str, float]]) -> AbstractContextManager[None]:
         """Inside this `with`, LoRA files act on denoiser and text encoder; afterwards the model is as before."""
 
+    def image_prompt(self, name: str) -> ImageAdapter:
+        """The IP-Adapter that a recipe names, loaded once and kept; it embeds a photo."""
+
+    def image_prompted(self, adapters: Sequence[tuple[str, float]]) -> AbstractContextManager[None]:
+        """Inside this `with`, IP-Adapters act on the denoiser; afterwards the model is as before."""
+
+    def image_prompts(self) -> list[str]:
+        """The names of the IP-Adapters that are known for the model."""
+
     def controls(self) -> list[str]:
         """The names of the ControlNets that are known for the model."""
 
@@ -123,7 +133,7 @@ class Steerable(Backbone, Protocol):
         """The names of the LoRAs that lie in the model's folder."""
 
     def digest(self, technique: str, name: str) -> str:
-        """The digest of the contents of what a recipe names: technique "lora", "control" or "captioner"."""
+        """The digest of the contents of what a recipe names for a technique; a captioner is one too."""
 
     def captioner(self, name: str) -> Captioner:
         """The captioner of this model: by name, or the model's own for ""."""
@@ -134,7 +144,7 @@ def steerable(model: Backbone, technique: str) -> Steerable:
 
     >>> from shiftless.backbones.registry import load
     >>> steerable(load("twin:sd15"), "control").spec.techniques
-    ('prompt', 'control', 'lora', 'start')
+    ('prompt', 'control', 'lora', 'image_prompt', 'start')
     """
     if technique not in model.spec.techniques:
         takes = ", ".join(model.spec.techniques) or "none"

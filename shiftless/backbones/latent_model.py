@@ -69,10 +69,13 @@ class LatentModel(Steering, ABC):
         *,
         home: Path | None = None,
         controls: Mapping[str, Any] | None = None,
+        images: Mapping[str, Any] | None = None,
         made_of: Callable[[], str] | None = None,
         made_for: str = "",
     ) -> None:
         """Adapt loaded parts; `home` is their folder, `controls` the ControlNets elsewhere: kind -> hub id or maker.
+
+        images   IP-Adapters that are known for the model: name -> file, or a function that makes one
 
         made_of  gives the digest of what the weights were made of (their files, or a seed), which does not depend on
                  the dtype that they were loaded in; "" or no function lets the parameters themselves be digested
@@ -104,7 +107,8 @@ class LatentModel(Steering, ABC):
         detail(f"{name}: {self.spec.family}, loaded on {device} in {str(dtype).removeprefix('torch.')}")
         self.home = home
         self._own_controls = {**(controls or {}), **(own_controls(home) if home is not None else {})}
-        self._controls, self._captioners, self._loras = {}, {}, ()
+        self._controls, self._captioners, self._loras, self._images = {}, {}, (), {}
+        self._own_images = dict(images or {})
         self._prompts: OrderedDict[tuple[Any, ...], Condition] = OrderedDict()
         self._bare = None
         self._made_of, self._as_made = made_of, self._state()
@@ -120,12 +124,13 @@ class LatentModel(Steering, ABC):
         *,
         size: int | None = None,
         controls: Mapping[str, Any] | None = None,
+        images: Mapping[str, Any] | None = None,
         made_for: str = "",
     ) -> LatentModel:
         """Load a model from its diffusers folder; raises BadInput naming the part that is missing or broken."""
         made_of, parts = digest_of_parts(folder, cls.PARTS), cls.read_parts(folder, dtype)
-        options: dict[str, Any] = {"home": folder, "controls": controls, "made_of": made_of, "made_for": made_for}
-        return cls(name, parts, size, device, dtype, **options)
+        options: dict[str, Any] = {"home": folder, "controls": controls, "images": images}
+        return cls(name, parts, size, device, dtype, made_of=made_of, made_for=made_for, **options)
 
     @classmethod
     def from_twin(
@@ -142,8 +147,8 @@ class LatentModel(Steering, ABC):
         parts = cls.twin_parts(row, full=full)
         digest = digest_of("twin", dict(row), full, torch.__version__)  # random weights, from one seed
         native = size or (row["size"] if full else None)
-        controls = cls.twin_controls(parts)
-        return cls(name, parts, native, device, dtype, controls=controls, made_of=lambda: digest)
+        steering: dict[str, Any] = {"controls": cls.twin_controls(parts), "images": cls.twin_images(parts)}
+        return cls(name, parts, native, device, dtype, made_of=lambda: digest, **steering)
 
     def untrained(self, seed: int = 0) -> LatentModel:
         """Return the same networks with random weights and the same autoencoder: a benchmark's control."""
@@ -183,6 +188,11 @@ class LatentModel(Steering, ABC):
     @classmethod
     def twin_controls(cls, parts: Mapping[str, Any]) -> dict[str, Any]:
         """The ControlNets of a twin: kind -> a function that makes one."""
+        return {}
+
+    @classmethod
+    def twin_images(cls, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """The IP-Adapters of a twin: name -> a function that makes one."""
         return {}
 
     @classmethod

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from shiftless.backbones.parts import class_of
 from shiftless.backbones.twins import byte_tokenizer
+from shiftless.conditions.image_prompt import ImageAdapter
 from shiftless.noise import seeded
 from shiftless.taps.lock import construction
 
@@ -83,3 +87,59 @@ def save_parts(parts: Mapping[str, Any], folder: Path) -> None:
     """Save parts as a diffusers folder in the published layout, each in a folder of its own name."""
     for name, part in parts.items():
         part.save_pretrained(folder / name)
+
+
+def image_adapter(unet: Any, *, tokens: bool = False, width: int = 16) -> ImageAdapter:
+    """Make an IP-Adapter with random weights for a UNet, and a small image encoder `width` wide; Plus with `tokens`.
+
+    >>> image_adapter(network("diffusers:UNet2DConditionModel", {
+    ...     "block_out_channels": [8, 8], "norm_num_groups": 4, "cross_attention_dim": 8, "attention_head_dim": 4,
+    ...     "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+    ...     "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"]})).tokens
+    False
+    """
+    from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
+    from transformers import CLIPImageProcessor
+
+    cross, side = int(unet.config.cross_attention_dim), 32
+    encoder = network("transformers:CLIPVisionModelWithProjection", {
+        "hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "image_size": side, "patch_size": 8, "projection_dim": width,
+    }).eval()  # fmt: skip
+    with construction(), seeded(0):
+        if tokens:
+            made: Any = IPAdapterPlusImageProjection(
+                embed_dims=width, output_dims=cross, hidden_dims=width, dim_head=64, heads=1, num_queries=4
+            )
+            projection = _plus_names(made.state_dict())
+        else:
+            made = ImageProjection(image_embed_dim=width, cross_attention_dim=cross, num_image_text_embeds=4)
+            projection = {name.replace("image_embeds", "proj"): value for name, value in made.state_dict().items()}
+        layers = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
+        attention = {}
+        for number, name in enumerate(layers):
+            hidden = unet.get_submodule(name.removesuffix(".processor")).to_k.out_features
+            for letter in "kv":
+                key = f"{2 * number + 1}.to_{letter}_ip.weight"
+                attention[key] = torch.randn(hidden, cross) / cross**0.5
+    processor = CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+    return ImageAdapter("twin", {"image_proj": projection, "ip_adapter": attention}, encoder, processor, tokens)
+
+
+def _plus_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename the tensors of diffusers' projection to those of the published Plus adapters."""
+    names = {
+        "ln0": "0.norm1", "ln1": "0.norm2", "attn.to_q": "0.to_q", "attn.to_out.0": "0.to_out", "ff.0": "1.0",
+        "ff.1.net.0.proj": "1.1", "ff.1.net.2": "1.3",
+    }  # fmt: skip
+    renamed = {}
+    for key, value in state.items():
+        layer = re.match(r"layers\.(\d+)\.(.+)\.(weight|bias)", key)
+        if layer is None:
+            renamed[key] = value
+        elif layer[2] == "attn.to_k":
+            values = torch.cat([value, state[f"layers.{layer[1]}.attn.to_v.weight"]])
+            renamed[f"layers.{layer[1]}.0.to_kv.weight"] = values
+        elif layer[2] in names:
+            renamed[f"layers.{layer[1]}.{names[layer[2]]}.{layer[3]}"] = value
+    return renamed

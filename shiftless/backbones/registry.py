@@ -67,7 +67,8 @@ def load(
     row = models().get(name, {})
     made_for = MINI_MADE_FOR if folder.resolve() == weights().resolve() else row.get("made_for", "")
     options: dict[str, Any] = {"size": size or row.get("size"), "made_for": made_for}
-    controls = row["controls"] if "controls" in row else _controls(adapter, folder)
+    options["images"] = row["images"] if "images" in row else _like(adapter, folder).get("images")
+    controls = row["controls"] if "controls" in row else _like(adapter, folder).get("controls")
     loaded: Backbone = adapter.from_folder(name, folder, where, kind, controls=controls, **options)
     return loaded
 
@@ -176,12 +177,10 @@ def _twin_row(name: str) -> tuple[dict[str, Any] | None, bool]:
     return models()[of], kind == "twin-full"
 
 
-def _controls(adapter: Any, folder: Path) -> dict[str, str]:
-    """The published ControlNets of a folder's kind of model: those of a row of the family whose prompts are as wide."""
+def _like(adapter: Any, folder: Path) -> dict[str, Any]:
+    """The known model that a folder's is of the kind of: of its family, and with prompts as wide; {} if none is."""
     if "control" not in adapter.TECHNIQUES:
         return {}
     width = read_config(place_of(folder, adapter.DENOISER) / "config.json").get("cross_attention_dim")
     of_family = (row for row in models().values() if row["family"] == adapter.FAMILY)
-    rows = (row for row in of_family if row[adapter.DENOISER].get("cross_attention_dim") == width)
-    controls: dict[str, str] = next((row.get("controls", {}) for row in rows), {})
-    return controls
+    return next((row for row in of_family if row[adapter.DENOISER].get("cross_attention_dim") == width), {})

@@ -10,10 +10,11 @@ import torch
 
 from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.parts import check_there, load_parts
+from shiftless.backbones.random_parts import image_adapter
 from shiftless.backbones.sd_config import check_model, check_tokenizer, read_vae
 from shiftless.backbones.twins import twin_control, twin_parts
 from shiftless.backbones.unet_taps import unet_taps
-from shiftless.conditions.condition import Condition
+from shiftless.conditions.condition import Condition, image_embeds
 from shiftless.conditions.config import read_config
 from shiftless.conditions.control import residuals
 from shiftless.conditions.prompt import encode_with_clip
@@ -43,7 +44,7 @@ class StableDiffusion(LatentModel):
         "scheduler": "diffusers:DDIMScheduler",
     }
     DENOISER = "unet"
-    TECHNIQUES = ("prompt", "control", "lora", "start")
+    TECHNIQUES = ("prompt", "control", "lora", "image_prompt", "start")
 
     @property
     def unet(self) -> Any:
@@ -100,11 +101,18 @@ class StableDiffusion(LatentModel):
         stride = 2 ** (len(parts["vae"].config.block_out_channels) - 1)
         return {"canny": lambda: twin_control(parts["unet"], stride)}
 
+    @classmethod
+    def twin_images(cls, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """An IP-Adapter with random weights."""
+        return {"ip-adapter": lambda: image_adapter(parts["unet"])}
+
     def _encode(self, prompt: str) -> Condition:
         return encode_with_clip(self.tokenizer, self.text_encoder, prompt)
 
     def _predict(self, latent: torch.Tensor, timestep: int, condition: Condition) -> torch.Tensor:
         steered = residuals(condition.steers, latent, timestep, condition.embeds)
+        if images := image_embeds(condition):
+            steered["added_cond_kwargs"] = {"image_embeds": images}
         prediction: torch.Tensor = self.unet(latent, timestep, condition.embeds, return_dict=False, **steered)[0]
         return prediction
 

@@ -11,6 +11,12 @@ import torch
 
 from shiftless.backbones.base import Spec
 from shiftless.conditions.control import Control, digest_of_control, load_control
+from shiftless.conditions.image_prompt import (
+    ImageAdapter,
+    digest_of_image_adapter,
+    image_prompted,
+    load_image_adapter,
+)
 from shiftless.conditions.lora import adapted
 from shiftless.conditions.lora_file import digest_of_lora
 from shiftless.errors import BadInput
@@ -28,7 +34,9 @@ class Steering:
     _own_controls  ControlNets known for the model: kind -> folder, hub id, or a function that makes one
     _controls      those that are loaded: name -> (digest of its contents, the ControlNet)
     _loras         the LoRAs injected now: (digest of its contents, scale)
-    _bare          the networks' tensors while LoRAs are injected
+    _bare          the networks' tensors while LoRAs or image prompts are in place
+    _own_images    IP-Adapters known for the model: name -> file, or a function that makes one
+    _images        those that are loaded: name -> (digest of its contents, the IP-Adapter)
     """
 
     spec: Spec
@@ -44,6 +52,8 @@ class Steering:
     _captioners: dict[str, Captioner]
     _loras: tuple[tuple[str, float], ...]
     _bare: dict[str, tuple[torch.Tensor, ...]] | None
+    _own_images: Mapping[str, Any]
+    _images: dict[str, tuple[str, ImageAdapter]]
 
     def _tensors(self, part: str) -> tuple[torch.Tensor, ...]:
         """The tensors of one network, without LoRAs that are injected now."""
@@ -67,11 +77,13 @@ class Steering:
             return self._controls[name][1]
 
     def digest(self, technique: str, name: str) -> str:
-        """Return the digest of the contents of what a recipe names: a "lora", a "control" or a "captioner"."""
+        """Return the digest of what a recipe names: a "lora", "control", "image_prompt" or "captioner"."""
         if technique == "lora":
             return digest_of_lora(self._lora_file(name))
         if technique == "control":
             return digest_of_control(name, self._own_controls)
+        if technique == "image_prompt":
+            return digest_of_image_adapter(name, self._own_images)
         from shiftless.conditions.caption import find_captioner, fingerprint_of
 
         own = self._own_captioner()
@@ -101,6 +113,42 @@ class Steering:
                     yield
             finally:
                 self._loras, self._bare = (), None
+
+    def image_prompt(self, name: str) -> ImageAdapter:
+        """The IP-Adapter that a recipe names: one that is known for the model, or a file; loaded once and kept."""
+        with exclusive(self.networks[self.DENOISER]), construction():
+            digest = self.digest("image_prompt", name)
+            if name not in self._images or self._images[name][0] != digest:
+                width = int(self.networks[self.DENOISER].config.cross_attention_dim)
+                place: dict[str, Any] = {"width": width, "device": self.device, "dtype": self.dtype}
+                self._images[name] = digest, load_image_adapter(name, self._own_images, **place)
+                self._loaded(f"IP-Adapter {name}")
+            return self._images[name][1]
+
+    @contextmanager
+    def image_prompted(self, adapters: Sequence[tuple[str, float]]) -> Iterator[None]:
+        """Inside this `with`, IP-Adapters act on the denoiser, each with its scale."""
+        loaded = [(self.image_prompt(name), scale) for name, scale in adapters]
+        if not loaded:
+            yield
+            return
+        with exclusive(self.networks[self.DENOISER]):  # other threads wait: the denoiser is changed for every reader
+            bare = self._bare
+            self._bare = bare or {part: self._tensors(part) for part in self.networks}
+            try:
+                with image_prompted(self.networks[self.DENOISER], loaded):
+                    yield
+            finally:
+                self._bare = bare
+
+    def image_prompts(self) -> list[str]:
+        """The names of the IP-Adapters that are known for the model.
+
+        >>> from shiftless.backbones.registry import load
+        >>> load("twin:sd15").image_prompts()
+        ['ip-adapter']
+        """
+        return sorted(self._own_images)
 
     def loras(self) -> list[str]:
         """The names of the LoRAs that lie in the model's folder.

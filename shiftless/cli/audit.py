@@ -70,6 +70,12 @@ def audit(
     lora: Annotated[
         list[str] | None, typer.Option(help="A LoRA file to try; repeat for more.", rich_help_panel=TRY)
     ] = None,
+    image_prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An IP-Adapter to try, which gives the photo itself as a prompt; repeat for more.", rich_help_panel=TRY
+        ),
+    ] = None,
     every: Annotated[
         bool,
         typer.Option("--all", help="Try all that is at hand, not six recipes at most.", rich_help_panel=TRY),
@@ -175,8 +181,11 @@ def audit(
     from shiftless.view.audit_answer import advised, answer, doubts
     from shiftless.view.audit_page import write_report
 
-    if recipe and (prompt or control or lora):
-        raise BadInput("--recipe says what steers; give it without --prompt, --control and --lora, or these without it")
+    if recipe and (prompt or control or lora or image_prompt):
+        raise BadInput(
+            "--recipe says what steers; give it without --prompt, --control, --lora and --image-prompt, or these "
+            "without it"
+        )
     if by is not None and by not in expected(draws, finish, perceptual is not None):
         known = ", ".join(expected(draws, finish, perceptual is not None))
         raise BadInput(f"--by {by!r}: no such measure is taken here; there are {known}")
@@ -202,6 +211,7 @@ def audit(
         start = default_recipe(model)
         steps = timestep or [start.timestep * n for n in (OTHERS if suggest is not None else OTHERS[:1])]
         tried = {"prompts": prompt or [], "controls": control or [], "loras": lora or []}
+        tried["image_prompts"] = image_prompt or []
         named, at_hand = _tried(backbone, start, changes, [t for t in steps if t < 1000], tried, every)
     values = filler(named, fill, captions, photos)
     for one in named:
@@ -281,7 +291,10 @@ def _tried(
     """What to audit where no recipe is given: the techniques named, or a choice of those at hand; and of how many."""
     from shiftless.auditing.candidates import candidates, fewer
 
-    named = {"control": tuple(tried["controls"]), "lora": tuple(tried["loras"])}
+    named = {
+        "control": tuple(tried["controls"]), "lora": tuple(tried["loras"]),
+        "image_prompt": tuple(tried["image_prompts"]),
+    }  # fmt: skip
     start = varied(recipe, {**changes, **named}, [min(timesteps)])[0]
     result = candidates(backbone, start, timesteps=timesteps, **tried)
     return result if every or any(tried.values()) else fewer(result, MOST), len(result)

@@ -45,7 +45,8 @@ def writable(path: Path | None) -> Path | None:
 
 Json = Annotated[Path | None, typer.Option("--json", help="Write the table here as JSON.", callback=writable)]
 
-_LISTS = ("taps", "control", "lora", "control_scale", "lora_scale")  # fields that a flag gives comma-separated
+_STEERERS = ("control", "lora", "image_prompt")
+_LISTS = ("taps", *_STEERERS, *(f"{name}_scale" for name in _STEERERS))  # fields that a flag gives comma-separated
 
 
 def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+IMAGE_PROMPT = "image_prompt"
+"""What the embeddings of image prompts are called in a Condition's `extra`, followed by their number."""
+
 
 @dataclass(frozen=True, eq=False)
 class Steer:
@@ -74,3 +77,12 @@ def join(conditions: Sequence[Condition]) -> Condition:
     )
     words = tuple(words for c in conditions for words in c.words)
     return Condition(torch.cat(embeds) if embeds else None, words, extra, steers)
+
+
+def image_embeds(condition: Condition) -> list[torch.Tensor]:
+    """Return the embeddings of a condition's image prompts in order, each B 1 D or B 1 N D, as IP-Adapters take them.
+
+    >>> image_embeds(Condition(extra={"image_prompt0": torch.zeros(2, 1, 8)}))[0].shape
+    torch.Size([2, 1, 8])
+    """
+    return [condition.extra[name] for name in sorted(condition.extra) if name.startswith(IMAGE_PROMPT)]

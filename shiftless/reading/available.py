@@ -1,4 +1,4 @@
-"""Readings that are available: those whose ControlNets, LoRAs, captioner and taps the model has."""
+"""Readings that are available: those whose ControlNets, LoRAs, IP-Adapters, captioner and taps the model has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def available(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recipe]:
-    """Return the recipes whose ControlNets, LoRAs, captioner and taps the model has.
+    """Return the recipes whose ControlNets, LoRAs, IP-Adapters, captioner and taps the model has.
 
     A LoRA is available if it is a file, or one of the model's own by name.
 
@@ -31,6 +31,8 @@ def available(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recip
         try:
             for name in recipe.control:
                 model.control(name)  # type: ignore[attr-defined]  # a family that has none is caught below
+            for name in recipe.image_prompt:
+                model.image_prompt(name)  # type: ignore[attr-defined]
             if CAPTION in fields_of(recipe.prompt):
                 model.captioner(recipe.captioner)  # type: ignore[attr-defined]
             select(recipe.taps, model.taps, model.spec.name)

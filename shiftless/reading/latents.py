@@ -21,6 +21,7 @@ class Latents:
         self._means: dict[tuple[int, tuple[int, int]], torch.Tensor] = {}
         self._draws: dict[tuple[int, tuple[int, int], int], torch.Tensor] = {}
         self._maps: dict[tuple[int, tuple[int, int], str], torch.Tensor] = {}
+        self._embeds: dict[tuple[int, str], torch.Tensor] = {}
 
     def encode(self, passes: Sequence[Pass]) -> None:
         """Encode the latents that these passes of one size still lack, all photos in one call."""
@@ -62,6 +63,13 @@ class Latents:
         if key not in self._maps:
             self._maps[key] = control.draw(self._pixels(one.photo, one.fed))
         return control.net, self._maps[key]
+
+    def image_prompt(self, one: Pass, name: str) -> torch.Tensor:
+        """The embedding of a pass's photo for an IP-Adapter, 1 1 D or 1 1 N D, made once."""
+        adapter = steerable(self.model, "image_prompt").image_prompt(name)
+        if (one.photo, name) not in self._embeds:
+            self._embeds[one.photo, name] = adapter.embed(self.photos[one.photo])
+        return self._embeds[one.photo, name]
 
     def _noise(self, i: int, seed: int, member: int, shape: tuple[int, ...], stream: str) -> torch.Tensor:
         return noise_for(self.photos[i].digest, seed, member, shape, stream)[None]

@@ -14,14 +14,14 @@ from shiftless.backbones.base import Backbone, Reading, steerable
 from shiftless.backbones.batch import default_batch
 from shiftless.backbones.memory import kept_memory
 from shiftless.backbones.walk import continued, invert, reference_walk, strides_left, walk
-from shiftless.conditions.condition import Condition, Steer, join, take
+from shiftless.conditions.condition import IMAGE_PROMPT, Condition, Steer, join, take
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
 from shiftless.image import Frame, Photo, open_photo, plan
 from shiftless.noise import reference_timestep
 from shiftless.reading.latents import Latents
 from shiftless.reading.origin import check_unchanged, of_photo, origins_of
-from shiftless.reading.passes import Pass, controls_of, effective, loras_of, passes_of, union
+from shiftless.reading.passes import Pass, controls_of, effective, image_prompts_of, loras_of, passes_of, union
 from shiftless.reading.words import Fill, check_techniques, prompts_of
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap, select
@@ -64,6 +64,8 @@ def check(model: Backbone, recipes: Sequence[Recipe], batch: int | None) -> int:
     for loras in dict.fromkeys(loras_of(recipe) for recipe in recipes if recipe.lora):
         with steerable(model, "lora").adapted(loras):  # read, and fitted to the model's layers
             pass
+    for name in dict.fromkeys(name for recipe in recipes for name in recipe.image_prompt):
+        steerable(model, "image_prompt").image_prompt(name)
     if batch is not None:
         return batch
     return default_batch(model.device, model.dtype, max(recipe.size or model.spec.size for recipe in recipes))
@@ -182,14 +184,17 @@ def run_passes(
 ) -> Iterator[PassResult]:
     """Run passes in batches of one kind: yield (passes, their condition, noisy latents B c h w, timestep, reading).
 
-    Passes with the same LoRAs run together while these are injected; `full` keeps the
+    Passes with the same LoRAs and image prompts run together while these are in place; `full` keeps the
     prediction beside the taps' maps.
     """
-    by_loras: dict[Any, RecipesOfPass] = {}
+    by_adapters: dict[Any, RecipesOfPass] = {}
     for one, readers in requested.items():
-        by_loras.setdefault(loras_of(one.recipe), {})[one] = readers
-    for loras, part in by_loras.items():
-        with steerable(model, "lora").adapted(loras) if loras else nullcontext():
+        by_adapters.setdefault((loras_of(one.recipe), image_prompts_of(one.recipe)), {})[one] = readers
+    for (loras, images), part in by_adapters.items():
+        with (
+            steerable(model, "lora").adapted(loras) if loras else nullcontext(),
+            steerable(model, "image_prompt").image_prompted(images) if images else nullcontext(),
+        ):
             yield from _run(model, latents, part, tap_lists, batch, full)
 
 
@@ -225,7 +230,8 @@ def _run(
 
 def _steered(latents: Latents, one: Pass, text: Condition) -> Condition:
     steers = tuple(Steer(*latents.guide(one, name), scale) for name, scale in controls_of(one.recipe))
-    return Condition(text.embeds, text.words, text.extra, steers)
+    images = {f"{IMAGE_PROMPT}{i}": latents.image_prompt(one, name) for i, name in enumerate(one.recipe.image_prompt)}
+    return Condition(text.embeds, text.words, {**text.extra, **images}, steers)
 
 
 def _brought_to(

@@ -66,6 +66,15 @@ def effective(recipe: Recipe, spec: Spec) -> Recipe:
     return recipe if recipe.latent == "sample" else recipe.but(seed=0, ensemble=1)
 
 
+def image_prompts_of(recipe: Recipe) -> tuple[tuple[str, float], ...]:
+    """Pair a recipe's image prompts with their scales.
+
+    >>> image_prompts_of(Recipe(image_prompt="ip-adapter", image_prompt_scale=0.6))
+    (('ip-adapter', 0.6),)
+    """
+    return tuple(zip(recipe.image_prompt, _each(recipe.image_prompt_scale, len(recipe.image_prompt))))
+
+
 def passes_of(i: int, recipe: Recipe, prompt: str, fed: tuple[int, int]) -> list[Pass]:
     """List the passes that a recipe needs of photo i, one an ensemble member; equal ones are equal.
 

@@ -55,7 +55,7 @@ def check_techniques(model: Backbone, recipes: Sequence[Recipe]) -> None:
                 f"{model.spec.name}: a model of the {model.spec.family} family takes no text, and the recipe's prompt "
                 f"is {recipe.prompt!r}; leave the prompt out"
             )
-        for name in ("control", "lora", "start"):
+        for name in ("control", "lora", "image_prompt", "start"):
             if getattr(recipe, name) not in ((), None):
                 steerable(model, name)
         if recipe.noise == "invert" and not model.spec.takes_noise:

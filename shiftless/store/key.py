@@ -29,9 +29,9 @@ def key_of(origin: Origin, recipe: Recipe, fed: tuple[int, int], words: str, dty
     >>> key_of(one, Recipe(), (64, 64), "", "fp16") == key_of(other, Recipe(), (64, 64), "", "fp16")
     False
     """
-    replaced = ("label", "prompt", "captioner", "size", "lora", "control")
+    replaced = ("label", "prompt", "captioner", "size", "lora", "control", "image_prompt")
     fields = {name: value for name, value in recipe.to_dict().items() if name not in replaced}
-    counts = [len(recipe.lora), len(recipe.control)]
+    counts = [len(recipe.lora), len(recipe.control), *([len(recipe.image_prompt)] if recipe.image_prompt else [])]
     made_of = [origin.photo, origin.fingerprint, [digest for _, digest in origin.adapters], origin.dtype, origin.pool]
     return digest_of(RULES, made_of, fields, counts, list(fed), words, dtype)[:LENGTH]
 

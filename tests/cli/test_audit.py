@@ -228,3 +228,11 @@ def test_every_field_of_a_recipe_is_a_flag(command, photos):
         timestep=200, control="canny", taps="up0", scheduler="pndm-reference", control_scale=0.5, captioner="blip"
     )
     assert bare == Recipe(timestep=200, taps="up0", scheduler="pndm-reference")
+
+
+def test_an_image_prompt_is_tried_from_the_command_line(command, photos):
+    quick = ("--json", "a.json", "--pictures", 0, "--finish", 0, "--draws", 1, "--size", 64)
+    code, out, err = command("audit", "photos/0.png", "-m", "twin:sd15", "--image-prompt", "ip-adapter", *quick)
+    assert code == 0, err
+    assert labels() == ["t=50", "t=50 image prompt ip-adapter"]
+    assert "image prompt ip-adapter" in out

@@ -1,0 +1,218 @@
+"""Image prompts: IP-Adapters, which give the denoiser the photo itself as a prompt, beside the text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shiftless.conditions.config import check_complete, check_layers, check_values, read_config
+from shiftless.conditions.hub import fetch_command, fetched
+from shiftless.conditions.silence import silenced
+from shiftless.conditions.weights import TRANSFORMERS, find_weights
+from shiftless.digest import digest_of, digest_of_files, digest_of_folder
+from shiftless.errors import BadInput
+from shiftless.image import Photo
+from shiftless.taps.lock import construction
+
+_ENCODER = "image_encoder"
+_HALVES = ("image_proj", "ip_adapter")
+_ELSEWHERE = ("proj.0.weight", "perceiver_resampler.proj_in.weight")  # of faces: their encoders are no CLIP
+
+
+@dataclass(frozen=True, eq=False)
+class ImageAdapter:
+    """An IP-Adapter and the image encoder that it was trained with (Ye et al. 2023, "IP-Adapter").
+
+    state      its tensors: "image_proj" and "ip_adapter" -> name -> tensor
+    encoder    a CLIPVisionModelWithProjection
+    processor  its image processor: resizes the shorter side, and crops the middle, as published
+    tokens     whether it takes every token of the encoder (IP-Adapter Plus), or its one image embedding
+    """
+
+    name: str
+    state: Mapping[str, Mapping[str, torch.Tensor]]
+    encoder: Any
+    processor: Any
+    tokens: bool
+
+    @torch.no_grad()
+    def embed(self, photo: Photo) -> torch.Tensor:
+        """Encode a photo as the adapter takes it: 1 1 D, or 1 1 N D where it takes every token."""
+        pixels = self.processor(photo.array, return_tensors="pt").pixel_values
+        pixels = pixels.to(self.encoder.device, self.encoder.dtype)
+        if self.tokens:
+            hidden: torch.Tensor = self.encoder(pixels, output_hidden_states=True).hidden_states[-2]
+            return hidden[:, None]
+        embedding: torch.Tensor = self.encoder(pixels).image_embeds
+        return embedding[:, None]
+
+
+def find_image_adapter(name: str, own: Mapping[str, Any]) -> Path | Callable[[], ImageAdapter]:
+    """Return the file of an IP-Adapter: a .safetensors file, one known for the model, or one of a fetched repository.
+
+    own  those known for the model: name -> OWNER/REPOSITORY/PATH of a file, a path, or a function that makes one
+
+    Raises BadInput, with the command that fetches it, if it is not on this machine.
+
+    >>> find_image_adapter("mine.safetensors", {})
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: image_prompt 'mine.safetensors': no such IP-Adapter; give one of its own (it has ...
+    """
+    where = own.get(name, name)
+    if callable(where):
+        return where
+    path = Path(where)
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise BadInput(f"{path}: an IP-Adapter is loaded from .safetensors only; save it again in that format")
+        return path
+    owner, *inside = str(where).split("/")
+    if len(inside) < 2 or not owner or not str(where).endswith(".safetensors"):
+        known = ", ".join(own) or "it has none"
+        raise BadInput(
+            f"image_prompt {name!r}: no such IP-Adapter; give one of its own ({known}), a .safetensors file, or "
+            "OWNER/REPOSITORY/PATH.safetensors of a fetched repository"
+        )
+    hub_id, below = f"{owner}/{inside[0]}", "/".join(inside[1:])
+    folder = fetched(hub_id)
+    file = None if folder is None else folder / below
+    if file is None or not file.is_file():
+        beside = "/".join([*inside[1:-1], _ENCODER, "*"])
+        command = f'{fetch_command(hub_id)} --also "{below}" --also "{beside}"'
+        raise BadInput(f"image_prompt {name!r}: not on this machine; fetch it once with: {command}")
+    return file
+
+
+def load_image_adapter(
+    name: str, own: Mapping[str, Any], *, width: int, device: torch.device, dtype: torch.dtype
+) -> ImageAdapter:
+    """Load an IP-Adapter and its image encoder, from disk only.
+
+    width  of the prompt embeddings that the denoiser takes
+
+    Raises BadInput for files that are missing or broken, and for an adapter that was made for another model.
+    """
+    found = find_image_adapter(name, own)
+    if callable(found):
+        adapter = found()
+        adapter.encoder.to(device=device, dtype=dtype)
+        return adapter
+    state = _read(found)
+    theirs = next(iter(state["ip_adapter"].values())).shape[1]
+    if theirs != width:
+        raise BadInput(
+            f"{found}: this IP-Adapter is for another model (its keys are {theirs} wide, the model's prompts {width}); "
+            "take one that was trained with this model's family"
+        )
+    folder = _encoder_of(found)
+    encoder, processor = _load_encoder(folder, device, dtype)
+    tokens = "latents" in state["image_proj"]
+    needs = state["image_proj"]["proj_in.weight" if tokens else "proj.weight"].shape[1]
+    gives = int(encoder.config.hidden_size if tokens else encoder.config.projection_dim)
+    if needs != gives:
+        raise BadInput(
+            f"{found}: takes image embeddings {needs} wide, and {folder} gives {gives}; put its own encoder there"
+        )
+    return ImageAdapter(name, state, encoder, processor, tokens)
+
+
+def digest_of_image_adapter(name: str, own: Mapping[str, Any]) -> str:
+    """Return the digest of an IP-Adapter's contents, and of its image encoder's."""
+    found = find_image_adapter(name, own)
+    if callable(found):
+        return digest_of("random weights", name)
+    encoder = digest_of_folder(_encoder_of(found), ("*.json", "*.safetensors"))
+    return digest_of(digest_of_files({"adapter": found}), encoder)
+
+
+@contextmanager
+def image_prompted(unet: Any, adapters: Sequence[tuple[ImageAdapter, float]]) -> Iterator[None]:
+    """Inside the `with`, a UNet's cross-attention looks at image prompts too, each with its scale.
+
+    The denoiser is then called with their embeddings as `added_cond_kwargs["image_embeds"]`. Afterwards its attention
+    processors and its config are what they were, and its weights have not been touched.
+    """
+    from diffusers.loaders import IPAdapterMixin
+
+    class Holder(IPAdapterMixin):
+        """What diffusers' own loader needs of a pipeline."""
+
+        unet_name = "unet"
+
+        def __init__(self) -> None:
+            self.unet = unet
+
+    before = unet.attn_processors, unet.encoder_hid_proj, unet.config.encoder_hid_dim_type
+    try:
+        with construction(), silenced():
+            states = [{half: dict(adapter.state[half]) for half in _HALVES} for adapter, _ in adapters]
+            holder = Holder()
+            holder.load_ip_adapter(states, subfolder="", weight_name=[""] * len(states), low_cpu_mem_usage=False)
+            unet.requires_grad_(False).eval()
+        for processor in unet.attn_processors.values():
+            if hasattr(processor, "to_k_ip"):
+                processor.scale = [scale for _, scale in adapters]
+        yield
+    finally:
+        processors, unet.encoder_hid_proj, unet.config.encoder_hid_dim_type = before
+        unet.set_attn_processor(dict(processors))
+
+
+def _read(path: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """Read an IP-Adapter's file: its two halves."""
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadInput(f"{path}: not a whole safetensors file ({reason}); fetch or save it again") from None
+    state = {h: {k.removeprefix(f"{h}."): v for k, v in tensors.items() if k.startswith(f"{h}.")} for h in _HALVES}
+    if not all(state.values()):
+        raise BadInput(f"{path}: not an IP-Adapter (it has no {' or no '.join(h for h in _HALVES if not state[h])})")
+    if any(name in state["image_proj"] for name in _ELSEWHERE) or not (
+        "proj.weight" in state["image_proj"] or "latents" in state["image_proj"]
+    ):
+        raise BadInput(f"{path}: an IP-Adapter of a kind that is not read (faces); give a plain one, or a Plus")
+    for name, value in tensors.items():
+        if not bool(value.float().isfinite().all()):
+            raise BadInput(f"{path}: {name} holds values that are not finite; fetch it again")
+    return state
+
+
+def _encoder_of(adapter: Path) -> Path:
+    """The image encoder's folder: beside the file, or where the published repository keeps it for SD 1.5."""
+    places = [adapter.parent / _ENCODER, adapter.parent.parent / "models" / _ENCODER]
+    if "vit-h" in adapter.name:  # published for SDXL, with the encoder of the SD 1.5 adapters
+        places.reverse()
+    for place in places:
+        if (place / "config.json").is_file():
+            return place
+    raise BadInput(f"{adapter}: no {_ENCODER}/ beside it; put the CLIP image encoder there that it was trained with")
+
+
+def _load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+    path = folder / "config.json"
+    check_layers(folder, read_config(path), path)
+    variant = find_weights(folder, TRANSFORMERS).variant
+    try:
+        with construction(), silenced():
+            encoder, info = CLIPVisionModelWithProjection.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True, variant=variant
+            )
+    except Exception as error:  # the library raises many kinds; the user needs one line
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadInput(f"{folder}: not an image encoder that can be loaded ({reason}); fetch it again") from error
+    check_complete(info, folder)
+    check_values(encoder, folder)
+    side = int(encoder.config.image_size)
+    processor = CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+    return encoder.to(device=device, dtype=dtype).eval().requires_grad_(False), processor
