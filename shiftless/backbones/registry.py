@@ -67,9 +67,10 @@ def load(
     row = models().get(name, {})
     made_for = MINI_MADE_FOR if folder.resolve() == weights().resolve() else row.get("made_for", "")
     options: dict[str, Any] = {"size": size or row.get("size"), "made_for": made_for}
-    options["images"] = row["images"] if "images" in row else _like(adapter, folder).get("images")
-    controls = row["controls"] if "controls" in row else _like(adapter, folder).get("controls")
-    loaded: Backbone = adapter.from_folder(name, folder, where, kind, controls=controls, **options)
+    for technique in ("controls", "images"):  # those published for it
+        if known := row.get(technique) or _like(adapter, folder).get(technique):
+            options[technique] = known
+    loaded: Backbone = adapter.from_folder(name, folder, where, kind, **options)
     return loaded
 
 
