@@ -15,6 +15,7 @@ FAMILIES = {
     "sdxl": "shiftless.backbones.sdxl:StableDiffusionXL",
     "pixart": "shiftless.backbones.pixart:PixArt",
     "sd3": "shiftless.backbones.sd3:StableDiffusion3",
+    "flux": "shiftless.backbones.flux:Flux",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
     "vit": "shiftless.backbones.vit:VisionTransformer",
     "resnet": "shiftless.backbones.resnet:ResNet",
