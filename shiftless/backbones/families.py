@@ -42,13 +42,13 @@ def family_of(folder: Path) -> Any:
     for name in FAMILIES:
         if family(name).recognises(folder):
             return family(name)
+    path = folder / "config.json"
+    if path.is_file() and (kind := read_config(path).get("model_type")):
+        raise BadInput(f"{folder}: a model of type {short(kind)}, which no adapter reads; {SUPPORTED}")
     for part in ("unet", "transformer"):
         path = place_of(folder, part) / "config.json"
         if path.is_file():
             kind = read_config(path).get("_class_name", "a network without a _class_name")
             raise BadInput(f"{folder}: a {short(kind)} of another family than those known; {SUPPORTED}")
-    path = folder / "config.json"
-    if path.is_file() and (kind := read_config(path).get("model_type")):
-        raise BadInput(f"{folder}: a model of type {short(kind)}, which no adapter reads; {SUPPORTED}")
     remedy = fetch_again(folder) or "give a whole diffusers folder"
     raise BadInput(f"{folder}: the model folder has no unet/config.json; {remedy}")
