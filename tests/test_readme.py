@@ -71,7 +71,12 @@ def test_every_link_leads_somewhere(document):
 
 @pytest.mark.parametrize(
     ("example", "says"),
-    [("ten_lines.py", "Matches"), ("gate.py", "found in b at"), ("audit.py", "keeps the content best")],
+    [
+        ("ten_lines.py", "Matches"),
+        ("gate.py", "found in b at"),
+        ("audit.py", "keeps the content best"),
+        ("families.py", "taps"),
+    ],  # fmt: skip
 )
 def test_the_examples(capsys, monkeypatch, example, says):
     monkeypatch.setattr("sys.argv", [example])
