@@ -76,7 +76,7 @@ def test_every_link_leads_somewhere(document):
         ("gate.py", "found in b at"),
         ("audit.py", "keeps the content best"),
         ("families.py", "taps"),
-    ],  # fmt: skip
+    ],
 )
 def test_the_examples(capsys, monkeypatch, example, says):
     monkeypatch.setattr("sys.argv", [example])
