@@ -16,6 +16,7 @@ FAMILIES = {
     "pixart": "shiftless.backbones.pixart:PixArt",
     "sd3": "shiftless.backbones.sd3:StableDiffusion3",
     "flux": "shiftless.backbones.flux:Flux",
+    "flux2": "shiftless.backbones.flux2:Flux2",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
     "vit": "shiftless.backbones.vit:VisionTransformer",
     "resnet": "shiftless.backbones.resnet:ResNet",

@@ -12,6 +12,9 @@ from shiftless.taps.attention import weights_of_keys
 from shiftless.taps.layout import Layout
 from shiftless.taps.names import Tap
 
+FUSED = "to_qkv_mlp_proj"
+"""FLUX.2's projection that gives queries, keys, values and the inside of the feed-forward layer at once."""
+
 
 class JointLayout(Layout):
     """Tokens of an image that stand alone or behind those of the text; blocks that return (text, image).
@@ -63,6 +66,29 @@ class JointLayout(Layout):
     def _cells(self, tap: Tap) -> int:
         rows, columns = self.grid(tap)
         return rows * columns
+
+
+class FusedLayout(JointLayout):
+    """The layout of FLUX.2, whose single blocks have one projection for queries, keys, values and more."""
+
+    def to_map(self, tap: Tap, output: Any) -> torch.Tensor:
+        """Return the image's part of what a module gave back, or of its queries, keys or values, B C H W."""
+        if tap.module.endswith(FUSED):
+            output = output.split(tap.channels, -1)["qkv".index(tap.name[-1])]
+        return super().to_map(tap, output)
+
+    def projections(self, tap: Tap) -> tuple[str, ...]:
+        """The one projection of a single block; those of `JointLayout` in a double one."""
+        return (FUSED,) if tap.module.startswith("single_") else super().projections(tap)
+
+    def queries_and_keys(
+        self, tap: Tap, layer: nn.Module, projected: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the queries and the keys of a layer, B heads N d each, normed; the text's keys stand first."""
+        if FUSED in projected:
+            query, key = projected[FUSED].split(int(layer.inner_dim), -1)[:2]  # type: ignore[arg-type]
+            projected = {"to_q": query, "to_k": key}
+        return super().queries_and_keys(tap, layer, projected)
 
 
 def _heads(layer: nn.Module, tokens: torch.Tensor, norm: str) -> torch.Tensor:

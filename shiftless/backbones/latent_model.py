@@ -223,6 +223,22 @@ class LatentModel(Steering, ABC):
         config = self.networks[self.AUTOENCODER].config
         return int(config.latent_channels), 2 ** (len(config.block_out_channels) - 1)
 
+    def _scaled(self, clean: torch.Tensor) -> torch.Tensor:
+        """What the autoencoder gave -> the latent B c h w, scaled as the denoiser was trained."""
+        shift = self.vae.config.get("shift_factor") or 0.0
+        scaled: torch.Tensor = (clean - shift) * self.vae.config.scaling_factor
+        return scaled
+
+    def _unscaled(self, latent: torch.Tensor) -> torch.Tensor:
+        """The inverse of `_scaled`."""
+        shift = self.vae.config.get("shift_factor") or 0.0
+        clean: torch.Tensor = latent / self.vae.config.scaling_factor + shift
+        return clean
+
+    def _unpacked(self, noise: torch.Tensor) -> torch.Tensor:
+        """Noise in the shape of a latent, in the shape of what the autoencoder gives."""
+        return noise
+
     def _layout(self, latent: torch.Tensor, condition: Condition) -> Layout:
         """How the denoiser's tensors lie over the image, for a latent B c h w."""
         return Layout((latent.shape[2] * self._stride, latent.shape[3] * self._stride))
@@ -294,9 +310,8 @@ class LatentModel(Steering, ABC):
                 raise ValueError("latent='sample' needs the posterior noise")
             times = noise.shape[0] // clean.shape[0]
             mean, std = (x.repeat_interleave(times, 0) for x in (clean, posterior.std))
-            clean = mean + std * noise.to(clean)
-        shift = self.vae.config.get("shift_factor") or 0.0
-        return (clean - shift) * self.vae.config.scaling_factor
+            clean = mean + std * self._unpacked(noise).to(clean)
+        return self._scaled(clean)
 
     @torch.no_grad()
     def encode_prompt(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None) -> Condition:
@@ -356,8 +371,7 @@ class LatentModel(Steering, ABC):
         """Clean latent B c h w -> pixels B 3 H W in [-1, 1], float32."""
         if not self.AUTOENCODER:
             return latent.float().clamp(-1, 1)
-        shift = self.vae.config.get("shift_factor") or 0.0
-        raw = (latent.float() / self.vae.config.scaling_factor + shift).to(self.device, self.vae.dtype)
+        raw = self._unscaled(latent.float()).to(self.device, self.vae.dtype)
         return self.vae.decode(raw.to(memory_format=self._format)).sample.float().clamp(-1, 1)
 
 

@@ -12,6 +12,7 @@ import torch
 from shiftless.backbones.parts import class_of
 from shiftless.backbones.twins import byte_tokenizer
 from shiftless.conditions.image_prompt import ImageAdapter
+from shiftless.conditions.prompt import byte_alphabet
 from shiftless.noise import seeded
 from shiftless.taps.lock import construction
 
@@ -81,6 +82,27 @@ def t5_tokenizer() -> Any:
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512, **names)
+
+
+_CHAT = (  # the form of Qwen3's template, for one message
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+def qwen_tokenizer() -> Any:
+    """Make a Qwen tokenizer with a chat template whose tokens are single bytes: no vocabulary to download.
+
+    >>> qwen_tokenizer()("horse")["input_ids"].__len__()
+    5
+    """
+    from transformers import Qwen2Tokenizer
+
+    vocabulary = {letter: i for i, letter in enumerate(sorted(byte_alphabet()))}
+    special = ["<|im_start|>", "<|im_end|>"]
+    options: dict[str, Any] = {"additional_special_tokens": special, "model_max_length": 4096, "chat_template": _CHAT}
+    return Qwen2Tokenizer(vocab={**vocabulary, "<|endoftext|>": len(vocabulary)}, merges=[], **options)
 
 
 def save_parts(parts: Mapping[str, Any], folder: Path) -> None:

@@ -34,14 +34,21 @@ def block_taps(
 
 
 def joint_taps(
-    name: str, module: str, width: int, stride: int, *, projections: str = "attn.to_{}", inner: str = "ff.net.0"
+    name: str,
+    module: str,
+    width: int,
+    stride: int,
+    *,
+    projections: str = "attn.to_{}",
+    inner: str = "ff.net.0",
+    widen: float = 4,
 ) -> Iterator[Tap]:
     """List the taps of a block that attends to text and image at once, as those of SD3 and Flux do.
 
     name         of the block, such as "block7"       module  its path, such as "transformer_blocks.7"
     width        its channels                         stride  pixels of the image per token
     projections  where queries, keys and values lie in it, "{}" for their letter
-    inner        where the inside of its feed-forward layer lies, of four times the width; "" for nowhere
+    inner        where the inside of its feed-forward layer lies, `widen` times as wide
 
     Every tap is of the image; "in" is the block's input, and "modulated" is what its attention is given: the input
     normed, scaled and shifted for the timestep. "cross.map" shows how much the image looks at each word, "self.map"
@@ -57,8 +64,7 @@ def joint_taps(
     for which, block in (("self", "image"), ("cross", "text")):
         yield Tap(f"{name}.{which}.map", 0, stride, f"{module}.attn", "map", block=block)
         yield Tap(f"{name}.{which}.map.heads", 0, stride, f"{module}.attn", "heads", block=block)
-    if inner:
-        yield Tap(f"{name}.ffn.inner", 4 * width, stride, f"{module}.{inner}")
+    yield Tap(f"{name}.ffn.inner", int(widen * width), stride, f"{module}.{inner}")
     yield Tap(name, width, stride, module)
 
 

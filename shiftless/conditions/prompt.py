@@ -50,7 +50,7 @@ def token_words(tokenizer: Any, windows: Sequence[Sequence[int]]) -> tuple[str, 
         for position, token in enumerate(tokenizer.convert_ids_to_tokens(list(window))):
             special = position == 0 or ended or window[position] == tokenizer.eos_token_id
             ended = ended or window[position] == tokenizer.eos_token_id
-            words.append("" if special else _text_of(token))
+            words.append("" if special else text_of_token(token))
     return tuple(words)
 
 
@@ -70,7 +70,7 @@ def byte_alphabet() -> list[str]:
 _BYTES = {letter: byte for byte, letter in enumerate(byte_alphabet())}
 
 
-def _text_of(token: str) -> str:
+def text_of_token(token: str) -> str:
     """The text of one token of a byte-level vocabulary; any other token as it is."""
     body, end = (token.removesuffix("</w>"), " ") if token.endswith("</w>") else (token, "")
     if any(letter not in _BYTES for letter in body):

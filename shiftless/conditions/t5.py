@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from shiftless.conditions.condition import Condition
@@ -37,10 +38,17 @@ def piece_words(pieces: Sequence[str], special: Sequence[str]) -> tuple[str, ...
     words: list[str] = []
     spelled = ""  # of the word that stands between two spaces, so far
     for i, piece in enumerate(pieces):
-        after = pieces[i + 1] if i + 1 < len(pieces) else ""
         text = "" if piece in special else piece.replace(_SPACE, "")
         spelled = text if piece.startswith(_SPACE) else spelled + text
+        after = pieces[i + 1] if i + 1 < len(pieces) else ""
         ends = not after or after in special or after.startswith(_SPACE)
-        ends = ends or (bool(text) and len(word_parts(spelled + after)) > len(word_parts(spelled)))
+        if text and not ends and not (_is_byte(piece) and _is_byte(after)):
+            ahead = "".join(takewhile(_is_byte, pieces[i + 1 :])) or after  # the bytes of a character belong together
+            ends = len(word_parts(spelled + ahead)) > len(word_parts(spelled))
         words.append("" if piece in special else text + " " * ends)
     return tuple(words)
+
+
+def _is_byte(piece: str) -> bool:
+    """Whether a piece is a part of a character, written as its bytes."""
+    return piece.startswith("<0x")

@@ -1,0 +1,159 @@
+"""FLUX.2 klein: Flux2Transformer2DModel + AutoencoderKLFlux2 + Qwen3, as diffusers ships them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from shiftless.backbones.joint_layout import FUSED, FusedLayout
+from shiftless.backbones.latent_model import LatentModel
+from shiftless.backbones.parts import check_there
+from shiftless.backbones.random_parts import network, qwen_tokenizer
+from shiftless.backbones.transformer_taps import joint_taps, map_groups
+from shiftless.conditions.chat_prompt import encode_with_chat
+from shiftless.conditions.condition import Condition
+from shiftless.conditions.config import short
+from shiftless.errors import BadInput
+from shiftless.noise import seeded
+from shiftless.taps.layout import Layout
+from shiftless.taps.names import Tap
+
+_TOKENS = 512  # of a prompt, which diffusers' pipeline pads to
+
+
+class Flux2(LatentModel):
+    """The adapter; `shiftless.backbones.base.Backbone` documents each method.
+
+    As in Flux.1, "double" blocks have weights of their own for the text, and "single" blocks share theirs. A latent
+    has 128 channels: four neighbouring cells of the autoencoder's 32, each normed by the autoencoder's statistics.
+
+    >>> from shiftless.backbones.registry import load
+    >>> model = load("twin:flux2-klein", dtype="fp32")
+    >>> condition = model.encode_prompt(["a horse"])
+    >>> taps = [tap for tap in model.taps if tap.name in ("double1", "single0")]
+    >>> model.denoise(torch.zeros(1, 128, 4, 8), 50, condition, taps).maps["single0"].shape
+    torch.Size([1, 48, 4, 8])
+    """
+
+    FAMILY = "flux2"
+    PARTS = {  # noqa: RUF012
+        "transformer": "diffusers:Flux2Transformer2DModel",
+        "vae": "diffusers:AutoencoderKLFlux2",
+        "text_encoder": "transformers:Qwen3ForCausalLM",
+        "tokenizer": "transformers:Qwen2Tokenizer",
+        "scheduler": "diffusers:FlowMatchEulerDiscreteScheduler",
+    }
+
+    @classmethod
+    def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
+        """List the taps of every block and the means of their attention maps."""
+        config, vae = configs["transformer"], configs["vae"]
+        width, widen = config["num_attention_heads"] * config["attention_head_dim"], config["mlp_ratio"]
+        stride = 2 ** (len(vae["block_out_channels"]) - 1) * vae["patch_size"][0]
+        taps: list[Tap] = []
+        for i in range(config["num_layers"]):
+            taps += joint_taps(f"double{i}", f"transformer_blocks.{i}", width, stride, inner="ff.act_fn", widen=widen)
+        fused = {"projections": f"attn.{FUSED}", "inner": "attn.mlp_act_fn"}
+        for i in range(config["num_single_layers"]):
+            module = f"single_transformer_blocks.{i}"
+            taps += joint_taps(f"single{i}", module, width, stride, widen=widen, **fused)
+        return (*taps, *map_groups(taps))
+
+    @classmethod
+    def twin_parts(cls, row: Mapping[str, Any], *, full: bool = False) -> dict[str, Any]:
+        """Build every part with random weights, tiny or in full size."""
+        small: dict[str, Any] = {"num_attention_heads": 3, "attention_head_dim": 16, "axes_dims_rope": (4, 4, 4, 4)}
+        small |= {"num_layers": 2, "num_single_layers": 2, "joint_attention_dim": 48, "timestep_guidance_channels": 16}
+        tiny = {"block_out_channels": [16, 32, 32, 32], "layers_per_block": 1, "norm_num_groups": 8, "sample_size": 128}
+        text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
+        text |= {"num_key_value_heads": 1, "head_dim": 8, "max_window_layers": 4, "vocab_size": 512}
+        vae = network(cls.PARTS["vae"], row["vae"], {} if full else tiny)
+        with seeded(1):  # statistics unlike those that a network begins with
+            vae.bn.running_mean.normal_(0, 0.1)
+            vae.bn.running_var.uniform_(0.5, 2)
+        return {
+            "transformer": network(cls.PARTS["transformer"], row["transformer"], {} if full else small),
+            "vae": vae,
+            "text_encoder": network(cls.PARTS["text_encoder"], row["text_encoder"], {} if full else text),
+            "tokenizer": qwen_tokenizer(),
+            "scheduler": network(cls.PARTS["scheduler"], row["scheduler"]),
+        }
+
+    @classmethod
+    def read_configs(cls, folder: Path) -> Mapping[str, Mapping[str, Any]]:
+        """Return the checked configs of the networks; raises BadInput where the text encoder is another one."""
+        configs = super().read_configs(folder)
+        kind = configs["text_encoder"].get("model_type", "qwen3")
+        if kind != "qwen3":
+            raise BadInput(
+                f"{folder}: a FLUX.2 whose text encoder is a {short(kind)} model does not load; "
+                "use FLUX.2 klein, whose text encoder is Qwen3, such as flux2-klein"
+            )
+        return configs
+
+    @classmethod
+    def read_parts(cls, folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
+        """Load every part of a folder; raises BadInput naming the part that is missing or broken."""
+        check_there(folder, cls.PARTS)
+        cls.read_configs(folder)
+        return super().read_parts(folder, dtype)
+
+    def _encode(self, prompt: str) -> Condition:
+        encoder = self.networks["text_encoder"]
+        depth = encoder.config.num_hidden_layers
+        layers = [depth // 4, depth // 2, 3 * depth // 4]  # of 36: 9, 18 and 27, as the pipeline takes them
+        options = {"add_generation_prompt": True, "enable_thinking": False}
+        return encode_with_chat(self.tokenizers["tokenizer"], encoder.model, prompt, _TOKENS, layers, options)
+
+    def _latent(self) -> tuple[int, int]:
+        channels, stride = super()._latent()
+        patch = self.vae.config.patch_size[0]
+        return channels * patch**2, stride * patch
+
+    def _scaled(self, clean: torch.Tensor) -> torch.Tensor:
+        mean, std = self._statistics()
+        packed = pixel_unshuffle(clean, self.vae.config.patch_size[0])
+        return ((packed.float() - mean) / std).to(clean.dtype)
+
+    def _unscaled(self, latent: torch.Tensor) -> torch.Tensor:
+        mean, std = (x.to(latent.device) for x in self._statistics())
+        return self._unpacked(latent * std + mean)
+
+    def _unpacked(self, noise: torch.Tensor) -> torch.Tensor:
+        return pixel_shuffle(noise, self.vae.config.patch_size[0])
+
+    def _statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean and the standard deviation of each channel of a latent, 1 c 1 1."""
+        norm = self.vae.bn
+        std = (norm.running_var.float() + self.vae.config.batch_norm_eps).sqrt()
+        return norm.running_mean.float()[None, :, None, None], std[None, :, None, None]
+
+    def _predict(self, latent: torch.Tensor, timestep: int, condition: Condition) -> torch.Tensor:
+        assert condition.embeds is not None
+        size = latent.shape[2:]
+        output = self.denoiser(
+            latent.flatten(2).transpose(1, 2),
+            encoder_hidden_states=condition.embeds,
+            timestep=torch.full((len(latent),), timestep / 1000, device=self.device, dtype=self.dtype),
+            img_ids=_positions(self.device, rows=size[0], columns=size[1]),
+            txt_ids=_positions(self.device, words=condition.embeds.shape[1]),
+            return_dict=False,
+        )[0]
+        prediction: torch.Tensor = output.transpose(1, 2).unflatten(2, size)
+        return prediction
+
+    def _layout(self, latent: torch.Tensor, condition: Condition) -> Layout:
+        return FusedLayout((latent.shape[2] * self._stride, latent.shape[3] * self._stride))
+
+    def _native_size(self, name: str) -> int:
+        return int(self.vae.config.sample_size)
+
+
+def _positions(device: torch.device, rows: int = 1, columns: int = 1, words: int = 1) -> torch.Tensor:
+    """The place of every token, N 4: zero, its row and its column in the image, its number in the text."""
+    axes = [torch.arange(count, device=device) for count in (1, rows, columns, words)]
+    return torch.cartesian_prod(*axes)
