@@ -26,7 +26,7 @@ _ADAPTER = "shiftless"
 def adapted(models: Mapping[str, nn.Module], loras: Sequence[tuple[str, float]]) -> Iterator[None]:
     """Inject LoRAs into a denoiser and its text encoders inside the `with`; all are restored afterwards.
 
-    models  part of the model -> its network: "unet", "text_encoder"
+    models  part of the model -> its network: "unet", "text_encoder", "text_encoder_2"
     loras   (file, folder or hub id, scale) of each; several add up (Hu et al. 2021: W x + scale alpha / r B A x)
 
     A DoRA's scale multiplies its low-rank change before the weight is brought to its magnitude, as in peft.
@@ -77,6 +77,9 @@ def fitted(lora: LoraFile, models: Mapping[str, nn.Module | None]) -> dict[str, 
             fits[part][there] = pair = _reshaped(pair, modules[there])
             wrong = wrong or _misfit(pair, modules[there], f"{part}.{path}")
     family = f"; it seems made for {lora.made_for}" if lora.made_for else ""
+    if lora.original and not hasattr(models.get("unet"), "add_embedding"):  # some layers of both are of one size
+        name = f"{lora.name}: names its layers as SDXL's first code does"
+        raise BadInput(f"{name}{family}; use a LoRA made for this model")
     if unknown:
         count = f"{len(unknown)} unknown key{'s' if len(unknown) > 1 else ''}, such as {unknown[0]}"
         raise BadInput(f"{lora.name}: {count}, which this model does not have{family}; use a LoRA made for this model")

@@ -32,9 +32,9 @@ _OTHER_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 def find_lora(name: str | os.PathLike[str]) -> Path:
     """Return the file of a LoRA: a .safetensors file, a folder holding one, or a hub id fetched before.
 
-    A folder as peft saves it is found as well; where it has one in `unet/` or `text_encoder/`, the folder is returned.
-    A hub id may go on with a path inside the repository. Nothing is fetched. Raises BadInput for what is not there, a
-    file of another kind, and a folder of several.
+    A folder as peft saves it is found as well; where it has one in `unet/`, `text_encoder/` or `text_encoder_2/`, the
+    folder is returned. A hub id may go on with a path inside the repository. Nothing is fetched. Raises BadInput for
+    what is not there, a file of another kind, and a folder of several.
 
     >>> find_lora("horses.safetensors")
     Traceback (most recent call last):
@@ -123,7 +123,8 @@ def _read(path: Path, _digest: str) -> LoraFile:
         return _one(path, "")
     files = [_one(path / part / PEFT_WEIGHTS, part) for part in PARTS if (path / part / PEFT_WEIGHTS).is_file()]
     parts = {part: pairs for one in files for part, pairs in one.parts.items() if pairs}
-    return LoraFile(str(path), parts, tuple(key for one in files for key in one.strange))
+    strange = tuple(key for one in files for key in one.strange)
+    return LoraFile(str(path), parts, strange, any(one.original for one in files))
 
 
 def _one(path: Path, part: str) -> LoraFile:
@@ -140,7 +141,7 @@ def _one(path: Path, part: str) -> LoraFile:
     config = None
     if path.name == PEFT_WEIGHTS:
         config = read_config(path.with_name(PEFT_CONFIG))
-    lora = parse_lora(str(path), state, metadata, config)
+    lora = parse_lora(str(path), state, metadata, config, part)
     others = [other for other, pairs in lora.parts.items() if pairs and part and other != part]
     if others:
         raise BadInput(f"{path}: holds layers of the {others[0]}, not of the {part}; move it to {others[0]}/")

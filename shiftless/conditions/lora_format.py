@@ -8,13 +8,14 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from shiftless.errors import BadInput
 
-PARTS = ("unet", "text_encoder")
+PARTS = ("unet", "text_encoder", "text_encoder_2")
 _PAIR = re.compile(r"(.+)\.lora_([AB])\.weight")
 _HALVES = (
     (".lora_up.weight", ".lora_down.weight"),
@@ -25,10 +26,13 @@ _HALVES = (
 _MAGNITUDES = (".dora_scale", ".lora_magnitude_vector")
 _EMBEDDINGS = "bundle_emb."  # textual-inversion embeddings that some tools save in a LoRA's file
 _TOPS = {
-    "unet": {"down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding"},
+    "unet": {"down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding", "add_embedding"},
     "text_encoder": {"text_model", "encoder", "text_projection"},
 }
 """The first names inside each part, for files that do not name the part."""
+_ORIGINAL_NAMES = ("input_blocks", "middle_block", "output_blocks")  # that kohya's scripts give SDXL's blocks
+_OF_SDXL = re.compile(r"add_embedding|attentions\.\d+\.transformer_blocks\.[1-9]")
+_OF_SD = re.compile(r"down_blocks\.(0\.attentions|3)|up_blocks\.3")
 _OTHER_KINDS = {
     "hada_w": "LoHa",
     "lokr_w": "LoKr",
@@ -56,11 +60,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A LoRA in one form: part ("unet", "text_encoder") -> module path -> Pair; `strange` are keys of neither."""
+    """A LoRA in one form: part ("unet", "text_encoder" ...) -> module path -> Pair; `strange` are keys of none.
+
+    original  whether it named the UNet's blocks as SDXL's first code does
+    """
 
     name: str
     parts: dict[str, dict[str, Pair]]
     strange: tuple[str, ...]
+    original: bool = False
 
     @property
     def made_for(self) -> str:
@@ -70,13 +78,16 @@ class LoraFile:
         >>> LoraFile("my", {"unet": {"down_blocks.0.attn2.to_k": pair}}, ()).made_for
         'Stable Diffusion 1'
         """
-        if any(re.match(r"text_encoder_2\.|lora_te2_", key) or "add_embedding" in key for key in self.strange):
-            return "SDXL"
-        paths = [*self.strange, *self.parts.get("unet", {})]
+        unet = self.parts.get("unet", {})
+        paths = [*self.strange, *unet]
         if any("transformer" in key.split(".")[0] or re.search("(double|joint).blocks", key) for key in paths):
             return "a transformer such as SD3 or Flux"
-        widths = {p.down.shape[1] for path, p in self.parts.get("unet", {}).items() if path.endswith("attn2.to_k")}
-        return _WIDTHS.get(widths.pop(), "") if len(widths) == 1 else ""
+        if self.original or self.parts.get("text_encoder_2") or any(_OF_SDXL.search(path) for path in paths):
+            return "SDXL"
+        widths = {pair.down.shape[1] for path, pair in unet.items() if path.endswith(("attn2.to_k", "attn2.to_v"))}
+        if len(widths) == 1:
+            return _WIDTHS.get(widths.pop(), "")
+        return "Stable Diffusion 1 or 2" if any(_OF_SD.search(path) for path in unet) else ""
 
 
 def parse_lora(
@@ -84,11 +95,13 @@ def parse_lora(
     state: Mapping[str, torch.Tensor],
     metadata: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
+    part: str = "",
 ) -> LoraFile:
     """Bring a LoRA's tensors to one form, with diffusers' own converters.
 
     metadata  the file's; diffusers keeps alpha there
     config    peft's, as `check_config` returns it; it has the alpha of every layer of the file
+    part      the text encoder that the file is of, where its keys do not say it
 
     Embeddings that were saved along with it are left out, with a warning. Raises BadInput, naming the LoRA, where it
     holds no LoRA layers, layers of another kind, or numbers that are not finite.
@@ -102,46 +115,51 @@ def parse_lora(
     from diffusers.utils import convert_unet_state_dict_to_peft
 
     words = sorted({key.split(".")[1] for key in state if key.startswith(_EMBEDDINGS)})
-    state = _peft_names_shortened(name, {k: v for k, v in state.items() if not k.startswith(_EMBEDDINGS)})
+    state = _peft_names_shortened(name, {k: v for k, v in state.items() if not k.startswith(_EMBEDDINGS)}, part)
+    original = any(key.startswith("lora_unet_") and block in key for key in state for block in _ORIGINAL_NAMES)
     _check_kind(name, state)
     state, magnitudes = _magnitudes_taken(_alpha_folded(state))
     try:
-        converted: dict[str, torch.Tensor] = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(state))[0]
+        options = {"unet_config": SimpleNamespace(layers_per_block=2)} if original else {}  # SDXL's
+        converted: dict[str, torch.Tensor] = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(state), **options)[0]
         of = {p: {k.removeprefix(f"{p}."): v for k, v in converted.items() if k.startswith(f"{p}.")} for p in PARTS}
         of["unet"] = convert_unet_state_dict_to_peft(of["unet"])
-        of["text_encoder"] = _text_to_peft(of["text_encoder"])
+        for text in PARTS[1:]:
+            of[text] = _text_to_peft(of[text])
     except (ValueError, KeyError, IndexError) as error:  # what the converters raise for keys that they cannot place
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"{name}: its keys are of no format known here ({reason}); give a LoRA of diffusers") from None
     strange = [key for key in converted if not key.startswith(tuple(f"{p}." for p in PARTS))]
     saved = _saved_config(name, metadata or {})
     parts = {}
-    for part in PARTS:
-        of_part = config or {k.removeprefix(f"{part}."): v for k, v in saved.items() if k.startswith(f"{part}.")}
-        parts[part], odd = _pairs(name, of[part], of_part, magnitudes)
-        strange += [f"{part}.{key}" for key in odd]
+    for one in PARTS:
+        of_part = config or {k.removeprefix(f"{one}."): v for k, v in saved.items() if k.startswith(f"{one}.")}
+        parts[one], odd = _pairs(name, of[one], of_part, magnitudes)
+        strange += [f"{one}.{key}" for key in odd]
     if config and config.get("use_dora"):
         plain = [path for pairs in parts.values() for path, pair in pairs.items() if pair.magnitude is None]
         if plain:
             raise BadInput(f"{name}: a DoRA that lacks the magnitude of {plain[0]}; save it again")
     if words:
         warnings.warn(f"{name}: the textual-inversion embeddings in it ({', '.join(words)}) are left out", stacklevel=2)
-    return LoraFile(name, parts, (*strange, *(key for key, _ in magnitudes.values())))
+    return LoraFile(name, parts, (*strange, *(key for key, _ in magnitudes.values())), original)
 
 
-def _peft_names_shortened(name: str, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _peft_names_shortened(name: str, state: Mapping[str, torch.Tensor], given: str) -> dict[str, torch.Tensor]:
     """Remove the names of peft's wrapper and adapter from the keys, and prefix keys that lack the part."""
     adapters = {match[1] for key in state if (match := re.search(r"\.lora_[AB]\.(\w+)\.weight$", key))}
     if len(adapters) > 1:
         raise BadInput(f"{name}: holds several adapters ({', '.join(sorted(adapters))}); save each in its own file")
     short = {}
     for key, value in state.items():
-        key = re.sub(r"^(unet\.|text_encoder\.)?base_model\.model\.", r"\1", key)
+        key = re.sub(r"^(unet\.|text_encoder\.|text_encoder_2\.)?base_model\.model\.", r"\1", key)
         key = re.sub(r"(\.lora_[AB])\.\w+(\.weight)$", r"\1\2", key)
         key = re.sub(r"(\.lora_magnitude_vector)(\.\w+)*$", r"\1", key)
         top = key.split(".")[0]
-        part = next((f"{part}." for part, tops in _TOPS.items() if top in tops), "")
-        short[part + key] = value
+        part = next((part for part, tops in _TOPS.items() if top in tops), "")
+        if part == "text_encoder" and given.startswith(part):
+            part = given
+        short[f"{part}.{key}" if part else key] = value
     return short
 
 
@@ -195,6 +213,8 @@ def _text_to_peft(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
     # The older table covers the newer names too; left to guess, diffusers needs an out_proj among the keys.
     changed: dict[str, torch.Tensor] = convert_state_dict_to_peft(state, original_type=StateDictType.DIFFUSERS_OLD)
+    for theirs, ours in (("lora.down.", "lora_A."), ("lora.up.", "lora_B.")):  # which that table lacks
+        changed = {k.replace(f"text_projection.{theirs}", f"text_projection.{ours}"): v for k, v in changed.items()}
     return changed
 
 
