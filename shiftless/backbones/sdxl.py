@@ -14,7 +14,7 @@ from shiftless.backbones.random_parts import autoencoder, network
 from shiftless.backbones.sd import StableDiffusion
 from shiftless.backbones.sd_config import check_model, check_tokenizer, check_told, read_vae
 from shiftless.backbones.twins import byte_tokenizer
-from shiftless.conditions.condition import Condition
+from shiftless.conditions.condition import Condition, image_embeds
 from shiftless.conditions.config import read_config
 from shiftless.conditions.control import residuals
 from shiftless.conditions.prompt import encode_with_two_clips
@@ -120,8 +120,9 @@ class StableDiffusionXL(StableDiffusion):
         return replace(condition, extra={**condition.extra, "time_ids": told})
 
     def _predict(self, latent: torch.Tensor, timestep: int, condition: Condition) -> torch.Tensor:
-        told = {name: condition.extra[name] for name in ("text_embeds", "time_ids")}
+        told: dict[str, Any] = {name: condition.extra[name] for name in ("text_embeds", "time_ids")}
         steered = residuals(condition.steers, latent, timestep, condition.embeds, told)
+        told |= {"image_embeds": images} if (images := image_embeds(condition)) else {}
         options: dict[str, Any] = {"added_cond_kwargs": told, "return_dict": False, **steered}
         prediction: torch.Tensor = self.unet(latent, timestep, condition.embeds, **options)[0]
         return prediction

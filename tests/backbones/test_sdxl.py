@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from shiftless.backbones.random_parts import save_parts
 from shiftless.backbones.registry import models, taps
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.control import check_fit
+from shiftless.image import open_photo
 from shiftless.presets import preset
 from shiftless.taps.hooks import tapped
 from shiftless.taps.layout import Layout
@@ -133,6 +135,22 @@ def test_a_controlnet_is_told_what_the_denoiser_is(model, pipeline):
     condition = model.encode_prompt([PROMPT], size=hw)
     steered = type(condition)(condition.embeds, condition.words, condition.extra, (Steer(net, image, 0.7),))
     torch.testing.assert_close(model.denoise(latent, 50, steered).prediction, theirs, **CLOSE)
+
+
+def test_an_image_prompt_is_given_beside_what_it_is_told(model, pipeline, picture):
+    latent, (embeds, pooled) = latent_of((64, 64)), encoded(pipeline)
+    condition = model.encode_prompt([PROMPT], size=(64, 64))
+    plain = model.denoise(latent, 50, condition).prediction
+    with model.image_prompted([("ip-adapter", 0.8)]):
+        image = model.image_prompt("ip-adapter").embed(open_photo(picture))
+        extra = {**condition.extra, "image_prompt0": image}
+        ours = model.denoise(latent, 50, replace(condition, extra=extra)).prediction
+        added = {**told(pipeline, pooled, (64, 64)), "image_embeds": [image]}
+        with torch.no_grad():
+            theirs = model.unet(latent, 50, embeds, added_cond_kwargs=added).sample
+    torch.testing.assert_close(ours, theirs, **CLOSE)
+    assert (ours - plain).abs().max() > 1e-3
+    assert torch.equal(model.denoise(latent, 50, condition).prediction, plain)
 
 
 def test_a_controlnet_of_stable_diffusion_is_refused(model):
