@@ -18,6 +18,7 @@ FAMILIES = {
     "flux": "shiftless.backbones.flux:Flux",
     "flux2": "shiftless.backbones.flux2:Flux2",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
+    "dit": "shiftless.backbones.dit:DiT",
     "vit": "shiftless.backbones.vit:VisionTransformer",
     "resnet": "shiftless.backbones.resnet:ResNet",
 }
