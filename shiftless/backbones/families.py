@@ -19,6 +19,7 @@ FAMILIES = {
     "flux2": "shiftless.backbones.flux2:Flux2",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
     "dit": "shiftless.backbones.dit:DiT",
+    "hunyuan-dit": "shiftless.backbones.hunyuan:HunyuanDiT",
     "vit": "shiftless.backbones.vit:VisionTransformer",
     "resnet": "shiftless.backbones.resnet:ResNet",
 }

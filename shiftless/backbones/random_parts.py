@@ -105,6 +105,25 @@ def qwen_tokenizer() -> Any:
     return Qwen2Tokenizer(vocab={**vocabulary, "<|endoftext|>": len(vocabulary)}, merges=[], **options)
 
 
+def bert(config: Mapping[str, Any], *, full: bool = False) -> Any:
+    """Build a BertModel with random weights, 32 channels wide if not in full size."""
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return network("transformers:BertModel", config, {} if full else {**small, "vocab_size": len(bert_tokenizer())})
+
+
+def bert_tokenizer() -> Any:
+    """Make a BERT tokenizer whose tokens are single letters: no vocabulary to download.
+
+    >>> bert_tokenizer()("a cat")["input_ids"].__len__()
+    6
+    """
+    from transformers import BertTokenizer
+
+    letters = [chr(code) for code in range(33, 127)]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    return BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, model_max_length=512)
+
+
 def save_parts(parts: Mapping[str, Any], folder: Path) -> None:
     """Save parts as a diffusers folder in the published layout, each in a folder of its own name."""
     for name, part in parts.items():

@@ -114,8 +114,8 @@ def map_shape(model: Backbone, recipe: Recipe, tap: Tap, hw: tuple[int, int]) ->
     grid = fed[0] // tap.stride, fed[1] // tap.stride
     channels = tap.channels
     if not channels:  # an attention map: a channel for each token of the prompt, or for each cell it looks at
-        embeds = model.encode_prompt([recipe.prompt]).embeds
-        tokens = 0 if embeds is None else int(embeds.shape[1])
+        words = model.encode_prompt([recipe.prompt]).words
+        tokens = len(words[0]) if words else 0
         channels = tokens if tap.over_words else grid[0] * grid[1]
         if tap.kind == "heads":
             channels *= int(model.denoiser.get_submodule(tap.module).heads)  # type: ignore[attr-defined]
