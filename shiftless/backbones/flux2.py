@@ -100,7 +100,10 @@ class Flux2(LatentModel):
         """Load every part of a folder; raises BadInput naming the part that is missing or broken."""
         check_there(folder, cls.PARTS)
         cls.read_configs(folder)
-        return super().read_parts(folder, dtype)
+        parts = super().read_parts(folder, dtype)
+        if not parts["tokenizer"].chat_template:
+            raise BadInput(f"{folder / 'tokenizer'}: no chat template, which its prompts are put in; fetch it again")
+        return parts
 
     def _encode(self, prompt: str) -> Condition:
         encoder = self.networks["text_encoder"]

@@ -142,7 +142,7 @@ def digest_of_parts(folder: Path, classes: Mapping[str, str]) -> Callable[[], st
     files: list[Path] = []
     networks = networks_of(classes)
     for part in classes:
-        settings = (".json", ".txt", ".model")
+        settings = (".json", ".txt", ".model", ".jinja")
         place = place_of(folder, part)
         files += sorted(file for file in place.glob("*") if file.suffix in settings)
         with suppress(BadInput):  # loading reports what is wrong with the weights

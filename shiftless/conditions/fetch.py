@@ -14,7 +14,7 @@ from shiftless.errors import BadInput
 _PARTS = re.compile(r"(unet|transformer|vae|vqvae|text_encoder(_\d)?|tokenizer(_\d)?|scheduler)")
 """The folders of a diffusers repository that are read; a safety checker or a feature extractor is not."""
 _DENOISERS = ("unet/config.json", "transformer/config.json")
-_SETTINGS = (".json", ".txt", ".model")
+_SETTINGS = (".json", ".txt", ".model", ".jinja")
 _STEMS = (DIFFUSERS, TRANSFORMERS, "adapter_model", "pytorch_lora_weights")
 
 

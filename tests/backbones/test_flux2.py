@@ -191,3 +191,20 @@ def test_another_text_encoder_is_one_line(tmp_path):
     for read in (taps, shiftless.load):
         with pytest.raises(shiftless.BadInput, match=r'encoder is a "mistral3" model does not load; use FLUX\.2 klein'):
             read(tmp_path)
+
+
+def test_a_tokenizer_without_its_chat_template_is_one_line(tmp_path):
+    parts = type(shiftless.load("twin:flux2-klein", dtype="fp32")).twin_parts(models()["flux2-klein"])
+    parts["tokenizer"].chat_template = None
+    save_parts(parts, tmp_path)
+    with pytest.raises(shiftless.BadInput, match="tokenizer: no chat template"):
+        shiftless.load(tmp_path, device="cpu", dtype="fp32")
+
+
+def test_another_chat_template_is_another_model(tmp_path):
+    parts = type(shiftless.load("twin:flux2-klein", dtype="fp32")).twin_parts(models()["flux2-klein"])
+    save_parts(parts, tmp_path / "a")
+    parts["tokenizer"].chat_template = parts["tokenizer"].chat_template.replace("user", "someone") + " "
+    save_parts(parts, tmp_path / "b")
+    first, second = (shiftless.load(tmp_path / x, device="cpu", dtype="fp32").fingerprint for x in "ab")
+    assert first != second

@@ -23,6 +23,7 @@ FLUX = [
     *(f"transformer/diffusion_pytorch_model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)),
     "text_encoder_2/model-00001-of-00002.safetensors", "text_encoder_2/model-00002-of-00002.safetensors",
     "text_encoder_2/model.safetensors.index.json", "tokenizer_2/spiece.model",
+    "tokenizer/chat_template.jinja",
 ]  # fmt: skip
 
 
@@ -42,6 +43,7 @@ def test_weights_in_parts_come_with_their_index():
     assert sum("-of-00003" in name for name in taken) == 3
     assert "transformer/diffusion_pytorch_model.safetensors.index.json" in taken
     assert "tokenizer_2/spiece.model" in taken
+    assert "tokenizer/chat_template.jinja" in taken
     assert "flux1-dev.safetensors" not in taken
 
 
