@@ -76,6 +76,7 @@ def test_every_link_leads_somewhere(document):
         ("gate.py", "found in b at"),
         ("audit.py", "keeps the content best"),
         ("families.py", "taps"),
+        ("fusion.py", "found in b at"),
     ],
 )
 def test_the_examples(capsys, monkeypatch, example, says):
