@@ -43,23 +43,23 @@ def plain(network, pixels, mean, std):
     if "interpolate_pos_encoding" in inspect.signature(network.forward).parameters:
         options["interpolate_pos_encoding"] = True
     block = next(m for m in network.modules() if isinstance(m, torch.nn.ModuleList))[1]
-    attention = getattr(block, "attention", None) or block.self_attn
-    handles = [
-        block.register_forward_hook(lambda _m, _a, out: kept.update({"block1": out})),
-        attention.register_forward_hook(lambda _m, _a, out: kept.update(weights=out[1])),
-    ]
-    handles += [
-        getattr(attention, f"{letter}_proj").register_forward_hook(
-            lambda _m, _a, out, letter=letter: kept.update({f"block1.self.{letter}": out})
-        )
-        for letter in "qkv"
-    ]
+    handles = []
+    for name, module in block.named_modules():
+        letter = name.rpartition(".")[2].removesuffix("_proj")
+        if letter in ("q", "k", "v", "query", "key", "value"):
+            handles.append(
+                module.register_forward_hook(
+                    lambda _m, _a, out, letter=letter[0]: kept.update({f"block1.self.{letter}": out})
+                )
+            )
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (mean, std))
     with torch.no_grad():
-        output = network(pixel_values=((pixels + 1) / 2 - mean) / std, **options)
-        kept["last"] = output.last_hidden_state
+        output = network(
+            pixel_values=((pixels + 1) / 2 - mean) / std, output_hidden_states=True, output_attentions=True, **options
+        )
+        kept |= {"block1": output.hidden_states[2], "weights": output.attentions[1], "last": output.last_hidden_state}
         if isinstance(network, transformers.CLIPVisionModel):
-            kept["last"] = network.post_layernorm(output.last_hidden_state)
+            kept["last"] = getattr(network, "vision_model", network).post_layernorm(output.last_hidden_state)
     for handle in handles:
         handle.remove()
     return kept, getattr(output, "ids_restore", None)
