@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from shiftless.amalgamate.layout import Layout
+from shiftless.backbones.base import Spec
 from shiftless.bench.heads import annotated_pairs, evaluate_heads, keep, run, visits
 from shiftless.data.photopair import PhotoPair
 from shiftless.errors import BadInput
@@ -20,7 +21,7 @@ from shiftless.tasks.head import CorrespondenceHead
 SIZE = (64, 64)
 RECIPES = (Recipe(prompt="a {category}"), Recipe(seed=1))
 LAYOUT = Layout(2, (("up1", 8),))
-MODEL = SimpleNamespace(spec=SimpleNamespace(name="fake"))
+MODEL = SimpleNamespace(spec=Spec("fake", "sd", 64, 64, (4, 8)))
 
 
 def pair(source: str, target: str, category: str = "cat") -> PhotoPair:

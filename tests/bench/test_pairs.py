@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from shiftless.backbones.base import Spec
 from shiftless.backbones.registry import load
 from shiftless.bench import folder
 from shiftless.bench.pairs import (
@@ -182,7 +183,7 @@ def test_pairs_that_share_photos_get_wider_intervals_and_the_table_says_so(monke
     assert np.ptp(shared.gain(Scores(hard // 3, hard // 3, apart.totals))[1:]) > np.ptp(apart.interval()) / 2
     assert "16 photos" in shared.resampling()
     monkeypatch.setattr("shiftless.bench.pairs.reader", lambda *_: Reader())
-    model = SimpleNamespace(spec=SimpleNamespace(name="fake"))
+    model = SimpleNamespace(spec=Spec("fake", "sd", 64, 64, (4, 8)))
     table = run_pairs("b", model, PAIRS, Recipe(), controls=False, progress=False)
     assert table.notes[0] == (
         "4 pairs, 12 points; 95% intervals clustered by photo (3 photos, shared by pairs; dyadic cluster-robust)"
