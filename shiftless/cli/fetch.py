@@ -45,9 +45,10 @@ def fetch(
             raise BadInput("mini: comes with the package; there is nothing to fetch")
         row = models().get(name)
         if row is not None and not row["hub"]:
-            raise BadInput(f"{name}: no repository of the hub holds it in a form that is read; {row['about']}")
-        if row is not None and not row["hub"]:
-            raise BadInput(f"{name}: not on the hub; make a folder of its checkpoint with: {how_to_fetch(name)}")
+            made = (
+                f"make a folder of its checkpoint with: {how_to_fetch(name)}" if "checkpoint" in row else row["about"]
+            )
+            raise BadInput(f"{name}: no repository of the hub holds it in a form that is read; {made}")
         hub_id = row["hub"][0] if row is not None else CAPTIONERS.get(name, name)
 
         def report(files: int, size: int, of: str = hub_id) -> None:

@@ -27,3 +27,10 @@ def test_what_comes_with_the_package_is_not_fetched(command):
     code, _, err = command("fetch", "mini")
     assert code == 2
     assert "mini: comes with the package; there is nothing to fetch" in err
+
+
+def test_what_is_no_repository_is_made_from_its_checkpoint(command):
+    code, _, err = command("fetch", "swav-r50")
+    assert code == 2
+    assert "make a folder of its checkpoint with: curl -O https://" in err
+    assert "convert_checkpoint" in err
