@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from shiftless.atomic import write_atomic
+from shiftless.backbones.checkpoint import read_checkpoint
 from shiftless.errors import BadInput
 from shiftless.taps.lock import construction
 
@@ -56,7 +57,7 @@ def convert_checkpoint(
     if folder.exists():
         raise BadInput(f"{folder}: exists already; give a folder that does not")
     options: dict[str, Any] = {"head_channels": head_channels, "new_attention_order": new_attention_order}
-    config, weights = convert(_read(checkpoint), size=size, name=str(checkpoint), **options)
+    config, weights = convert(read_checkpoint(checkpoint), size=size, name=str(checkpoint), **options)
     from safetensors.torch import save
 
     betas = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": SCHEDULES[schedule]}
@@ -234,20 +235,3 @@ def _check(config: Mapping[str, Any], made: Mapping[str, torch.Tensor], name: st
         if there is None or needed is None or there.shape != needed.shape:
             has, asks = ("missing" if x is None else list(x.shape) for x in (there, needed))
             raise BadInput(f"{name}: {key} is {has}, in UNet2DModel {asks}; not a network that it can represent")
-
-
-def _read(checkpoint: Path) -> dict[str, torch.Tensor]:
-    if not checkpoint.is_file():
-        raise BadInput(f"{checkpoint}: no such file; give a checkpoint of guided-diffusion")
-    try:
-        if checkpoint.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(checkpoint)
-        read = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # the readers raise many kinds; the user needs one line
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BadInput(f"{checkpoint}: not tensors alone, or damaged ({line}); fetch the checkpoint again") from None
-    if not isinstance(read, dict) or not all(isinstance(value, torch.Tensor) for value in read.values()):
-        raise BadInput(f"{checkpoint}: holds other things than tensors by name; give the network's own weights")
-    return read
