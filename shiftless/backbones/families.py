@@ -20,6 +20,7 @@ FAMILIES = {
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
     "dit": "shiftless.backbones.dit:DiT",
     "hunyuan-dit": "shiftless.backbones.hunyuan:HunyuanDiT",
+    "sana": "shiftless.backbones.sana:Sana",
     "vit": "shiftless.backbones.vit:VisionTransformer",
     "resnet": "shiftless.backbones.resnet:ResNet",
 }

@@ -124,6 +124,26 @@ def bert_tokenizer() -> Any:
     return BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, model_max_length=512)
 
 
+def gemma(config: Mapping[str, Any], *, full: bool = False) -> Any:
+    """Build a Gemma2Model with random weights, 32 channels wide if not in full size."""
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    small |= {"num_key_value_heads": 2, "head_dim": 8, "query_pre_attn_scalar": 8, "vocab_size": 128}
+    return network("transformers:Gemma2Model", config, {} if full else small)
+
+
+def gemma_tokenizer() -> Any:
+    """Make a Gemma tokenizer whose tokens are single letters: no vocabulary to download.
+
+    >>> gemma_tokenizer()("a cat")["input_ids"].__len__()
+    6
+    """
+    from transformers import GemmaTokenizer
+
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "\u2581", "\n", *(chr(code) for code in range(33, 127))]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    return GemmaTokenizer(vocab=vocabulary, merges=[], add_bos_token=True, model_max_length=8192)
+
+
 def save_parts(parts: Mapping[str, Any], folder: Path) -> None:
     """Save parts as a diffusers folder in the published layout, each in a folder of its own name."""
     for name, part in parts.items():
