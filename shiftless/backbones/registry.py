@@ -14,6 +14,7 @@ from shiftless.backbones.base import PHOTOGRAPHS, Backbone
 from shiftless.backbones.device import choose_device, choose_dtype
 from shiftless.backbones.families import SUPPORTED, family, family_of
 from shiftless.backbones.parts import place_of
+from shiftless.backbones.single_file import row_of
 from shiftless.conditions.config import read_config
 from shiftless.conditions.hub import fetch_command, fetched, is_hub_id
 from shiftless.conditions.weights import converted
@@ -45,6 +46,7 @@ def load(
     """Load a backbone, from disk only; nothing is fetched.
 
     name    "mini" (embedded), an alias ("sd15", "sd21" ...), a hub id already fetched, a diffusers folder,
+            a single-file checkpoint of Stable Diffusion 1, 2 or XL ("model.safetensors"),
             "twin:sd15" (tiny, random weights) or "twin-full:sd15" (real size, random weights)
     device  "auto", "cpu", "cuda", "cuda:1", "mps"
     dtype   "auto", "fp32", "bf16", "fp16" or a torch dtype
@@ -61,6 +63,10 @@ def load(
     twin, full = _twin_row(name)
     if twin is not None:
         made: Backbone = family(twin["family"]).from_twin(name, twin, where, kind, full=full, size=size)
+        return made
+    if _is_checkpoint(name):
+        shape = row_of(Path(name), models())
+        made = family(shape["family"]).from_single_file(name, shape, where, kind, size)
         return made
     folder = find(name)
     adapter = family_of(folder)
@@ -85,6 +91,8 @@ def taps(name: str | os.PathLike[str]) -> tuple[Tap, ...]:
     if twin is not None and not full:
         return load(name).taps
     row = twin if twin is not None else models().get(name)
+    if _is_checkpoint(name):
+        row = row_of(Path(name), models())
     if row is not None:
         listed: tuple[Tap, ...] = family(row["family"]).list_taps(row)
         return listed
@@ -134,6 +142,8 @@ def family_named(name: str) -> str:
     """
     known = models().get(name.partition(":")[2] or name)
     try:
+        if _is_checkpoint(name):
+            known = row_of(Path(name), models())
         return str(known["family"] if known is not None else family_of(find(name)).FAMILY)
     except BadInput:
         return ""
@@ -167,6 +177,10 @@ def not_for_photographs(model: Backbone) -> str:
         f"{model.spec.name} was trained on {model.spec.made_for} and is not for photographs: what it says of them "
         f"means little; use -m sd15 for them, fetched once with: {how_to_fetch('sd15')}"
     )
+
+
+def _is_checkpoint(name: str) -> bool:
+    return name.endswith(".safetensors") and Path(name).is_file()
 
 
 def _twin_row(name: str) -> tuple[dict[str, Any] | None, bool]:

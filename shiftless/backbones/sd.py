@@ -12,6 +12,7 @@ from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.parts import check_there, load_parts
 from shiftless.backbones.random_parts import image_adapter
 from shiftless.backbones.sd_config import check_model, check_tokenizer, read_vae
+from shiftless.backbones.single_file import read_checkpoint
 from shiftless.backbones.twins import twin_control, twin_parts
 from shiftless.backbones.unet_taps import unet_taps
 from shiftless.conditions.condition import Condition, image_embeds
@@ -19,6 +20,7 @@ from shiftless.conditions.config import read_config
 from shiftless.conditions.control import residuals
 from shiftless.conditions.prompt import encode_with_clip
 from shiftless.conditions.unet_config import read_unet
+from shiftless.digest import digest_of, digest_of_file, marks_of
 from shiftless.errors import BadInput
 from shiftless.taps.names import Tap
 
@@ -89,6 +91,18 @@ class StableDiffusion(LatentModel):
     def read_configs(cls, folder: Path) -> Mapping[str, Mapping[str, Any]]:
         """Return the checked configs of the UNet and the autoencoder."""
         return {"unet": read_unet(folder / "unet"), "vae": read_vae(folder / "vae")}
+
+    @classmethod
+    def from_single_file(
+        cls, name: str, row: Mapping[str, Any], device: torch.device, dtype: torch.dtype, size: int | None = None
+    ) -> StableDiffusion:
+        """Load a checkpoint of one file, of the shape of a row that `single_file.row_of` returned."""
+        file, before = Path(name), marks_of([Path(name)])
+        parts = read_checkpoint(file, row, cls.PARTS)
+        words = [parts[part].get_vocab() for part in parts if part.startswith("tokenizer")]
+        options: dict[str, Any] = {"controls": row.get("controls"), "images": row.get("images")}
+        options["made_of"] = lambda: digest_of(digest_of_file(file), words) if marks_of([file]) == before else ""
+        return cls(name, parts, size or row["size"], device, dtype, **options)
 
     @classmethod
     def twin_parts(cls, row: Mapping[str, Any], *, full: bool = False) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def converted(checkpoint: Path, loader: str) -> str:
     file, folder = json.dumps(str(checkpoint)), json.dumps(str(checkpoint.with_suffix("")))
     code = f"import diffusers; diffusers.{loader}.from_single_file({file}).save_pretrained({folder})"
     return (
-        f"{checkpoint}: a single-file checkpoint, and only diffusers folders are read; "
+        f"{checkpoint}: a single-file checkpoint that is not read as it is; "
         f"make one of it once with: python -c {shlex.quote(code)}"
     )
 

@@ -183,10 +183,9 @@ def test_an_old_repository_with_pickles_alone_ends_in_a_way_to_convert_them(sour
     assert "a pickle, which is never opened here; convert it once" in said("an/old-one")
 
 
-@pytest.mark.parametrize("name", ["v1-5-pruned-emaonly.safetensors", "v1-5-pruned.ckpt"])
-def test_a_single_file_checkpoint_says_how_a_folder_is_made_of_it(source, name):
-    line = said(str(source / name))
-    assert "a single-file checkpoint, and only diffusers folders are read" in line
+def test_a_pickled_checkpoint_says_how_a_folder_is_made_of_it(source):
+    line = said(str(source / "v1-5-pruned.ckpt"))
+    assert "a single-file checkpoint that is not read as it is" in line
     assert "StableDiffusionPipeline.from_single_file" in line
 
 
