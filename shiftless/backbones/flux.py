@@ -50,6 +50,7 @@ class Flux(LatentModel):
         "tokenizer_2": "transformers:T5Tokenizer",
         "scheduler": "diffusers:FlowMatchEulerDiscreteScheduler",
     }
+    TECHNIQUES = ("prompt", "lora", "start")
     TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
     @classmethod

@@ -47,6 +47,7 @@ class Flux2(LatentModel):
         "tokenizer": "transformers:Qwen2Tokenizer",
         "scheduler": "diffusers:FlowMatchEulerDiscreteScheduler",
     }
+    TECHNIQUES = ("prompt", "lora", "start")
 
     @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:

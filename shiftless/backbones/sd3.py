@@ -49,6 +49,7 @@ class StableDiffusion3(LatentModel):
         "tokenizer_3": "transformers:T5Tokenizer",
         "scheduler": "diffusers:FlowMatchEulerDiscreteScheduler",
     }
+    TECHNIQUES = ("prompt", "lora", "start")
     TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
     @classmethod

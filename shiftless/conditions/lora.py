@@ -26,7 +26,7 @@ _ADAPTER = "shiftless"
 def adapted(models: Mapping[str, nn.Module], loras: Sequence[tuple[str, float]]) -> Iterator[None]:
     """Inject LoRAs into a denoiser and its text encoders inside the `with`; all are restored afterwards.
 
-    models  part of the model -> its network: "unet", "text_encoder", "text_encoder_2"
+    models  part of the model -> its network: "unet" or "transformer", "text_encoder", "text_encoder_2"
     loras   (file, folder or hub id, scale) of each; several add up (Hu et al. 2021: W x + scale alpha / r B A x)
 
     A DoRA's scale multiplies its low-rank change before the weight is brought to its magnitude, as in peft.

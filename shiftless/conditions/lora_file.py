@@ -32,9 +32,9 @@ _OTHER_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 def find_lora(name: str | os.PathLike[str]) -> Path:
     """Return the file of a LoRA: a .safetensors file, a folder holding one, or a hub id fetched before.
 
-    A folder as peft saves it is found as well; where it has one in `unet/`, `text_encoder/` or `text_encoder_2/`, the
-    folder is returned. A hub id may go on with a path inside the repository. Nothing is fetched. Raises BadInput for
-    what is not there, a file of another kind, and a folder of several.
+    A folder as peft saves it is found as well; where it has one in `unet/`, `transformer/`, `text_encoder/` or
+    `text_encoder_2/`, the folder is returned. A hub id may go on with a path inside the repository. Nothing is fetched.
+    Raises BadInput for what is not there, a file of another kind, and a folder of several.
 
     >>> find_lora("horses.safetensors")
     Traceback (most recent call last):

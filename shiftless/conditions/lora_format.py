@@ -15,7 +15,8 @@ import torch
 
 from shiftless.errors import BadInput
 
-PARTS = ("unet", "text_encoder", "text_encoder_2")
+PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
+_DENOISERS = PARTS[:2]
 _PAIR = re.compile(r"(.+)\.lora_([AB])\.weight")
 _HALVES = (
     (".lora_up.weight", ".lora_down.weight"),
@@ -27,10 +28,17 @@ _MAGNITUDES = (".dora_scale", ".lora_magnitude_vector")
 _EMBEDDINGS = "bundle_emb."  # textual-inversion embeddings that some tools save in a LoRA's file
 _TOPS = {
     "unet": {"down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding", "add_embedding"},
+    "transformer": {
+        "transformer_blocks", "single_transformer_blocks", "context_embedder", "x_embedder", "time_text_embed",
+        "time_guidance_embed", "norm_out", "proj_out", "double_stream_modulation_img", "double_stream_modulation_txt",
+        "single_stream_modulation",
+    },
     "text_encoder": {"text_model", "encoder", "text_projection"},
-}
+}  # fmt: skip
 """The first names inside each part, for files that do not name the part."""
 _ORIGINAL_NAMES = ("input_blocks", "middle_block", "output_blocks")  # that kohya's scripts give SDXL's blocks
+_JOINT_NAMES = re.compile("(double|joint).blocks")
+_FLUX_NAMES = re.compile("lora_unet_(double|single)_blocks_")  # that kohya's scripts give Flux's blocks
 _OF_SDXL = re.compile(r"add_embedding|attentions\.\d+\.transformer_blocks\.[1-9]")
 _OF_SD = re.compile(r"down_blocks\.(0\.attentions|3)|up_blocks\.3")
 _OTHER_KINDS = {
@@ -80,7 +88,10 @@ class LoraFile:
         """
         unet = self.parts.get("unet", {})
         paths = [*self.strange, *unet]
-        if any("transformer" in key.split(".")[0] or re.search("(double|joint).blocks", key) for key in paths):
+        transformer = self.parts.get("transformer")
+        if transformer or any(
+            "transformer" in key.split(".")[0] or re.search("(double|joint).blocks", key) for key in paths
+        ):
             return "a transformer such as SD3 or Flux"
         if self.original or self.parts.get("text_encoder_2") or any(_OF_SDXL.search(path) for path in paths):
             return "SDXL"
@@ -111,7 +122,7 @@ def parse_lora(
     >>> list(parse_lora("my", state).parts["unet"])
     ['mid_block.attentions.0.transformer_blocks.0.attn1.to_q']
     """
-    from diffusers.loaders import StableDiffusionLoraLoaderMixin
+    from diffusers.loaders import FluxLoraLoaderMixin, StableDiffusionLoraLoaderMixin
     from diffusers.utils import convert_unet_state_dict_to_peft
 
     words = sorted({key.split(".")[1] for key in state if key.startswith(_EMBEDDINGS)})
@@ -121,12 +132,18 @@ def parse_lora(
     state, magnitudes = _magnitudes_taken(_alpha_folded(state))
     try:
         options = {"unet_config": SimpleNamespace(layers_per_block=2)} if original else {}  # SDXL's
-        converted: dict[str, torch.Tensor] = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(state), **options)[0]
+        flux = any(_FLUX_NAMES.match(key) for key in state)
+        convert = FluxLoraLoaderMixin.lora_state_dict if flux else StableDiffusionLoraLoaderMixin.lora_state_dict
+        made = convert(dict(state), **({} if flux else options))
+        converted: dict[str, torch.Tensor] = made if flux else made[0]
         of = {p: {k.removeprefix(f"{p}."): v for k, v in converted.items() if k.startswith(f"{p}.")} for p in PARTS}
-        of["unet"] = convert_unet_state_dict_to_peft(of["unet"])
-        for text in PARTS[1:]:
-            of[text] = _text_to_peft(of[text])
-    except (ValueError, KeyError, IndexError) as error:  # what the converters raise for keys that they cannot place
+        of = {p: (convert_unet_state_dict_to_peft if p in _DENOISERS else _text_to_peft)(of[p]) for p in PARTS}
+    except (
+        ValueError,
+        KeyError,
+        IndexError,
+        AssertionError,
+    ) as error:  # what the converters raise for keys that they cannot place
         reason = " ".join(str(error).split())[:200]
         raise BadInput(f"{name}: its keys are of no format known here ({reason}); give a LoRA of diffusers") from None
     strange = [key for key in converted if not key.startswith(tuple(f"{p}." for p in PARTS))]
@@ -152,7 +169,7 @@ def _peft_names_shortened(name: str, state: Mapping[str, torch.Tensor], given: s
         raise BadInput(f"{name}: holds several adapters ({', '.join(sorted(adapters))}); save each in its own file")
     short = {}
     for key, value in state.items():
-        key = re.sub(r"^(unet\.|text_encoder\.|text_encoder_2\.)?base_model\.model\.", r"\1", key)
+        key = re.sub(r"^(unet\.|transformer\.|text_encoder\.|text_encoder_2\.)?base_model\.model\.", r"\1", key)
         key = re.sub(r"(\.lora_[AB])\.\w+(\.weight)$", r"\1\2", key)
         key = re.sub(r"(\.lora_magnitude_vector)(\.\w+)*$", r"\1", key)
         top = key.split(".")[0]
