@@ -155,21 +155,31 @@ _DEFAULTS = {  # the default recipe of each model; mini's was picked on validati
     "sd14": Recipe(timestep=50, taps=("up1", "up2")),
     "sd21": Recipe(timestep=261, taps=("up1",)),
     "sd21-base": Recipe(timestep=261, taps=("up1",)),
-    **dict.fromkeys(("pixart-alpha", "pixart-sigma"), Recipe(timestep=100, taps=("block13",))),
     **dict.fromkeys(("sdxl", "sdxl-turbo", "playground-v2"), Recipe(timestep=50, taps=("up0.attn0.block5", "up1"))),
 }
-_FAMILY_DEFAULTS = {"vit": Recipe(timestep=0, taps=("last",)), "resnet": Recipe(timestep=0, taps=("stage2",))}
+_FAMILY_DEFAULTS = {  # of Flux as DiTF reads it, of PixArt and HunyuanDiT as GoCA does; else a block in the middle
+    "vit": Recipe(timestep=0, taps=("last",)), "resnet": Recipe(timestep=0, taps=("stage2",)),
+    "pixart": Recipe(timestep=100, taps=("block13",)), "hunyuan-dit": Recipe(timestep=100, taps=("block25",)),
+    "flux": Recipe(timestep=260, taps=("single9.in",)), "flux2": Recipe(timestep=260, taps=("single4",)),
+    "sd3": Recipe(timestep=260, taps=("block12",)), "dit": Recipe(timestep=50, taps=("block13",)),
+    "sana": Recipe(timestep=260, taps=("block9",)),
+}  # fmt: skip
+_TWIN_TAPS = {  # tiny twins have two or three blocks
+    **dict.fromkeys(("pixart", "hunyuan-dit", "sd3", "dit", "sana"), "block1"), "flux": "single0", "flux2": "single0",
+}  # fmt: skip
 
 
 def default_recipe(model: str, family: str = "") -> Recipe:
     """Return the recipe that a model is read with by default.
 
-    family  of the model, for one that has no recipe of its own
+    family  of the model, for one that has no recipe of its own; of a tiny twin, whose blocks are fewer
 
     >>> default_recipe("sd21").timestep, default_recipe("facebook/dino-vits16", "vit").taps
     (261, ('last',))
     """
-    return _DEFAULTS.get(model.partition(":")[2] or model, _FAMILY_DEFAULTS.get(family, Recipe()))
+    recipe = _DEFAULTS.get(model.partition(":")[2] or model, _FAMILY_DEFAULTS.get(family, Recipe()))
+    twin = model.startswith("twin:") and family in _TWIN_TAPS
+    return recipe.but(taps=(_TWIN_TAPS[family],)) if twin else recipe
 
 
 def presets() -> dict[str, Preset]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shiftless import BadInput, Recipe, preset
+from shiftless.backbones.families import FAMILIES
 from shiftless.backbones.registry import models, taps
 from shiftless.presets import default_recipe, preset_or_file, presets
 from shiftless.taps.names import select
@@ -38,8 +39,11 @@ def test_published_numbers():
 
 
 def test_defaults_are_legal_and_mistakes_are_helped():
-    for name in models():
-        assert select(default_recipe(name).taps, taps(name), name)
+    for name, row in models().items():
+        assert select(default_recipe(name, row["family"]).taps, taps(name), name)
+    for family in FAMILIES:
+        twin = "twin:" + next(name for name, row in models().items() if row["family"] == family)
+        assert select(default_recipe(twin, family).taps, taps(twin), twin)
     with pytest.raises(BadInput, match="dift-spair"):
         preset("dift-spare")
 

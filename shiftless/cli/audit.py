@@ -208,7 +208,7 @@ def audit(
 
         judge = load_perceptual_model(perceptual, device=device)
     if not named:
-        start = default_recipe(model)
+        start = default_recipe(model, backbone.spec.family)
         steps = timestep or [start.timestep * n for n in (OTHERS if suggest is not None else OTHERS[:1])]
         tried = {"prompts": prompt or [], "controls": control or [], "loras": lora or []}
         tried["image_prompts"] = image_prompt or []
