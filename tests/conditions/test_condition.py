@@ -13,7 +13,7 @@ def test_join_keeps_embeds_words_extras_and_maps_together():
         Condition(
             torch.full((1, 2, 3), float(i)),
             ((f"word {i}",),),
-            {"pooled": torch.full((1, 4), float(i)), "guess": 3},
+            {"pooled": torch.full((1, 4), float(i)), "size": torch.tensor([[i]])},
             (Steer(net, torch.full((1, 3, 8, 8), float(i)), 0.5),),
         )
         for i in (2, 1)
@@ -21,7 +21,7 @@ def test_join_keeps_embeds_words_extras_and_maps_together():
     both = join(ones)
     assert both.embeds[:, 0, 0].tolist() == both.extra["pooled"][:, 0].tolist() == [2.0, 1.0]
     assert both.words == (("word 2",), ("word 1",))
-    assert both.extra["guess"] == 3
+    assert both.extra["size"].tolist() == [[2], [1]]
     assert both.steers[0].net is net
     assert both.steers[0].scale == 0.5
     assert both.steers[0].image[:, 0, 0, 0].tolist() == [2.0, 1.0]
