@@ -16,7 +16,7 @@ from torch import Tensor
 from miniworld.world.labels import PARTS, SCENE_CLASSES
 from miniworld.world.picture import KEYPOINTS, VEHICLES, Picture, keypoint_names
 from shiftless.conditions.silence import silenced
-from shiftless.errors import BadInput
+from shiftless.errors import BadInput, first_line
 from shiftless.metrics.iou import confusion, ious
 from shiftless.metrics.pck import longer_side
 from shiftless.mini import weights
@@ -194,7 +194,7 @@ def load_oracle(folder: str | os.PathLike[str] | None = None) -> Oracle:
     except BadInput:
         raise
     except Exception as error:  # the library raises many kinds; the user needs one line
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise BadInput(f"{path}: not an oracle that can be loaded ({reason}); train an oracle anew") from error
     return Oracle(network)
 

@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see."""
+"""The one exception that users are meant to see, and what to quote of others in it."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ class BadInput(ValueError):
         text = " ".join(str(message).splitlines())
         text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
         super().__init__(text if len(text) <= MOST else f"{text[: MOST - 305]} ... {text[-300:]}")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library's error says, or its kind if it says nothing.
+
+    >>> first_line(ValueError("no such key\\nand more")), first_line(KeyError())
+    ('no such key', 'KeyError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from shiftless.errors import BadInput
+from shiftless.errors import BadInput, first_line
 
 _INSIDE = ("state_dict", "model")  # what training codes keep the network's weights under
 
@@ -35,7 +35,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             return load_file(place)
         read: Any = torch.load(place, map_location="cpu", weights_only=True)
     except Exception as error:  # the readers raise many kinds; the user needs one line
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        line = first_line(error)
         raise BadInput(f"{path}: not tensors alone, or damaged ({line}); fetch the checkpoint again") from None
     for name in _INSIDE:
         if isinstance(read, dict) and isinstance(read.get(name), dict):

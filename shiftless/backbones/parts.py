@@ -16,7 +16,7 @@ from shiftless.conditions.hub import fetch_again
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.weights import DIFFUSERS, TRANSFORMERS, Weights, find_weights
 from shiftless.digest import digest_of_files, marks_of
-from shiftless.errors import BadInput
+from shiftless.errors import BadInput, first_line
 from shiftless.noise import Schedule
 from shiftless.taps.lock import construction
 
@@ -99,7 +99,7 @@ def load_parts(
             with construction(), silenced():
                 loaded = class_of(path).from_pretrained(place, local_files_only=True, **options)
         except Exception as error:  # the libraries raise many kinds; the user needs one line
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = first_line(error)
             raise BadInput(
                 f"{place_of(folder, part)}: cannot be loaded ({reason}); fetch or save the model again"
             ) from error

@@ -14,7 +14,7 @@ from shiftless.backbones.sd_config import check_tokenizer
 from shiftless.conditions.config import AGAIN, check_values
 from shiftless.conditions.hub import fetched
 from shiftless.conditions.silence import silenced
-from shiftless.errors import BadInput
+from shiftless.errors import BadInput, first_line
 from shiftless.taps.lock import construction
 
 _UNET, _VAE = "model.diffusion_model.", "first_stage_model."
@@ -100,7 +100,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(path, "pt") as file:
             return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise BadInput(f"{path}: not a whole safetensors file ({reason}); {AGAIN}") from None
 
 

@@ -16,7 +16,7 @@ from shiftless.conditions.hub import fetch_again
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.weights import TRANSFORMERS, find_weights
 from shiftless.digest import digest_of_files, marks_of
-from shiftless.errors import BadInput
+from shiftless.errors import BadInput, first_line
 from shiftless.taps.lock import construction
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -61,7 +61,7 @@ def one_line(folder: Path, what: str) -> Iterator[None]:
     except BadInput:
         raise
     except Exception as error:  # the library raises many kinds; the user needs one line
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise BadInput(f"{folder}: not a {what} that can be loaded ({reason}); give another") from error
 
 

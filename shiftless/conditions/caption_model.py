@@ -16,7 +16,7 @@ from shiftless.conditions.config import check_complete, check_layers, read_confi
 from shiftless.conditions.hub import fetch_again
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.weights import TRANSFORMERS, find_weights
-from shiftless.errors import BadInput
+from shiftless.errors import BadInput, first_line
 from shiftless.image import Photo
 from shiftless.taps.lock import construction, exclusive
 
@@ -88,7 +88,7 @@ class ImageToText:
             texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
             # values of preprocessor_config.json and generation_config.json that only fail when they are used
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise BadInput(f"captioner {self.name}: it cannot caption ({reason}); fetch or save it again") from error
         return [self.family.clean(line) for line in texts]
 
@@ -121,7 +121,7 @@ def load_image_to_text(
                 processor = AutoProcessor.from_pretrained(folder, **local)
                 tokenizer = processor.tokenizer
     except Exception as error:  # the library raises many kinds; the user needs one line
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise BadInput(f"{folder}: not a captioner that can be loaded ({reason}); fetch or save it again") from error
     check_complete(info, folder)
     return ImageToText(name, fingerprint, model.to(device).eval().requires_grad_(False), processor, tokenizer)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shiftless.errors import BadInput
+from shiftless.errors import BadInput, first_line
 
 MOST_BYTES = 2**25  # of a config; the longest vocabularies have a few million
 AGAIN = "fetch or save the model again"
@@ -168,7 +168,7 @@ def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
                 for name in opened.keys():  # noqa: SIM118  # the object is no mapping
                     shapes.setdefault(name, tuple(opened.get_slice(name).get_shape()))
         except (SafetensorError, OSError, ValueError) as error:
-            raise BadInput(f"{file}: not a whole safetensors file ({_line(error)}); {AGAIN}") from None
+            raise BadInput(f"{file}: not a whole safetensors file ({first_line(error)}); {AGAIN}") from None
     return shapes
 
 
@@ -260,7 +260,3 @@ def _list_lengths(shapes: Mapping[str, Any]) -> dict[str, int]:
 def _match(end: str, names: Iterable[str]) -> str:
     """The name itself, or the shortest one that ends in it: some libraries prefix the names of a part."""
     return min((name for name in names if f".{name}".endswith(f".{end}")), key=len, default="")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

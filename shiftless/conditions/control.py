@@ -19,7 +19,7 @@ from shiftless.conditions.silence import silenced
 from shiftless.conditions.unet_config import check_controlnet, read_controlnet
 from shiftless.conditions.weights import DIFFUSERS, converted, find_weights
 from shiftless.digest import digest_of, digest_of_folder
-from shiftless.errors import BadInput
+from shiftless.errors import BadInput, first_line
 from shiftless.memory_format import memory_format
 
 CANNY = (100, 200)
@@ -146,7 +146,7 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
         with silenced():
             net, info = ControlNetModel.from_pretrained(folder, variant=variant, output_loading_info=True, **options)
     except Exception as error:  # the library raises many kinds; the user needs one line
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise BadInput(f"{folder}: not a ControlNet that can be loaded ({reason}); fetch or save it again") from error
     check_complete(info, folder)
     if info.get("unexpected_keys"):

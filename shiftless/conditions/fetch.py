@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from shiftless.conditions.weights import DIFFUSERS, TRANSFORMERS, VARIANTS
-from shiftless.errors import BadInput
+from shiftless.errors import BadInput, first_line
 
 _PARTS = re.compile(r"(unet|transformer|vae|vqvae|text_encoder(_\d)?|tokenizer(_\d)?|scheduler)")
 """The folders of a diffusers repository that are read; a safety checker or a feature extractor is not."""
@@ -96,12 +96,13 @@ def fetch(hub_id: str, *, more: Sequence[str] = (), report: Any = None) -> Path:
     except (RepositoryNotFoundError, HFValidationError):
         raise BadInput(f"{hub_id}: no such repository on the hub, or it is private; check the name at {page}") from None
     except HfHubHTTPError as error:
-        raise BadInput(f"{hub_id}: the hub refused ({_line(error)}); try again later") from None
+        raise BadInput(f"{hub_id}: the hub refused ({first_line(error)[:200]}); try again later") from None
     except BadInput:
         raise
     except Exception as error:  # the libraries below raise many kinds where there is no network
+        reason = first_line(error)[:200]
         raise BadInput(
-            f"{hub_id}: cannot be fetched ({_line(error)}); check the network and fetch it again: it goes on from here"
+            f"{hub_id}: cannot be fetched ({reason}); check the network and fetch it again: it goes on from here"
         ) from None
 
 
@@ -113,7 +114,3 @@ def _check_space(cache: Path, size: int, hub_id: str) -> None:
             f"{hub_id}: needs {size / 1e9:.1f} GB and {place} has {free / 1e9:.1f} GB free; free some space, or set "
             "HF_HOME to a folder on another disk"
         )
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

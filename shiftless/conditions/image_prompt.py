@@ -15,7 +15,7 @@ from shiftless.conditions.hub import fetch_command, fetched
 from shiftless.conditions.silence import silenced
 from shiftless.conditions.weights import TRANSFORMERS, find_weights
 from shiftless.digest import digest_of, digest_of_files, digest_of_folder
-from shiftless.errors import BadInput
+from shiftless.errors import BadInput, first_line
 from shiftless.image import Photo
 from shiftless.taps.lock import construction
 
@@ -171,7 +171,7 @@ def _read(path: Path) -> dict[str, dict[str, torch.Tensor]]:
     try:
         tensors = load_file(path)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise BadInput(f"{path}: not a whole safetensors file ({reason}); fetch or save it again") from None
     state = {h: {k.removeprefix(f"{h}."): v for k, v in tensors.items() if k.startswith(f"{h}.")} for h in _HALVES}
     if not all(state.values()):
@@ -209,7 +209,7 @@ def _load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tup
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True, variant=variant
             )
     except Exception as error:  # the library raises many kinds; the user needs one line
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise BadInput(f"{folder}: not an image encoder that can be loaded ({reason}); fetch it again") from error
     check_complete(info, folder)
     check_values(encoder, folder)
