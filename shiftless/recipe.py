@@ -13,8 +13,8 @@ from typing import Any
 
 from shiftless.errors import BadInput
 
-_STEERERS = ("control", "lora", "image_prompt")  # fields of names, each with a field of scales
-_TUPLES = ("taps", *_STEERERS, *(f"{name}_scale" for name in _STEERERS))
+STEERERS = ("control", "lora", "image_prompt")  # fields of names, each with a field of scales
+TUPLES = ("taps", *STEERERS, *(f"{name}_scale" for name in STEERERS))
 _LARGEST_SCALE = 1e6  # of a LoRA, a ControlNet or an image prompt; their published range is about -2 to 2
 _EXAMPLE = {"control": "canny", "lora": "horses.safetensors", "image_prompt": "ip-adapter"}
 LATENTS = ("mean", "sample")
@@ -105,7 +105,7 @@ class Recipe:
     label: str = ""
 
     def __post_init__(self) -> None:
-        for name in _TUPLES:
+        for name in TUPLES:
             object.__setattr__(self, name, _tuple(getattr(self, name)))
         taps = self.taps
         if not taps or not all(isinstance(tap, str) and tap for tap in taps):
@@ -121,7 +121,7 @@ class Recipe:
             raise BadInput(f"prompt={self.prompt!r}: holds bytes that are not UTF-8 text; write it in UTF-8")
         if not isinstance(self.captioner, str):
             raise BadInput(f"captioner={self.captioner!r}: give a name, or '' for the model's own")
-        for name in _STEERERS:
+        for name in STEERERS:
             _steering(name, getattr(self, name), getattr(self, f"{name}_scale"))
             object.__setattr__(self, f"{name}_scale", tuple(float(one) for one in getattr(self, f"{name}_scale")))
         if self.start is not None:

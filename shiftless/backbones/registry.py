@@ -73,9 +73,8 @@ def load(
     row = models().get(name, {})
     made_for = MINI_MADE_FOR if folder.resolve() == weights().resolve() else row.get("made_for", "")
     options: dict[str, Any] = {"size": size or row.get("size"), "made_for": made_for}
-    for technique in ("controls", "images"):  # those published for it
-        if known := row.get(technique) or _like(adapter, folder).get(technique):
-            options[technique] = known
+    known = row or _like(adapter, folder)
+    options |= {technique: known[technique] for technique in ("controls", "images") if known.get(technique)}
     loaded: Backbone = adapter.from_folder(name, folder, where, kind, **options)
     return loaded
 

@@ -14,7 +14,7 @@ import typer
 from shiftless.atomic import check_writable
 from shiftless.errors import BadInput
 from shiftless.presets import Preset, default_recipe, preset_or_file
-from shiftless.recipe import HELP, READ_THE_SAME, Recipe
+from shiftless.recipe import HELP, READ_THE_SAME, TUPLES, Recipe
 
 MODEL = "mini, sd15, sd21 ..., a hub id, a diffusers folder, or twin:NAME."
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL)]
@@ -45,9 +45,6 @@ def writable(path: Path | None) -> Path | None:
 
 Json = Annotated[Path | None, typer.Option("--json", help="Write the table here as JSON.", callback=writable)]
 
-_STEERERS = ("control", "lora", "image_prompt")
-_LISTS = ("taps", *_STEERERS, *(f"{name}_scale" for name in _STEERERS))  # fields that a flag gives comma-separated
-
 
 def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every flag of a Recipe, and hand it one recipe made from them.
@@ -71,7 +68,7 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
         if len(chosen) > 1 and not several:
             raise BadInput(f"preset {start!r} is a bucket of {len(chosen)} readings; this command takes one recipe")
         changes = {name: value for name, value in changes.items() if value is not None}
-        for name in _LISTS:
+        for name in TUPLES:
             if name in changes:
                 changes[name] = _split(name, changes[name])
         varied = tuple(recipe.but(**changes) for recipe in chosen)
@@ -113,7 +110,7 @@ def takes_fields(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> Any:
         changes = {name: value for name in names if (value := given.pop(name)) is not None}
-        for name in _LISTS:
+        for name in TUPLES:
             if name in changes:
                 changes[name] = _split(name, changes[name])
         return command(changes=changes, **given)

@@ -89,9 +89,7 @@ class LoraFile:
         unet = self.parts.get("unet", {})
         paths = [*self.strange, *unet]
         transformer = self.parts.get("transformer")
-        if transformer or any(
-            "transformer" in key.split(".")[0] or re.search("(double|joint).blocks", key) for key in paths
-        ):
+        if transformer or any("transformer" in key.split(".")[0] or _JOINT_NAMES.search(key) for key in paths):
             return "a transformer such as SD3 or Flux"
         if self.original or self.parts.get("text_encoder_2") or any(_OF_SDXL.search(path) for path in paths):
             return "SDXL"

@@ -8,7 +8,7 @@ from shiftless.backbones.base import Backbone, steerable
 from shiftless.conditions.template import CAPTION, fields_of, fill
 from shiftless.errors import BadInput
 from shiftless.image import Photo
-from shiftless.recipe import Recipe
+from shiftless.recipe import STEERERS, Recipe
 
 Fill = Mapping[str, str] | Callable[[Photo], Mapping[str, str]]
 
@@ -55,7 +55,7 @@ def check_techniques(model: Backbone, recipes: Sequence[Recipe]) -> None:
                 f"{model.spec.name}: a model of the {model.spec.family} family takes no text, and the recipe's prompt "
                 f"is {recipe.prompt!r}; leave the prompt out"
             )
-        for name in ("control", "lora", "image_prompt", "start"):
+        for name in (*STEERERS, "start"):
             if getattr(recipe, name) not in ((), None):
                 steerable(model, name)
         if recipe.noise == "invert" and not model.spec.takes_noise:
