@@ -96,12 +96,6 @@ class PixelDDPM(LatentModel):
         return {"unet": config}
 
     @classmethod
-    def read_parts(cls, folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
-        """Load every part of a folder; raises BadInput naming the part that is missing, broken or of another kind."""
-        cls.read_configs(folder)
-        return super().read_parts(folder, dtype)
-
-    @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of the UNet; see `unet_taps`."""
         return unet_taps({"mid_block_type": "UNetMidBlock2D", "add_attention": True, **configs["unet"]}, 1)

@@ -13,12 +13,11 @@ from shiftless.backbones.joint_layout import JointLayout
 from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.random_parts import autoencoder, clip, network, t5, t5_tokenizer
 from shiftless.backbones.sd_config import check_tokenizer
-from shiftless.backbones.transformer_taps import joint_taps, map_groups
+from shiftless.backbones.transformer_taps import joint_taps, map_groups, width_and_stride
 from shiftless.backbones.twins import byte_tokenizer
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.pooled_prompt import encode_with_pooled_clip
 from shiftless.conditions.t5 import encode_with_t5
-from shiftless.taps.layout import Layout
 from shiftless.taps.names import Tap
 
 _TOKENS = 512  # of T5, which diffusers' pipeline pads to; padding is not masked, so that their number matters
@@ -50,6 +49,7 @@ class Flux(LatentModel):
         "tokenizer_2": "transformers:T5Tokenizer",
         "scheduler": "diffusers:FlowMatchEulerDiscreteScheduler",
     }
+    LAYOUT = JointLayout
     TECHNIQUES = ("prompt", "lora", "start")
     TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
@@ -57,8 +57,7 @@ class Flux(LatentModel):
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every block and the means of their attention maps."""
         config = configs["transformer"]
-        width = config["num_attention_heads"] * config["attention_head_dim"]
-        stride = 2 ** (len(configs["vae"]["block_out_channels"]) - 1) * _PATCH
+        width, stride = width_and_stride(configs, _PATCH)
         taps: list[Tap] = []
         for i in range(config["num_layers"]):
             taps += joint_taps(f"double{i}", f"transformer_blocks.{i}", width, stride)
@@ -111,9 +110,6 @@ class Flux(LatentModel):
             return_dict=False,
         )[0]
         return pixel_shuffle(output.transpose(1, 2).unflatten(2, packed.shape[2:]), _PATCH)
-
-    def _layout(self, latent: torch.Tensor, condition: Condition) -> Layout:
-        return JointLayout((latent.shape[2] * self._stride, latent.shape[3] * self._stride))
 
     def _native_size(self, name: str) -> int:
         told = int(self.vae.config.sample_size)  # the transformer's config says none

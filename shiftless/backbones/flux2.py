@@ -11,7 +11,6 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from shiftless.backbones.joint_layout import FUSED, FusedLayout
 from shiftless.backbones.latent_model import LatentModel
-from shiftless.backbones.parts import check_there
 from shiftless.backbones.random_parts import network, qwen_tokenizer
 from shiftless.backbones.transformer_taps import joint_taps, map_groups
 from shiftless.conditions.chat_prompt import encode_with_chat
@@ -19,7 +18,6 @@ from shiftless.conditions.condition import Condition
 from shiftless.conditions.config import short
 from shiftless.errors import BadInput
 from shiftless.noise import seeded
-from shiftless.taps.layout import Layout
 from shiftless.taps.names import Tap
 
 _TOKENS = 512  # of a prompt, which diffusers' pipeline pads to
@@ -47,6 +45,7 @@ class Flux2(LatentModel):
         "tokenizer": "transformers:Qwen2Tokenizer",
         "scheduler": "diffusers:FlowMatchEulerDiscreteScheduler",
     }
+    LAYOUT = FusedLayout
     TECHNIQUES = ("prompt", "lora", "start")
 
     @classmethod
@@ -99,8 +98,6 @@ class Flux2(LatentModel):
     @classmethod
     def read_parts(cls, folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
         """Load every part of a folder; raises BadInput naming the part that is missing or broken."""
-        check_there(folder, cls.PARTS)
-        cls.read_configs(folder)
         parts = super().read_parts(folder, dtype)
         if not parts["tokenizer"].chat_template:
             raise BadInput(f"{folder / 'tokenizer'}: no chat template, which its prompts are put in; fetch it again")
@@ -149,9 +146,6 @@ class Flux2(LatentModel):
         )[0]
         prediction: torch.Tensor = output.transpose(1, 2).unflatten(2, size)
         return prediction
-
-    def _layout(self, latent: torch.Tensor, condition: Condition) -> Layout:
-        return FusedLayout((latent.shape[2] * self._stride, latent.shape[3] * self._stride))
 
     def _native_size(self, name: str) -> int:
         return int(self.vae.config.sample_size)

@@ -11,7 +11,7 @@ from torch import nn
 
 from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.random_parts import autoencoder, bert, bert_tokenizer, network, t5, t5_tokenizer
-from shiftless.backbones.transformer_taps import block_taps, map_groups
+from shiftless.backbones.transformer_taps import all_block_taps
 from shiftless.conditions.bert import encode_with_bert
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.t5 import encode_with_t5
@@ -68,18 +68,13 @@ class HunyuanDiT(LatentModel):
         "tokenizer_2": "transformers:T5Tokenizer",
         "scheduler": "diffusers:DDPMScheduler",
     }
+    LAYOUT = HunyuanLayout
     TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
     @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every transformer block, "block0" to "block39", and the means of their attention maps."""
-        config = configs["transformer"]
-        width = config["num_attention_heads"] * config["attention_head_dim"]
-        stride = 2 ** (len(configs["vae"]["block_out_channels"]) - 1) * config["patch_size"]
-        inner = int(width * config["mlp_ratio"])
-        blocks = range(config["num_layers"])
-        taps = [tap for i in blocks for tap in block_taps(f"block{i}", f"blocks.{i}", width, stride, inner=inner)]
-        return (*taps, *map_groups(taps))
+        return all_block_taps(configs, "blocks", widen=configs["transformer"]["mlp_ratio"])
 
     @classmethod
     def twin_parts(cls, row: Mapping[str, Any], *, full: bool = False) -> dict[str, Any]:
@@ -122,9 +117,6 @@ class HunyuanDiT(LatentModel):
     def _sized(self, condition: Condition, size: tuple[int, int]) -> Condition:
         told = torch.tensor([[*_ORIGINAL, *size, 0, 0]], device=self.device, dtype=self.dtype)
         return replace(condition, extra={**condition.extra, "size": told})
-
-    def _layout(self, latent: torch.Tensor, condition: Condition) -> Layout:
-        return HunyuanLayout((latent.shape[2] * self._stride, latent.shape[3] * self._stride))
 
     def _predict(self, latent: torch.Tensor, timestep: int, condition: Condition) -> torch.Tensor:
         extra, count = condition.extra, len(latent)

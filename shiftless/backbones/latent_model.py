@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from shiftless.backbones.base import Reading, Spec
+from shiftless.backbones.fingerprinted import Fingerprinted, state_of_tensors
 from shiftless.backbones.parts import (
     check_configs,
     check_there,
@@ -26,7 +27,7 @@ from shiftless.conditions.condition import Condition, join
 from shiftless.conditions.config import read_config
 from shiftless.conditions.control import own_controls
 from shiftless.conditions.silence import silenced
-from shiftless.digest import digest_of, digest_of_tensors, samples_of, state_of
+from shiftless.digest import digest_of, digest_of_tensors
 from shiftless.memory_format import memory_format
 from shiftless.noise import seeded
 from shiftless.progress import detail
@@ -38,7 +39,7 @@ from shiftless.taps.names import Tap
 _PROMPTS_KEPT = 256
 
 
-class LatentModel(Steering, ABC):
+class LatentModel(Steering, Fingerprinted):
     """The adapter of a diffusion model; `shiftless.backbones.base.Backbone` documents each method.
 
     A family derives from it, names its parts, and says how its network is called. docs/add-a-family.md walks through
@@ -50,6 +51,7 @@ class LatentModel(Steering, ABC):
     AUTOENCODER    the part that encodes images, or "" where the image itself is denoised: its latent is its pixels
     TEXT_ENCODERS  the parts that encode prompts; none for a model that takes no text
     TECHNIQUES     what may steer it, as in `Spec.techniques`
+    LAYOUT         how its tensors lie over the image
     """
 
     FAMILY: ClassVar[str]
@@ -58,6 +60,7 @@ class LatentModel(Steering, ABC):
     AUTOENCODER: ClassVar[str] = "vae"
     TEXT_ENCODERS: ClassVar[tuple[str, ...]] = ("text_encoder",)
     TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "start")
+    LAYOUT: ClassVar[type[Layout]] = Layout
 
     def __init__(
         self,
@@ -111,8 +114,7 @@ class LatentModel(Steering, ABC):
         self._own_images = dict(images or {})
         self._prompts: OrderedDict[tuple[Any, ...], Condition] = OrderedDict()
         self._bare = None
-        self._made_of, self._as_made = made_of, self._state()
-        self._fingerprint: tuple[Any, str] = (None, "")
+        self._made_of_is(made_of)
 
     @classmethod
     def from_folder(
@@ -177,7 +179,7 @@ class LatentModel(Steering, ABC):
     def read_parts(cls, folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
         """Load and check every part of a folder; raises BadInput naming the part that is missing or broken."""
         check_there(folder, cls.PARTS)
-        check_configs(folder, cls.PARTS)
+        cls.read_configs(folder)
         return load_parts(folder, cls.PARTS, dtype)
 
     @classmethod
@@ -239,10 +241,6 @@ class LatentModel(Steering, ABC):
         """Noise in the shape of a latent, in the shape of what the autoencoder gives."""
         return noise
 
-    def _layout(self, latent: torch.Tensor, condition: Condition) -> Layout:
-        """How the denoiser's tensors lie over the image, for a latent B c h w."""
-        return Layout((latent.shape[2] * self._stride, latent.shape[3] * self._stride))
-
     def _sized(self, condition: Condition, size: tuple[int, int]) -> Condition:
         """A prompt's condition for an image of (h, w) pixels, for families that are told the size."""
         return condition
@@ -259,36 +257,21 @@ class LatentModel(Steering, ABC):
 
     # ---- identity
 
-    @property
-    def fingerprint(self) -> str:
-        """The digest of the model's weights as they are now; it depends neither on a path nor on a name.
+    def _own_tensors(self) -> list[torch.Tensor]:
+        return [tensor for part in self.networks for tensor in self._tensors(part)]
 
-        The same files give the same fingerprint in every dtype. Weights that were changed after loading give another.
+    def _locked(self) -> Iterable[Any]:
+        return self._steered().values()
 
-        >>> from shiftless.backbones.registry import load
-        >>> load("twin:sd15", dtype="bf16").fingerprint == load("twin:sd15", dtype="fp32").fingerprint
-        True
-        """
-        with exclusive(*self._steered().values()):
-            state = self._state()
-            if state != self._fingerprint[0]:
-                made_of = self._made_of() if self._made_of is not None and state == self._as_made else ""
-                self._fingerprint = (state, made_of)
-                if not made_of:
-                    tensors = {
-                        f"{part}.{name}": tensor
-                        for part, network in self.networks.items()
-                        for name, tensor in network.state_dict().items()
-                    }
-                    levels = [self.schedule.alphas.tolist(), self.schedule.sigmas.tolist()]
-                    vocabularies = [tokenizer.get_vocab() for tokenizer in self.tokenizers.values()]
-                    about = [self.schedule.prediction, levels, vocabularies]
-                    self._fingerprint = (state, digest_of(digest_of_tensors(tensors), about))
-            return self._fingerprint[1]
-
-    def _state(self, parts: Sequence[str] = ()) -> tuple[Any, ...]:
-        tensors = [tensor for part in parts or self.networks for tensor in self._tensors(part)]
-        return state_of(tensors), samples_of(tensors)
+    def _digest(self) -> str:
+        tensors = {
+            f"{part}.{name}": tensor
+            for part, network in self.networks.items()
+            for name, tensor in network.state_dict().items()
+        }
+        levels = [self.schedule.alphas.tolist(), self.schedule.sigmas.tolist()]
+        vocabularies = [tokenizer.get_vocab() for tokenizer in self.tokenizers.values()]
+        return digest_of(digest_of_tensors(tensors), [self.schedule.prediction, levels, vocabularies])
 
     # ---- images and prompts
 
@@ -328,7 +311,7 @@ class LatentModel(Steering, ABC):
 
     def _encode_one(self, prompt: str) -> Condition:
         with exclusive(*(self.networks[part] for part in self.TEXT_ENCODERS)):
-            state = self._state(self.TEXT_ENCODERS) if self.TEXT_ENCODERS else ()
+            state = state_of_tensors(tensor for part in self.TEXT_ENCODERS for tensor in self._tensors(part))
             key = (state, self._loras, prompt)  # a LoRA may change the text encoder too
             if key not in self._prompts:
                 self._prompts[key] = self._encode(prompt)
@@ -353,7 +336,8 @@ class LatentModel(Steering, ABC):
         latent = latent.to(self.device, self.dtype, memory_format=self._format)
         stop = bool(taps) and not full
         prediction: torch.Tensor | None = None
-        layout, by_name = self._layout(latent, condition), self._tap_by_name
+        fed = latent.shape[2] * self._stride, latent.shape[3] * self._stride
+        layout, by_name = self.LAYOUT(fed), self._tap_by_name
         with tapped(self.denoiser, taps, layout=layout, words=condition.words, by_name=by_name, stop=stop) as captured:
             prediction = self._predict(latent, timestep, condition)
         return Reading(captured.maps(), None if captured.stopped else prediction)

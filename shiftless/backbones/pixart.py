@@ -10,7 +10,7 @@ import torch
 
 from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.random_parts import autoencoder, network, t5, t5_tokenizer
-from shiftless.backbones.transformer_taps import block_taps, map_groups
+from shiftless.backbones.transformer_taps import all_block_taps
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.t5 import encode_with_t5
 from shiftless.taps.names import Tap
@@ -41,15 +41,7 @@ class PixArt(LatentModel):
     @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every transformer block, "block0" to "block27", and the means of their attention maps."""
-        config = configs["transformer"]
-        width = config["num_attention_heads"] * config["attention_head_dim"]
-        stride = 2 ** (len(configs["vae"]["block_out_channels"]) - 1) * config["patch_size"]
-        taps = [
-            tap
-            for i in range(config["num_layers"])
-            for tap in block_taps(f"block{i}", f"transformer_blocks.{i}", width, stride, inner=4 * width)
-        ]
-        return (*taps, *map_groups(taps))
+        return all_block_taps(configs)
 
     @classmethod
     def twin_parts(cls, row: Mapping[str, Any], *, full: bool = False) -> dict[str, Any]:

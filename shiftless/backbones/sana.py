@@ -13,7 +13,7 @@ from torch import nn
 
 from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.random_parts import gemma, gemma_tokenizer, network
-from shiftless.backbones.transformer_taps import block_taps, map_groups
+from shiftless.backbones.transformer_taps import block_taps, map_groups, width_and_stride
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.gemma import encode_with_gemma
 from shiftless.errors import BadInput
@@ -66,6 +66,7 @@ class Sana(LatentModel):
         "tokenizer": "transformers:GemmaTokenizer",
         "scheduler": "diffusers:DPMSolverMultistepScheduler",
     }
+    LAYOUT = SanaLayout
 
     def __init__(self, *parts: Any, **options: Any) -> None:
         """Adapt loaded parts; all of Sana is rectified flow, whichever scheduler of two kinds a repository names."""
@@ -81,17 +82,10 @@ class Sana(LatentModel):
         return configs
 
     @classmethod
-    def read_parts(cls, folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
-        """Load and check every part of a folder; raises BadInput naming the part that is missing or broken."""
-        cls.read_configs(folder)
-        return super().read_parts(folder, dtype)
-
-    @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every transformer block, "block0" to "block19", and the mean of their cross maps."""
         config = configs["transformer"]
-        width = config["num_attention_heads"] * config["attention_head_dim"]
-        stride = 2 ** (len(configs["vae"]["encoder_block_out_channels"]) - 1) * config["patch_size"]
+        width, stride = width_and_stride(configs)
         inner, taps = int(config["mlp_ratio"] * width), []
         for i in range(config["num_layers"]):
             name, module = f"block{i}", f"transformer_blocks.{i}"
@@ -120,9 +114,6 @@ class Sana(LatentModel):
     def _latent(self) -> tuple[int, int]:
         config = self.vae.config
         return int(config.latent_channels), 2 ** (len(config.encoder_block_out_channels) - 1)
-
-    def _layout(self, latent: torch.Tensor, condition: Condition) -> Layout:
-        return SanaLayout((latent.shape[2] * self._stride, latent.shape[3] * self._stride))
 
     @torch.no_grad()
     def encode_image(

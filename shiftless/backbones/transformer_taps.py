@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from shiftless.taps.names import Tap
 
@@ -31,6 +32,46 @@ def block_taps(
     if inner:
         yield Tap(f"{name}.ffn.inner", inner, stride, f"{module}.ff.net.0")
     yield Tap(name, width, stride, module)
+
+
+def width_and_stride(configs: Mapping[str, Mapping[str, Any]], patch: int | None = None) -> tuple[int, int]:
+    """Return the channels of a transformer's tokens, and the pixels of the image per token, from the parts' configs.
+
+    patch  cells of the latent a side of a token; the transformer's `patch_size` by default
+
+    >>> transformer = {"num_attention_heads": 2, "attention_head_dim": 8, "patch_size": 2}
+    >>> width_and_stride({"transformer": transformer, "vae": {"block_out_channels": [8] * 4}})
+    (16, 16)
+    """
+    config, vae = configs["transformer"], configs["vae"]
+    levels = vae.get("block_out_channels") or vae["encoder_block_out_channels"]
+    side = config["patch_size"] if patch is None else patch
+    return config["num_attention_heads"] * config["attention_head_dim"], 2 ** (len(levels) - 1) * side
+
+
+def all_block_taps(
+    configs: Mapping[str, Mapping[str, Any]],
+    blocks: str = "transformer_blocks",
+    *,
+    cross: bool = True,
+    widen: float = 4,
+) -> tuple[Tap, ...]:
+    """List the taps of every block, "block0" and so on, and the means of their attention maps.
+
+    blocks  where the blocks lie in the transformer      widen  how much wider the inside of a feed-forward layer is
+
+    >>> transformer = {"num_attention_heads": 2, "attention_head_dim": 8, "patch_size": 2, "num_layers": 1}
+    >>> [tap.name for tap in all_block_taps({"transformer": transformer, "vae": {"block_out_channels": [8]}})][-3:]
+    ['block0', 'self.map', 'cross.map']
+    """
+    width, stride = width_and_stride(configs)
+    inner = int(widen * width)
+    taps = [
+        tap
+        for i in range(configs["transformer"]["num_layers"])
+        for tap in block_taps(f"block{i}", f"{blocks}.{i}", width, stride, cross=cross, inner=inner)
+    ]
+    return (*taps, *map_groups(taps))
 
 
 def joint_taps(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from shiftless.backbones.base import Reading, Spec
+from shiftless.backbones.fingerprinted import Fingerprinted
 from shiftless.backbones.vision_folder import (
     Preparation,
     checked_config,
@@ -21,17 +22,17 @@ from shiftless.backbones.vision_folder import (
 )
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.config import read_config
-from shiftless.digest import digest_of, digest_of_tensors, samples_of, state_of
+from shiftless.digest import digest_of, digest_of_tensors
 from shiftless.memory_format import memory_format
 from shiftless.noise import Schedule, seeded
 from shiftless.progress import detail
 from shiftless.taps.hooks import tapped
 from shiftless.taps.layout import Layout
-from shiftless.taps.lock import construction, exclusive
+from shiftless.taps.lock import construction
 from shiftless.taps.names import Tap
 
 
-class VisionModel(ABC):
+class VisionModel(Fingerprinted):
     """The adapter of one of transformers' vision models; `shiftless.backbones.base.Backbone` documents each method.
 
     Its latent is the picture: B 3 H W in [-1, 1]. It takes no noise and no text, so timestep, seed and condition
@@ -66,8 +67,7 @@ class VisionModel(ABC):
         self._tap_by_name = {tap.name: tap for tap in self.taps}
         native, made = size or self._native_size(), {"takes_text": False, "takes_noise": False, "made_for": made_for}
         self.spec = Spec(name, self.FAMILY, native, max(tap.stride for tap in self.taps), (3, 1), **made)  # type: ignore[arg-type]
-        self._made_of, self._as_made = made_of, self._state()
-        self._fingerprint: tuple[Any, str] = (None, "")
+        self._made_of_is(made_of)
         detail(f"{name}: {self.FAMILY}, loaded on {device} in {str(dtype).removeprefix('torch.')}")
 
     @classmethod
@@ -177,26 +177,15 @@ class VisionModel(ABC):
 
     # ---- identity
 
-    @property
-    def fingerprint(self) -> str:
-        """The digest of the model's weights and preprocessing, the same in every dtype.
+    def _own_tensors(self) -> list[torch.Tensor]:
+        return list(self.denoiser.state_dict(keep_vars=True).values())
 
-        >>> from shiftless.backbones.registry import load
-        >>> load("twin:dino-s16", dtype="bf16").fingerprint == load("twin:dino-s16", dtype="fp32").fingerprint
-        True
-        """
-        with exclusive(self.denoiser):
-            state = self._state()
-            if state != self._fingerprint[0]:
-                made_of = self._made_of() if self._made_of is not None and state == self._as_made else ""
-                tensors = {} if made_of else self.denoiser.state_dict()
-                prepared = [self.prepared.mean, self.prepared.std]
-                self._fingerprint = state, made_of or digest_of(digest_of_tensors(tensors), prepared)
-            return self._fingerprint[1]
+    def _locked(self) -> Iterable[Any]:
+        return [self.denoiser]
 
-    def _state(self) -> tuple[Any, ...]:
-        tensors = tuple(self.denoiser.state_dict(keep_vars=True).values())
-        return state_of(tensors), samples_of(tensors)
+    def _digest(self) -> str:
+        prepared = [self.prepared.mean, self.prepared.std]
+        return digest_of(digest_of_tensors(self.denoiser.state_dict()), prepared)
 
     # ---- reading
 
