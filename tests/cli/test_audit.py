@@ -205,7 +205,7 @@ def test_it_stops_after_the_photos_that_fit_and_says_so(command, photos, monkeyp
 
 
 def test_every_field_of_a_recipe_is_a_flag(command, photos):
-    quick = ("--json", "a.json", "--pictures", 0, "--finish", 0, "--draws", 1, "--size", 64)
+    quick = ("--json", "a.json", "--pictures", 0, "--finish", 0, "--draws", 1)
     fields = ("--size", 64, "--seed", 3, "--ensemble", 2, "--fit", "squash", "--latent", "sample", "--taps", "up0,up1")
     walk = ("--timestep", 300, "--timestep", 200, "--start", 240, "--steps", 2)
     steers = ("--control", "canny", "--control-scale", 0.5, "--lora", "photo-a", "--lora-scale", 0.7)
