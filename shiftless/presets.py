@@ -158,8 +158,9 @@ _DEFAULTS = {  # the default recipe of each model; mini's was picked on validati
     **dict.fromkeys(("sdxl", "sdxl-turbo", "playground-v2"), Recipe(timestep=50, taps=("up0.attn0.block5", "up1"))),
 }
 _FAMILY_DEFAULTS = {  # of Flux as DiTF reads it, of PixArt and HunyuanDiT as GoCA does; else a block in the middle
-    "vit": Recipe(timestep=0, taps=("last",)), "resnet": Recipe(timestep=0, taps=("stage2",)),
-    "pixart": Recipe(timestep=100, taps=("block13",)), "hunyuan-dit": Recipe(timestep=100, taps=("block25",)),
+    "cleandift": Recipe(timestep=261, taps=("up1",)), "vit": Recipe(timestep=0, taps=("last",)),
+    "resnet": Recipe(timestep=0, taps=("stage2",)), "pixart": Recipe(timestep=100, taps=("block13",)),
+    "hunyuan-dit": Recipe(timestep=100, taps=("block25",)),
     "flux": Recipe(timestep=260, taps=("single9.in",)), "flux2": Recipe(timestep=260, taps=("single4",)),
     "sd3": Recipe(timestep=260, taps=("block12",)), "dit": Recipe(timestep=50, taps=("block13",)),
     "sana": Recipe(timestep=260, taps=("block9",)),

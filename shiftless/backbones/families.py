@@ -12,6 +12,7 @@ from shiftless.errors import BadInput
 
 FAMILIES = {
     "sd": "shiftless.backbones.sd:StableDiffusion",
+    "cleandift": "shiftless.backbones.cleandift:CleanDIFT",
     "sdxl": "shiftless.backbones.sdxl:StableDiffusionXL",
     "pixart": "shiftless.backbones.pixart:PixArt",
     "sd3": "shiftless.backbones.sd3:StableDiffusion3",

@@ -51,6 +51,7 @@ class LatentModel(Steering, Fingerprinted):
     AUTOENCODER    the part that encodes images, or "" where the image itself is denoised: its latent is its pixels
     TEXT_ENCODERS  the parts that encode prompts; none for a model that takes no text
     TECHNIQUES     what may steer it, as in `Spec.techniques`
+    TAKES_NOISE    whether noise is added before reading
     LAYOUT         how its tensors lie over the image
     """
 
@@ -60,6 +61,7 @@ class LatentModel(Steering, Fingerprinted):
     AUTOENCODER: ClassVar[str] = "vae"
     TEXT_ENCODERS: ClassVar[tuple[str, ...]] = ("text_encoder",)
     TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "start")
+    TAKES_NOISE: ClassVar[bool] = True
     LAYOUT: ClassVar[type[Layout]] = Layout
 
     def __init__(
@@ -104,6 +106,7 @@ class LatentModel(Steering, Fingerprinted):
             self._multiple(),
             (channels, self._stride),
             takes_text="prompt" in self.TECHNIQUES,
+            takes_noise=self.TAKES_NOISE,
             techniques=self.TECHNIQUES,
             made_for=made_for,
         )

@@ -47,6 +47,7 @@ def load(
 
     name    "mini" (embedded), an alias ("sd15", "sd21" ...), a hub id already fetched, a diffusers folder,
             a single-file checkpoint of Stable Diffusion 1, 2 or XL ("model.safetensors"),
+            CleanDIFT's UNet under its published file name,
             "twin:sd15" (tiny, random weights) or "twin-full:sd15" (real size, random weights)
     device  "auto", "cpu", "cuda", "cuda:1", "mps"
     dtype   "auto", "fp32", "bf16", "fp16" or a torch dtype
@@ -63,6 +64,11 @@ def load(
     twin, full = _twin_row(name)
     if twin is not None:
         made: Backbone = family(twin["family"]).from_twin(name, twin, where, kind, full=full, size=size)
+        return made
+    if published := _published(name):
+        alone = models()[published]
+        file = Path(name) if _is_checkpoint(name) else find(name) / alone["file"]
+        made = family(alone["family"]).from_unet(name, file, _rest_of(published), alone, where, kind, size)
         return made
     if _is_checkpoint(name):
         shape = row_of(Path(name), models())
@@ -89,8 +95,8 @@ def taps(name: str | os.PathLike[str]) -> tuple[Tap, ...]:
     twin, full = _twin_row(name)
     if twin is not None and not full:
         return load(name).taps
-    row = twin if twin is not None else models().get(name)
-    if _is_checkpoint(name):
+    row = twin if twin is not None else models().get(_published(name) or name)
+    if row is None and _is_checkpoint(name):
         row = row_of(Path(name), models())
     if row is not None:
         listed: tuple[Tap, ...] = family(row["family"]).list_taps(row)
@@ -122,12 +128,12 @@ def find(name: str) -> Path:
         return Path(name)
     if Path(name).is_file():
         raise BadInput(converted(Path(name), "StableDiffusionPipeline"))
-    ids = models()[name]["hub"] if name in models() else [name]
+    row = models().get(name, {"hub": [name]})
     if name not in models() and not is_hub_id(name):
         raise BadInput(f"{name!r}: no such model; use one of {', '.join(['mini', *models()])}; {SUPPORTED}")
-    for hub_id in ids:
+    for hub_id in row["hub"]:
         folder = fetched(hub_id)
-        if folder is not None:
+        if folder is not None and ("file" not in row or ((folder / row["file"]).is_file() and _rest_of(name))):
             return folder
     unsure = "" if name in models() else f"; {SUPPORTED}"
     raise BadInput(f"{name}: not on this machine; fetch it once with: {how_to_fetch(name)}{unsure}")
@@ -139,9 +145,9 @@ def family_named(name: str) -> str:
     >>> family_named("dino-s16"), family_named("twin:sd15"), family_named("someone/some-model")
     ('vit', 'sd', '')
     """
-    known = models().get(name.partition(":")[2] or name)
+    known = models().get(_published(name) or name.partition(":")[2] or name)
     try:
-        if _is_checkpoint(name):
+        if known is None and _is_checkpoint(name):
             known = row_of(Path(name), models())
         return str(known["family"] if known is not None else family_of(find(name)).FAMILY)
     except BadInput:
@@ -164,6 +170,22 @@ def how_to_fetch(name: str) -> str:
     return fetch_command(name)
 
 
+def repositories_of(name: str) -> dict[str, list[str]]:
+    """Return what is fetched of a model: hub id -> globs of the files, none for all that are read.
+
+    A UNet that was published as a file of its own needs the other parts of the model that it was made of.
+
+    >>> repositories_of("sd15"), list(repositories_of("cleandift-sd15").values())[0]
+    ({'stable-diffusion-v1-5/stable-diffusion-v1-5': []}, ['cleandift_sd15_unet.safetensors'])
+    """
+    row = models().get(name, {"hub": [name]})
+    if "file" not in row:
+        return {row["hub"][0]: []}
+    adapter = family(row["family"])
+    others = [f"{part}/*" for part in adapter.PARTS if part != adapter.DENOISER]
+    return {row["hub"][0]: [row["file"]], models()[row["base"]]["hub"][0]: others}
+
+
 def not_for_photographs(model: Backbone) -> str:
     """Return a warning, with the remedy, if a model was not trained on photographs; else "".
 
@@ -180,6 +202,25 @@ def not_for_photographs(model: Backbone) -> str:
 
 def _is_checkpoint(name: str) -> bool:
     return name.endswith(".safetensors") and Path(name).is_file()
+
+
+def _published(name: str) -> str:
+    """The known model whose UNet was published as a file of its own, by its name or by that file; "" for others."""
+    of_file = {row["file"]: known for known, row in models().items() if "file" in row}
+    if _is_checkpoint(name):
+        return of_file.get(Path(name).name, "")
+    return name if name in of_file.values() else ""
+
+
+def _rest_of(name: str) -> Path:
+    """The folder of the model that a UNet was made of; raises BadInput with the command that fetches its parts."""
+    folders = [folder for hub_id in models()[models()[name]["base"]]["hub"] if (folder := fetched(hub_id))]
+    if not folders:
+        base = models()[name]["base"]
+        raise BadInput(
+            f"{name}: the parts of {base} are not on this machine; fetch them once with: {how_to_fetch(name)}"
+        )
+    return folders[0]
 
 
 def _twin_row(name: str) -> tuple[dict[str, Any] | None, bool]:

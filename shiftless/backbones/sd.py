@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -46,7 +46,7 @@ class StableDiffusion(LatentModel):
         "scheduler": "diffusers:DDIMScheduler",
     }
     DENOISER = "unet"
-    TECHNIQUES = ("prompt", "control", "lora", "image_prompt", "start")
+    TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "control", "lora", "image_prompt", "start")
 
     @property
     def unet(self) -> Any:

@@ -84,18 +84,21 @@ def check_model(
     encoders: Sequence[str] = ("text_encoder",),
     fields: Mapping[str, Field] = UNET,
     models: str = "Stable Diffusion 1 or 2",
+    *,
+    denoiser: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Check every config of a Stable Diffusion folder, against the weights' headers and against each other.
 
     encoders  the parts that encode prompts, whose widths add up      fields  of the UNet's config
     models    what the folder should hold, for messages
+    denoiser  the config of a UNet that lies elsewhere; by default that of the folder
 
     Returns each text encoder's checked fields, from which it is to be built: transformers lets any field of a config
     change how a model behaves. Nothing is built here and no weight is read. Raises BadInput naming the file and the
     field that is wrong.
     """
-    unet, vae = read_unet(folder / "unet", fields=fields), read_vae(folder / "vae")
-    texts = {}
+    unet = read_unet(folder / "unet", fields=fields) if denoiser is None else denoiser
+    vae, texts = read_vae(folder / "vae"), {}
     for part in encoders:
         path = folder / part / "config.json"
         texts[part] = check_fields(read_config(path), TEXT_ENCODER, path)
@@ -117,7 +120,8 @@ def check_model(
                 f"{unet_path}: '{field}' is {value}, but {other} {expected}; give a {models} that makes images of "
                 "text alone (not one for inpainting, upscaling or depth)"
             )
-    check_unet(unet, folder / "unet")
+    if denoiser is None:
+        check_unet(unet, folder / "unet")
     check_weights(_vae_claims(vae), folder / "vae", folder / "vae" / "config.json")
     for part, text in texts.items():
         check_weights(_text_claims(text), folder / part, folder / part / "config.json")

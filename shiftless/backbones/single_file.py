@@ -21,6 +21,7 @@ _UNET, _VAE = "model.diffusion_model.", "first_stage_model."
 _IN = f"{_UNET}input_blocks.0.0.weight"
 _WORDS = (f"{_UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",  # SDXL's begin a level later
           f"{_UNET}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight")  # fmt: skip
+_ALONE = "down_blocks.0.resnets.0.conv1.weight"  # in diffusers' names, of a UNet that is in a file of its own
 _OF_WIDTH = {768: "sd15", 1024: "sd21", 2048: "sdxl"}  # of the prompt embeddings
 _EDM = ("edm_mean", "edm_vpred.sigma_max")
 _CLIP = {"sd15": "cond_stage_model.transformer.", "sdxl": "conditioner.embedders.0.transformer."}
@@ -37,6 +38,11 @@ def row_of(path: Path, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     with them does, which must lie beside the file under its name. Raises BadInput for a file of another kind.
     """
     shapes = _shapes(path)
+    if _ALONE in shapes:
+        raise BadInput(
+            f"{path}: a UNet alone, which does not say what it predicts; put it into a copy of its model's folder, as "
+            "unet/diffusion_pytorch_model.safetensors (CleanDIFT's are known by their names as published)"
+        )
     kind = next((_OF_WIDTH.get(shapes[key][1], "") for key in _WORDS if key in shapes), "")
     if not kind or _IN not in shapes or not any(key.startswith(_VAE) for key in shapes):
         holds = f"{len(shapes)} tensors, such as {next(iter(shapes), 'none')}"
@@ -91,6 +97,19 @@ def read_checkpoint(path: Path, row: Mapping[str, Any], classes: Mapping[str, st
     for part in tokenizers:
         check_tokenizer(parts[part], parts[part.replace("tokenizer", "text_encoder")], place / part)
     return parts
+
+
+def read_network(path: Path, kind: str, config: Mapping[str, Any]) -> Any:
+    """Read a network from a file that holds its tensors alone, in diffusers' names.
+
+    kind  its class, as "library:Class"      config  its settings
+
+    Raises BadInput for a broken file, and where it lacks a tensor or has it in another shape.
+    """
+    from safetensors.torch import load_file
+
+    _shapes(path)
+    return _filled(_empty(kind, config), load_file(path), str(path))
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:

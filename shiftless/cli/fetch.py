@@ -33,7 +33,7 @@ def fetch(
     What is there already is not fetched again; an interrupted fetch goes on where it stopped. Everything else that
     shiftless does works without a network.
     """
-    from shiftless.backbones.registry import how_to_fetch, models
+    from shiftless.backbones.registry import how_to_fetch, models, repositories_of
     from shiftless.conditions.caption import CAPTIONERS
     from shiftless.conditions.fetch import fetch as fetch_repository
     from shiftless.errors import BadInput
@@ -49,12 +49,12 @@ def fetch(
                 f"make a folder of its checkpoint with: {how_to_fetch(name)}" if "checkpoint" in row else row["about"]
             )
             raise BadInput(f"{name}: no repository of the hub holds it in a form that is read; {made}")
-        hub_id = row["hub"][0] if row is not None else CAPTIONERS.get(name, name)
+        for hub_id, only in repositories_of(CAPTIONERS.get(name, name)).items():
 
-        def report(files: int, size: int, of: str = hub_id) -> None:
-            notice(f"fetching {of}: {files} files, {in_bytes(size)}")
+            def report(files: int, size: int, of: str = hub_id) -> None:
+                notice(f"fetching {of}: {files} files, {in_bytes(size)}")
 
-        folder = fetch_repository(hub_id, more=also or (), report=report)
-        say(f"{name}: {folder}")
+            folder = fetch_repository(hub_id, only=only, more=also or (), report=report)
+            say(f"{name}: {folder}")
         if row is not None and (controls := row.get("controls")):
             say(f"its ControlNets, if you want them: shiftless fetch {' '.join(dict.fromkeys(controls.values()))}")

@@ -61,9 +61,10 @@ def _weights(files: Sequence[str]) -> list[str]:
     return [name for name in files if name.endswith(".safetensors")]
 
 
-def fetch(hub_id: str, *, more: Sequence[str] = (), report: Any = None) -> Path:
+def fetch(hub_id: str, *, only: Sequence[str] = (), more: Sequence[str] = (), report: Any = None) -> Path:
     """Fetch what loading reads of a repository into the hub's cache and return its folder.
 
+    only    globs of the files to fetch, of those that loading reads, or names of any; by default all that are read
     more    globs of files to fetch besides
     report  called with the number of files and of bytes before anything is fetched
 
@@ -78,8 +79,9 @@ def fetch(hub_id: str, *, more: Sequence[str] = (), report: Any = None) -> Path:
     try:
         siblings = HfApi().model_info(hub_id, files_metadata=True).siblings or []
         sizes = {one.rfilename: int(one.size or 0) for one in siblings}
-        files = chosen_files(sizes)
-        files += [name for name in sizes if name not in files and any(PurePosixPath(name).match(p) for p in more)]
+        files = [name for name in chosen_files(sizes) if not only or _matches(name, only)]
+        files += [name for name in sizes if name not in files and name in only]
+        files += [name for name in sizes if name not in files and _matches(name, more)]
         if not files:
             raise BadInput(
                 f"{hub_id}: holds no weights or settings that could be read ({len(sizes)} files); see {page}"
@@ -104,6 +106,10 @@ def fetch(hub_id: str, *, more: Sequence[str] = (), report: Any = None) -> Path:
         raise BadInput(
             f"{hub_id}: cannot be fetched ({reason}); check the network and fetch it again: it goes on from here"
         ) from None
+
+
+def _matches(name: str, globs: Sequence[str]) -> bool:
+    return any(PurePosixPath(name).match(glob) for glob in globs)
 
 
 def _check_space(cache: Path, size: int, hub_id: str) -> None:

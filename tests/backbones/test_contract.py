@@ -103,6 +103,8 @@ def test_walks_and_inversions_serve_every_family_that_takes_noise(model):
 
 def test_a_folder_in_the_published_layout_gives_the_same_features(model, tmp_path):
     adapter, name = family(model.spec.family), NAMES[model.spec.family]
+    if "base" in models()[name]:
+        pytest.skip("published as a file beside another model's folder: tests/backbones/test_cleandift.py")
     save_parts(adapter.twin_parts(models()[name]), tmp_path / "model")
     saved = shiftless.load(tmp_path / "model", device="cpu", dtype="fp32")
     assert (saved.spec.family, saved.taps) == (model.spec.family, model.taps)

@@ -6,7 +6,7 @@ from __future__ import annotations
 def test_names_become_repositories(command, monkeypatch):
     fetched = []
 
-    def fetch(hub_id, *, more, report):
+    def fetch(hub_id, *, only, more, report):
         fetched.append((hub_id, list(more)))
         report(3, 4_300_000_000)
         return f"cache/{hub_id}"
@@ -34,3 +34,20 @@ def test_what_is_no_repository_is_made_from_its_checkpoint(command):
     assert code == 2
     assert "make a folder of its checkpoint with: curl -O https://" in err
     assert "convert_checkpoint" in err
+
+
+def test_a_unet_comes_with_the_parts_of_the_model_that_it_was_made_of(command, monkeypatch):
+    fetched = {}
+
+    def fetch(hub_id, *, only, more, report):
+        fetched[hub_id] = only
+        return f"cache/{hub_id}"
+
+    monkeypatch.setattr("shiftless.conditions.fetch.fetch", fetch)
+    code, out, err = command("fetch", "cleandift-sd15")
+    assert code == 0, err
+    assert list(fetched) == ["CompVis/cleandift", "stable-diffusion-v1-5/stable-diffusion-v1-5"]
+    assert fetched["CompVis/cleandift"] == ["cleandift_sd15_unet.safetensors"]
+    others = fetched["stable-diffusion-v1-5/stable-diffusion-v1-5"]
+    assert others == ["vae/*", "text_encoder/*", "tokenizer/*", "scheduler/*"]
+    assert "cleandift-sd15: cache/CompVis/cleandift" in out

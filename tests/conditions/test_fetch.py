@@ -94,6 +94,11 @@ def test_it_says_what_it_takes_before_it_takes_it(hub, tmp_path):
     assert hub.files == [*chosen_files(SDXL), "text_encoder/flax_model.msgpack", "text_encoder_2/flax_model.msgpack"]
 
 
+def test_some_files_alone_are_taken(hub, tmp_path):
+    assert fetch("some/sdxl", only=("vae/*", "sd_xl_base_1.0.safetensors")) == tmp_path
+    assert hub.files == ["vae/config.json", "vae/diffusion_pytorch_model.safetensors", "sd_xl_base_1.0.safetensors"]
+
+
 def errors():
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
