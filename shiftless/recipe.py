@@ -20,6 +20,7 @@ _EXAMPLE = {"control": "canny", "lora": "horses.safetensors", "image_prompt": "i
 LATENTS = ("mean", "sample")
 FITS = ("aspect", "squash")
 NOISES = ("draw", "invert")
+INPAINTS = ("keep", "all")
 SCHEDULERS = ("plain", "pndm-reference")
 HELP = {  # one line a field: what the command line says of its flag
     "timestep": "How much noise is added before reading, 0 to 999; larger is noisier.",
@@ -32,6 +33,7 @@ HELP = {  # one line a field: what the command line says of its flag
     "lora_scale": "How strongly LoRAs act: one number for all, or one each, comma-separated.",
     "image_prompt": "IP-Adapters, which give the photo itself as a prompt: ip-adapter, or a file; comma-separated.",
     "image_prompt_scale": "How strongly image prompts act: one number for all, or one each, comma-separated.",
+    "inpaint": "Of a model for inpainting: keep (it is shown the photo, nothing to repaint), else all is to repaint.",
     "start": "Add the noise of this larger timestep, and denoise from there down to the timestep that is read.",
     "steps": "In how many steps to denoise from start, or to invert; by default one a timestep.",
     "noise": f"How noise is added: {' or '.join(NOISES)} (DDIM inversion: what the model itself says was there).",
@@ -60,6 +62,8 @@ class Recipe:
     lora      LoRA files, in diffusers' or kohya's format; in place only while this recipe is read
     image_prompt  IP-Adapters, which give the denoiser the photo itself as a prompt: a name, or a file
     control_scale, lora_scale, image_prompt_scale  their strengths: one for all, or one each
+    inpaint   of a model for inpainting, what its mask says: "keep" shows it the clean photo and leaves it nothing to
+              repaint; "all", or "", shows it nothing and lets it repaint everything
     start     None, or a larger timestep: its noise is added, and steered denoising leads down to `timestep`
     steps     in how many steps, from start - timestep down to 1; None is one a timestep, as published
     noise     "draw" it from the seed, or "invert": walk up from the clean latent by the model's own predictions
@@ -92,6 +96,7 @@ class Recipe:
     lora_scale: tuple[float, ...] = (1.0,)
     image_prompt: tuple[str, ...] = ()
     image_prompt_scale: tuple[float, ...] = (1.0,)
+    inpaint: str = ""
     start: int | None = None
     steps: int | None = None
     noise: str = "draw"
@@ -124,6 +129,8 @@ class Recipe:
         for name in STEERERS:
             _steering(name, getattr(self, name), getattr(self, f"{name}_scale"))
             object.__setattr__(self, f"{name}_scale", tuple(float(one) for one in getattr(self, f"{name}_scale")))
+        if self.inpaint not in ("", *INPAINTS):
+            raise BadInput(f"inpaint={self.inpaint!r}: must be one of {', '.join(INPAINTS)}, or '' for a plain reading")
         if self.start is not None:
             _whole("start", self.start, 0, 999, "the larger timestep to denoise from")
             if self.start < self.timestep:

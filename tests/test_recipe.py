@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shiftless.errors import BadInput
-from shiftless.recipe import FITS, LATENTS, SCHEDULERS, Recipe, read_recipes, recipes_to_toml
+from shiftless.recipe import FITS, INPAINTS, LATENTS, SCHEDULERS, Recipe, read_recipes, recipes_to_toml
 
 # Any text that UTF-8 can hold; lone surrogates cannot be written to a file at all.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -46,6 +46,7 @@ recipes = st.builds(
     fit=st.sampled_from(FITS),
     latent=st.sampled_from(LATENTS),
     scheduler=st.sampled_from(SCHEDULERS),
+    inpaint=st.sampled_from(("", *INPAINTS)),
     joined=st.booleans(),
     label=texts,
 )
@@ -96,6 +97,7 @@ def test_what_changes_nothing_of_the_reading_changes_no_key(change):
         {"seed": 1},
         {"ensemble": 2},
         {"size": 512},
+        {"inpaint": "keep"},
         {"fit": "squash"},
         {"latent": "sample"},
         {"scheduler": "pndm-reference"},
@@ -151,6 +153,8 @@ def test_a_walk_of_no_length_is_no_walk():
         ({"size": 15}, "size=15: give a whole number from 16"),
         ({"fit": "pad"}, "fit='pad': must be one of aspect, squash"),
         ({"latent": "mode"}, "must be one of mean, sample"),
+        ({"inpaint": "half"}, "inpaint='half': must be one of keep, all, or ''"),
+        ({"inpaint": None}, "inpaint=None: must be"),
         ({"joined": 1}, "joined=1: must be true or false"),
         ({"scheduler": "ddim"}, "must be one of plain, pndm-reference"),
         ({"control": ("",)}, "control=('',): give names or files"),

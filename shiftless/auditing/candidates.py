@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from shiftless.auditing.compared import bare
-from shiftless.backbones.base import Backbone
+from shiftless.backbones.base import Backbone, steerable
 from shiftless.conditions.template import AUTO, CAPTION, fields_of
 from shiftless.errors import BadInput
 from shiftless.reading.available import available
 from shiftless.recipe import Recipe
 from shiftless.taps.names import select
 
-_KINDS = ("prompt", "control", "image_prompt", "lora")
+_KINDS = ("prompt", "control", "image_prompt", "inpaint", "lora")
 _LORA = 2 + _KINDS.index("lora")
 
 
@@ -26,15 +26,16 @@ def candidates(
     controls: Sequence[str] = (),
     loras: Sequence[str] = (),
     image_prompts: Sequence[str] = (),
+    inpaints: Sequence[str] = (),
 ) -> list[Recipe]:
     """Return at each timestep the bare reading, each technique alone, and all of them together.
 
     recipe     where and how to read: taps, seed, size; its timestep if no other is given. Its captioner, its scales
                (one for all, or one each), start and steps apply to the steered recipes
-    prompts, controls, loras, image_prompts  what to try; if all are left out, what is available for the model: a
-               captioner, ControlNets, LoRAs in its folder, IP-Adapters. "All together" joins the first prompt, every
-               ControlNet, the first image prompt and the first LoRA; it has no LoRA if none was named and several are
-               available, for their styles differ.
+    prompts, controls, loras, image_prompts, inpaints  what to try; if all are left out, what is available for the
+               model: a captioner, ControlNets, LoRAs in its folder, IP-Adapters, a mask that keeps the photo. "All
+               together" joins the first prompt, every ControlNet, the first image prompt, the first mask and the first
+               LoRA; it has no LoRA if none was named and several are available, for their styles differ.
 
     Raises BadInput for a tap that the model does not have, and for a named technique that is not available.
 
@@ -46,7 +47,7 @@ def candidates(
     """
     select(recipe.taps, model.taps, model.spec.name)
     base = bare(recipe)
-    by_name = bool(prompts or controls or loras or image_prompts)
+    by_name = bool(prompts or controls or loras or image_prompts or inpaints)
     if not by_name:
         known = "lora" in model.spec.techniques
         prompts = [AUTO] if "prompt" in model.spec.techniques else []
@@ -54,9 +55,11 @@ def candidates(
         loras = model.loras() if known else []  # type: ignore[attr-defined]  # a family that has them lists them
         images = "image_prompt" in model.spec.techniques
         image_prompts = model.image_prompts() if images else []  # type: ignore[attr-defined]
+        inpaints = ["keep"] if "inpaint" in model.spec.techniques else []
     walk: dict[str, Any] = {} if recipe.start is None else {"start": recipe.start, "steps": recipe.steps}
     captioner = {prompt: recipe.captioner if CAPTION in fields_of(prompt) else "" for prompt in prompts}
     singles = [base.but(prompt=prompt, captioner=captioner[prompt], **walk) for prompt in prompts]
+    singles += [base.but(inpaint=mask, **walk) for mask in inpaints]
     for kind, names in (("control", controls), ("image_prompt", image_prompts), ("lora", loras)):
         scales = _one_each(kind, names, getattr(recipe, f"{kind}_scale"))
         singles += [base.but(**{kind: name, f"{kind}_scale": scale}, **walk) for name, scale in zip(names, scales)]
@@ -71,9 +74,9 @@ def candidates(
 def fewer(recipes: Sequence[Recipe], most: int) -> list[Recipe]:
     """Return at most `most` of the recipes that `candidates` gives, the same ways of steering at every timestep.
 
-    They are kept in this order: the bare reading, all techniques together, prompts, ControlNets, image prompts, and
-    LoRAs, which are taken evenly from their list. At least two are kept at each timestep, so that there is something
-    to compare.
+    They are kept in this order: the bare reading, all techniques together, prompts, ControlNets, image prompts, masks,
+    and LoRAs, which are taken evenly from their list. At least two are kept at each timestep, so that there is
+    something to compare.
 
     >>> every = [Recipe(), *(Recipe(lora=name) for name in "abcd"), Recipe(prompt="auto")]
     >>> [one.lora or one.prompt for one in fewer(every, 4)]
@@ -100,8 +103,8 @@ def _order(recipe: Recipe) -> int:
 
 
 def _together(start: Recipe, singles: Sequence[Recipe], several_loras: bool) -> Recipe:
-    """The first prompt, every ControlNet, the first image prompt and the first LoRA; no LoRA that would be a guess."""
-    prompted, controlled, shown, lent = ([one for one in singles if getattr(one, kind)] for kind in _KINDS)
+    """The first of each technique, and every ControlNet; no LoRA that would be a guess."""
+    prompted, controlled, shown, kept, lent = ([one for one in singles if getattr(one, kind)] for kind in _KINDS)
     changes: dict[str, Any] = {}
     if prompted:
         changes |= {"prompt": prompted[0].prompt, "captioner": prompted[0].captioner}
@@ -109,6 +112,8 @@ def _together(start: Recipe, singles: Sequence[Recipe], several_loras: bool) -> 
         changes |= {name: tuple(getattr(one, name)[0] for one in controlled) for name in ("control", "control_scale")}
     if shown:
         changes |= {"image_prompt": shown[0].image_prompt, "image_prompt_scale": shown[0].image_prompt_scale}
+    if kept:
+        changes["inpaint"] = kept[0].inpaint
     if lent and (several_loras or len(lent) == 1):
         changes |= {"lora": lent[0].lora, "lora_scale": lent[0].lora_scale}
     return start.but(**changes)
@@ -129,6 +134,8 @@ def _check(model: Backbone, recipes: Sequence[Recipe]) -> None:
             model.control(name)  # type: ignore[attr-defined]  # says itself what is wrong
         for name in recipe.image_prompt:
             model.image_prompt(name)  # type: ignore[attr-defined]
+        if recipe.inpaint:
+            steerable(model, "inpaint")
         if recipe.prompt:
             model.captioner(recipe.captioner)  # type: ignore[attr-defined]
         raise BadInput(

@@ -34,7 +34,7 @@ class Spec:
     latent      (channels, stride) of what encode_image returns; stride in pixels a cell
     takes_text  whether a prompt has an effect
     takes_noise whether noise is added before reading (a ViT or CleanDIFT takes none)
-    techniques  what may steer it: "prompt", "control", "lora", "image_prompt", "start"
+    techniques  what may steer it: "prompt", "control", "lora", "image_prompt", "inpaint", "start"
     made_for    what pictures it was trained on, such as PHOTOGRAPHS; "" if unknown
     """
 

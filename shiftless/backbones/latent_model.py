@@ -107,7 +107,7 @@ class LatentModel(Steering, Fingerprinted):
             (channels, self._stride),
             takes_text="prompt" in self.TECHNIQUES,
             takes_noise=self.TAKES_NOISE,
-            techniques=self.TECHNIQUES,
+            techniques=self._techniques(),
             made_for=made_for,
         )
         detail(f"{name}: {self.spec.family}, loaded on {device} in {str(dtype).removeprefix('torch.')}")
@@ -216,6 +216,10 @@ class LatentModel(Steering, Fingerprinted):
     @abstractmethod
     def _native_size(self, name: str) -> int:
         """The longer side in pixels that the model was trained at, from its configs; `name` is for messages."""
+
+    def _techniques(self) -> tuple[str, ...]:
+        """What may steer the model, where its configs say more than its family does."""
+        return self.TECHNIQUES
 
     def _multiple(self) -> int:
         """What every side fed must be a multiple of, in pixels."""

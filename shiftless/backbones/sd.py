@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from shiftless.backbones.latent_model import LatentModel
+from shiftless.backbones.inpaint import Inpainting
 from shiftless.backbones.parts import check_there, load_parts
 from shiftless.backbones.random_parts import image_adapter
 from shiftless.backbones.sd_config import check_model, check_tokenizer, read_vae
@@ -25,7 +25,7 @@ from shiftless.errors import BadInput
 from shiftless.taps.names import Tap
 
 
-class StableDiffusion(LatentModel):
+class StableDiffusion(Inpainting):
     """The adapter; `shiftless.backbones.base.Backbone` documents each method.
 
     >>> from shiftless.backbones.registry import load
@@ -112,8 +112,9 @@ class StableDiffusion(LatentModel):
     @classmethod
     def twin_controls(cls, parts: Mapping[str, Any]) -> dict[str, Any]:
         """A Canny ControlNet with random weights."""
-        stride = 2 ** (len(parts["vae"].config.block_out_channels) - 1)
-        return {"canny": lambda: twin_control(parts["unet"], stride)}
+        vae = parts["vae"].config
+        stride = 2 ** (len(vae.block_out_channels) - 1)
+        return {"canny": lambda: twin_control(parts["unet"], stride, channels=vae.latent_channels)}
 
     @classmethod
     def twin_images(cls, parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +128,8 @@ class StableDiffusion(LatentModel):
         steered = residuals(condition.steers, latent, timestep, condition.embeds)
         if images := image_embeds(condition):
             steered["added_cond_kwargs"] = {"image_embeds": images}
-        prediction: torch.Tensor = self.unet(latent, timestep, condition.embeds, return_dict=False, **steered)[0]
+        fed = self._fed(latent, condition)
+        prediction: torch.Tensor = self.unet(fed, timestep, condition.embeds, return_dict=False, **steered)[0]
         return prediction
 
     def _native_size(self, name: str) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shiftless.conditions.config import AGAIN, Claim, Field, check_fields, check_weights, read_config
+from shiftless.conditions.inpaint import channels_of
 from shiftless.conditions.unet_config import SDXL_UNET, UNET, check_unet, read_unet
 from shiftless.errors import BadInput
 
@@ -110,15 +111,17 @@ def check_model(
     scheduler = folder / "scheduler" / "scheduler_config.json"
     check_fields(read_config(scheduler), SCHEDULER, scheduler)
     unet_path = folder / "unet" / "config.json"
+    latent = vae["latent_channels"]
+    takes = channels_of(latent) if unet["in_channels"] == channels_of(latent) else latent
     for field, value, other, expected in (
-        ("in_channels", unet["in_channels"], "the autoencoder's latents have", vae["latent_channels"]),
-        ("out_channels", unet["out_channels"], "the autoencoder's latents have", vae["latent_channels"]),
+        ("in_channels", unet["in_channels"], "the autoencoder's latents have", takes),
+        ("out_channels", unet["out_channels"], "the autoencoder's latents have", latent),
         ("cross_attention_dim", unet["cross_attention_dim"], whose, width),
     ):
         if value != expected:
             raise BadInput(
                 f"{unet_path}: '{field}' is {value}, but {other} {expected}; give a {models} that makes images of "
-                "text alone (not one for inpainting, upscaling or depth)"
+                "text alone, or one for inpainting (not one for upscaling, depth or instructions)"
             )
     if denoiser is None:
         check_unet(unet, folder / "unet")

@@ -124,5 +124,5 @@ class StableDiffusionXL(StableDiffusion):
         steered = residuals(condition.steers, latent, timestep, condition.embeds, told)
         told |= {"image_embeds": images} if (images := image_embeds(condition)) else {}
         options: dict[str, Any] = {"added_cond_kwargs": told, "return_dict": False, **steered}
-        prediction: torch.Tensor = self.unet(latent, timestep, condition.embeds, **options)[0]
+        prediction: torch.Tensor = self.unet(self._fed(latent, condition), timestep, condition.embeds, **options)[0]
         return prediction

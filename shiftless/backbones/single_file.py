@@ -13,6 +13,7 @@ from shiftless.backbones.parts import class_of, load_parts, networks_of
 from shiftless.backbones.sd_config import check_tokenizer
 from shiftless.conditions.config import AGAIN, check_values
 from shiftless.conditions.hub import fetched
+from shiftless.conditions.inpaint import channels_of
 from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput, first_line
 from shiftless.taps.lock import construction
@@ -23,6 +24,7 @@ _WORDS = (f"{_UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight",  # 
           f"{_UNET}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight")  # fmt: skip
 _ALONE = "down_blocks.0.resnets.0.conv1.weight"  # in diffusers' names, of a UNet that is in a file of its own
 _OF_WIDTH = {768: "sd15", 1024: "sd21", 2048: "sdxl"}  # of the prompt embeddings
+_LATENT = 4  # channels of a latent
 _EDM = ("edm_mean", "edm_vpred.sigma_max")
 _CLIP = {"sd15": "cond_stage_model.transformer.", "sdxl": "conditioner.embedders.0.transformer."}
 _OPEN_CLIP = {"sd21": "cond_stage_model.model.", "sdxl": "conditioner.embedders.1.model."}
@@ -50,11 +52,16 @@ def row_of(path: Path, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
             f"{path}: no whole checkpoint of Stable Diffusion 1, 2 or XL (it holds {holds}); give one that holds the "
             "UNet, the autoencoder and the text encoders, or a diffusers folder"
         )
-    if shapes[_IN][1] != 4:
-        raise BadInput(f"{path}: its UNet takes {shapes[_IN][1]} channels, as for inpainting; give a base model")
+    takes = shapes[_IN][1]
+    if takes not in (_LATENT, channels_of(_LATENT)):
+        raise BadInput(
+            f"{path}: its UNet takes {takes} channels, as for depth or instructions; give a base model, or one for "
+            "inpainting"
+        )
     if any(key in shapes for key in _EDM):
         raise BadInput(f"{path}: trained with EDM's preconditioning (Playground v2.5, CosXL), which is not read here")
     row = dict(rows["sd21-base" if kind == "sd21" and _prediction(path) == "epsilon" else kind])
+    row["unet"] = {**row["unet"], "in_channels": takes}
     row["shape"], row["vocabularies"] = kind, [hub_id for name in _VOCABULARIES[kind] for hub_id in rows[name]["hub"]]
     if "v_pred" in shapes:  # fine-tunes of SDXL mark themselves so
         row["scheduler"] = {**row["scheduler"], "prediction_type": "v_prediction"}

@@ -55,13 +55,18 @@ def twin_parts(entry: dict[str, Any], *, full: bool = False, seed: int = 0) -> d
         }
 
 
-def twin_control(unet: Any, stride: int, seed: int = 0) -> Any:
-    """Make a ControlNet with random weights for a denoiser whose latents shrink images `stride` times."""
+def twin_control(unet: Any, stride: int, seed: int = 0, *, channels: int = 4) -> Any:
+    """Make a ControlNet with random weights for a denoiser whose latents shrink images `stride` times.
+
+    channels  of a latent: a UNet for inpainting takes more, its ControlNets do not
+    """
     from diffusers import ControlNetModel
 
     widths = tuple(4 * 2**i for i in range(stride.bit_length()))
     with construction(), seeded(seed):
         net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=widths)
+        if channels != net.config.in_channels:
+            net = ControlNetModel.from_config({**net.config, "in_channels": channels})
         for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
             torch.nn.init.normal_(layer.weight, std=0.05)  # initialised to zero, they would have no effect
     return net

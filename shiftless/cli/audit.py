@@ -76,6 +76,10 @@ def audit(
             help="An IP-Adapter to try, which gives the photo itself as a prompt; repeat for more.", rich_help_panel=TRY
         ),
     ] = None,
+    inpaint: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a model for inpainting, a mask to try: keep shows it the photo.", rich_help_panel=TRY),
+    ] = None,
     every: Annotated[
         bool,
         typer.Option("--all", help="Try all that is at hand, not six recipes at most.", rich_help_panel=TRY),
@@ -181,10 +185,10 @@ def audit(
     from shiftless.view.audit_answer import advised, answer, doubts
     from shiftless.view.audit_page import write_report
 
-    if recipe and (prompt or control or lora or image_prompt):
+    if recipe and (prompt or control or lora or image_prompt or inpaint):
         raise BadInput(
-            "--recipe says what steers; give it without --prompt, --control, --lora and --image-prompt, or these "
-            "without it"
+            "--recipe says what steers; give it without --prompt, --control, --lora, --image-prompt and --inpaint, or "
+            "these without it"
         )
     if by is not None and by not in expected(draws, finish, perceptual is not None):
         known = ", ".join(expected(draws, finish, perceptual is not None))
@@ -211,7 +215,7 @@ def audit(
         start = default_recipe(model, backbone.spec.family)
         steps = timestep or [start.timestep * n for n in (OTHERS if suggest is not None else OTHERS[:1])]
         tried = {"prompts": prompt or [], "controls": control or [], "loras": lora or []}
-        tried["image_prompts"] = image_prompt or []
+        tried |= {"image_prompts": image_prompt or [], "inpaints": inpaint or []}
         named, at_hand = _tried(backbone, start, changes, [t for t in steps if t < 1000], tried, every)
     values = filler(named, fill, captions, photos)
     for one in named:

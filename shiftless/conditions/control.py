@@ -58,7 +58,7 @@ MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"canny": canny, "dept
 
 
 _EQUAL = (
-    "cross_attention_dim", "block_out_channels", "in_channels", "layers_per_block", "down_block_types",
+    "cross_attention_dim", "block_out_channels", "layers_per_block", "down_block_types",
     "addition_embed_type", "addition_time_embed_dim", "projection_class_embeddings_input_dim",
 )  # fmt: skip
 """The settings that a ControlNet shares with its denoiser."""
@@ -160,8 +160,10 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
 
 def check_fit(net: Any, unet: Any, stride: int, name: str) -> None:
     """Raise BadInput unless a ControlNet's residuals fit the denoiser's blocks, and its map the latent."""
-    for key in _EQUAL:
-        ours, theirs = _plain(unet.config[key]), _plain(net.config[key])
+    latent = unet.config.out_channels  # a UNet for inpainting takes more, its ControlNets do not
+    pairs = [("in_channels", latent, net.config.in_channels)]
+    pairs += [(key, _plain(unet.config[key]), _plain(net.config[key])) for key in _EQUAL]
+    for key, ours, theirs in pairs:
         if ours != theirs:
             raise BadInput(
                 f"{name}: this ControlNet is for another model ({key} is {theirs}, the model's is {ours}); "

@@ -1,4 +1,4 @@
-"""Readings that are available: those whose ControlNets, LoRAs, IP-Adapters, captioner and taps the model has."""
+"""Readings that are available: those whose techniques, and what they name, the model has, and whose taps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from shiftless.backbones.base import Backbone
+from shiftless.backbones.base import Backbone, steerable
 from shiftless.conditions.template import CAPTION, fields_of
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
@@ -16,7 +16,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def available(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recipe]:
-    """Return the recipes whose ControlNets, LoRAs, IP-Adapters, captioner and taps the model has.
+    """Return the recipes whose ControlNets, LoRAs, IP-Adapters, mask, captioner and taps the model has.
 
     A LoRA is available if it is a file, or one of the model's own by name.
 
@@ -33,6 +33,8 @@ def available(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recip
                 model.control(name)  # type: ignore[attr-defined]  # a family that has none is caught below
             for name in recipe.image_prompt:
                 model.image_prompt(name)  # type: ignore[attr-defined]
+            if recipe.inpaint:
+                steerable(model, "inpaint")
             if CAPTION in fields_of(recipe.prompt):
                 model.captioner(recipe.captioner)  # type: ignore[attr-defined]
             select(recipe.taps, model.taps, model.spec.name)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from shiftless.backbones.base import Backbone, steerable
+from shiftless.conditions.inpaint import keeping
 from shiftless.image import Frame, Photo, to_pixels
 from shiftless.noise import noise_for
 from shiftless.reading.passes import Pass
@@ -70,6 +71,10 @@ class Latents:
         if (one.photo, name) not in self._embeds:
             self._embeds[one.photo, name] = adapter.embed(self.photos[one.photo])
         return self._embeds[one.photo, name]
+
+    def mask(self, one: Pass) -> dict[str, torch.Tensor]:
+        """What a model for inpainting is given beside the latent of a pass, 1 ... float32; {} to repaint all."""
+        return keeping(self.clean(one)) if one.recipe.inpaint == "keep" else {}
 
     def _noise(self, i: int, seed: int, member: int, shape: tuple[int, ...], stream: str) -> torch.Tensor:
         return noise_for(self.photos[i].digest, seed, member, shape, stream)[None]

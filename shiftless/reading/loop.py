@@ -213,7 +213,7 @@ def _run(
         r = one.recipe
         taps = union(tap_lists[k] for k in readers)
         length = 0 if (embeds := texts[one.prompt, one.fed].embeds) is None else embeds.shape[1]
-        key = (one.fed, r.timestep, r.start, r.steps, r.noise, r.scheduler, controls_of(r), length, taps)
+        key = (one.fed, r.timestep, r.start, r.steps, r.noise, r.scheduler, controls_of(r), r.inpaint, length, taps)
         groups.setdefault(key, []).append(one)
     inverted: InversionCache = {}
     for (*_, taps), group in sorted(groups.items(), key=lambda item: item[0][1]):
@@ -231,7 +231,7 @@ def _run(
 def _steered(latents: Latents, one: Pass, text: Condition) -> Condition:
     steers = tuple(Steer(*latents.guide(one, name), scale) for name, scale in controls_of(one.recipe))
     images = {f"{IMAGE_PROMPT}{i}": latents.image_prompt(one, name) for i, name in enumerate(one.recipe.image_prompt)}
-    return Condition(text.embeds, text.words, {**text.extra, **images}, steers)
+    return Condition(text.embeds, text.words, {**text.extra, **images, **latents.mask(one)}, steers)
 
 
 def _brought_to(

@@ -55,8 +55,8 @@ def check_techniques(model: Backbone, recipes: Sequence[Recipe]) -> None:
                 f"{model.spec.name}: a model of the {model.spec.family} family takes no text, and the recipe's prompt "
                 f"is {recipe.prompt!r}; leave the prompt out"
             )
-        for name in (*STEERERS, "start"):
-            if getattr(recipe, name) not in ((), None):
+        for name in (*STEERERS, "inpaint", "start"):
+            if getattr(recipe, name) not in ((), "", None):
                 steerable(model, name)
         if recipe.noise == "invert" and not model.spec.takes_noise:
             raise BadInput(

@@ -183,8 +183,9 @@ def test_what_cannot_be_read_is_one_line(made):
     assert "lacks up_blocks.0.resnets.0.conv1.weight" in refused(
         file, {k: v for k, v in whole.items() if k != f"{unet}.output_blocks.0.0.in_layers.2.weight"}
     )
-    wide = whole[f"{unet}.input_blocks.0.0.weight"].repeat(1, 3, 1, 1)[:, :9].contiguous()
-    assert "takes 9 channels, as for inpainting" in refused(file, whole | {f"{unet}.input_blocks.0.0.weight": wide})
+    first = f"{unet}.input_blocks.0.0.weight"
+    line = refused(file, whole | {first: whole[first].repeat(1, 2, 1, 1)[:, :5].contiguous()})
+    assert "its UNet takes 5 channels, as for depth or instructions; give a base model, or one for inpainting" in line
     assert "no whole checkpoint" in refused(file, {k: v for k, v in whole.items() if k.startswith(unet)})
     assert "no whole checkpoint" in refused(file, {"lora_unet_x.alpha": torch.ones(1)})
     assert "EDM's preconditioning" in refused(file, whole | {"edm_mean": torch.zeros(4)})
@@ -217,3 +218,16 @@ def test_a_fine_tune_that_predicts_velocities_says_so(made):
     save_file(load_file(file) | {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}, file)
     schedule = shiftless.load(file, device="cpu", dtype="fp32").schedule
     assert (schedule.prediction, round(schedule.alpha(999), 6)) == ("v_prediction", 0)
+
+
+@pytest.mark.parametrize("made", ["sd15", "sdxl"], indirect=True)
+def test_a_checkpoint_for_inpainting_loads_as_one(made, picture):
+    _, file = made
+    whole, first = load_file(file), "model.diffusion_model.input_blocks.0.0.weight"
+    wide = whole[first].repeat(1, 3, 1, 1)[:, :9].contiguous()
+    save_file(whole | {first: wide}, file)
+    loaded = shiftless.load(file, device="cpu", dtype="fp32")
+    assert torch.equal(loaded.unet.conv_in.weight, wide)
+    assert "inpaint" in loaded.spec.techniques
+    maps = shiftless.extract(loaded, picture, [shiftless.Recipe(inpaint=mask) for mask in ("keep", "all")])
+    assert not torch.allclose(maps[0]["up1"], maps[1]["up1"], atol=1e-3)

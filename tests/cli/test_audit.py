@@ -236,3 +236,14 @@ def test_an_image_prompt_is_tried_from_the_command_line(command, photos):
     assert code == 0, err
     assert labels() == ["t=50", "t=50 image prompt ip-adapter"]
     assert "image prompt ip-adapter" in out
+
+
+def test_a_mask_is_tried_from_the_command_line_where_the_model_takes_one(command, photos):
+    quick = ("--json", "a.json", "--pictures", 0, "--finish", 0, "--draws", 1, "--size", 64)
+    code, out, err = command("audit", "photos/0.png", "-m", "twin:sd15-inpainting", "--inpaint", "keep", *quick)
+    assert code == 0, err
+    assert labels() == ["t=50", "t=50 inpaint keep"]
+    assert "inpaint keep" in out
+    code, _, err = command("audit", "photos/0.png", "-m", "twin:sd15", "--inpaint", "keep", *quick)
+    assert (code, err.count("error:"), len(err.strip().splitlines())) == (2, 1, 1)
+    assert "inpaint cannot steer a model of the sd family" in err

@@ -199,6 +199,13 @@ class Describes:
         return [f"a photo of {photo.hw[1]} stripes" for photo in photos]
 
 
+def test_a_model_for_inpainting_is_refused_in_one_line(photos, tmp_path):
+    masked = shiftless.load("twin:sd15-inpainting", device="cpu", dtype="fp32", size=64)
+    with pytest.raises(BadInput, match="LoRAs are not trained on a model for inpainting; take its base model"):
+        train(masked, photos, tmp_path / "look.safetensors", QUICK)
+    assert not list(tmp_path.iterdir())
+
+
 def test_captions_come_from_the_captioner(model, photos, tmp_path, monkeypatch):
     told = Told()
     train(model, photos, tmp_path / "a.safetensors", QUICK.but(steps=1), report=told)
