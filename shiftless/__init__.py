@@ -28,7 +28,7 @@ from shiftless.recipe import Recipe
 if TYPE_CHECKING:
     from shiftless import amalgamate, tasks, training
     from shiftless.auditing import Audit, audit
-    from shiftless.backbones.catalogue import list_models, list_taps
+    from shiftless.backbones.catalogue import ModelInfo, list_models, list_taps, model_info
     from shiftless.backbones.registry import load
     from shiftless.features import Bucket, FeatureMaps
     from shiftless.reading import extract, stream
@@ -37,13 +37,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Audit", "BadInput", "Bucket", "FeatureDataset", "FeatureMaps", "Recipe", "amalgamate", "audit", "extract",
-    "list_models", "list_taps", "load", "match", "preset", "stream", "tasks", "training",
+    "Audit", "BadInput", "Bucket", "FeatureDataset", "FeatureMaps", "ModelInfo", "Recipe", "amalgamate", "audit",
+    "extract", "list_models", "list_taps", "load", "match", "model_info", "preset", "stream", "tasks", "training",
 ]  # fmt: skip
 
 _LAZY = {  # a public name -> the module that has it; one that is a module itself -> ""
     "audit": "shiftless.auditing",
     "Audit": "shiftless.auditing",
+    "ModelInfo": "shiftless.backbones.catalogue",
+    "model_info": "shiftless.backbones.catalogue",
     "list_models": "shiftless.backbones.catalogue",
     "list_taps": "shiftless.backbones.catalogue",
     "load": "shiftless.backbones.registry",

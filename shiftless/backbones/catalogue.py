@@ -1,12 +1,62 @@
-"""The catalogue: the known models and the taps of each, without loading any."""
+"""The catalogue: the known models, how large they are and under what licence, and their taps, without loading any."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
 
-from shiftless.backbones.registry import find, models, taps
+from shiftless.backbones.registry import MINI_MADE_FOR, find, how_to_fetch, models, taps
 from shiftless.errors import BadInput
 from shiftless.taps.names import Tap, select
+
+_MINI: dict[str, Any] = {
+    "family": "sd", "size": 128, "made_for": MINI_MADE_FOR, "licence": "Apache-2.0",
+    "parameters": {"unet": 10.9, "vae": 2.4, "text_encoder": 0.9},
+    "about": "the embedded model: a small latent diffusion model of a drawn world",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model before it is loaded.
+
+    name        as `shiftless.load` takes it
+    family      whose adapter reads it: "sd", "sdxl", "flux", "vit" ...
+    size        the longer side in pixels that it was trained at
+    parameters  of each network that is loaded, in millions: part -> count; buffers saved with the weights count too
+    licence     of its weights, as far as known; the model's own page decides
+    gated       whether its licence must be accepted on the hub before it can be fetched
+    made_for    what pictures it was trained on
+    about       what it is, in a few words
+    available   whether its weights are on this machine
+    fetch       the command that gets it; "" for the embedded model
+    """
+
+    name: str
+    family: str
+    size: int
+    parameters: Mapping[str, float]
+    licence: str
+    gated: bool
+    made_for: str
+    about: str
+    available: bool
+    fetch: str
+
+    @property
+    def millions(self) -> float:
+        """The parameters of all parts together, in millions."""
+        return sum(self.parameters.values())
+
+    def gigabytes(self, bytes_each: float = 2) -> float:
+        """Return the memory of the weights in GB (1e9 bytes); 2 bytes a parameter in bf16 and fp16, 4 in fp32.
+
+        What is computed with them comes on top.
+        """
+        return self.millions * bytes_each / 1000
 
 
 def list_models(available: bool = False) -> list[str]:
@@ -18,6 +68,26 @@ def list_models(available: bool = False) -> list[str]:
     (['mini', 'sd15'], 'mini')
     """
     return [name for name in ("mini", *models()) if not available or _here(name)]
+
+
+def model_info(name: str) -> ModelInfo:
+    """Return what is known of a model that `list_models` lists, without loading it: size, parameters, licence.
+
+    Raises BadInput for a name that is not listed; folders and other hub ids say nothing before they are loaded.
+
+    >>> info = model_info("sd15")
+    >>> info.licence, info.parameters["unet"], round(info.gigabytes(), 1)
+    ('CreativeML OpenRAIL-M', 859.5, 2.1)
+    """
+    row = _MINI if name == "mini" else models().get(name)
+    if row is None:
+        near = get_close_matches(name, list_models(), 3, 0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`shiftless models` lists those"
+        raise BadInput(f"{name!r}: no known model; {hint}")
+    keys = ("family", "size", "parameters", "licence", "made_for", "about")
+    known = {key: row[key] for key in keys}
+    fetch = "" if name == "mini" else how_to_fetch(name)
+    return ModelInfo(name, gated=bool(row.get("gated")), available=_here(name), fetch=fetch, **known)
 
 
 def list_taps(name: str | os.PathLike[str], pattern: str = "") -> list[Tap]:

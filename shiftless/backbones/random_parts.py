@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ def network(path: str, config: Mapping[str, Any], changes: Mapping[str, Any] | N
 
     config   its settings      changes  what is set otherwise, to make it small
 
+    A scheduler is made on the CPU always, since it computes with its numbers: networks may be made on torch's "meta"
+    device, where they have shapes and no values.
+
     >>> network("diffusers:FlowMatchEulerDiscreteScheduler", {"shift": 3.0}).config.shift
     3.0
     """
     kind, settings = class_of(path), {**config, **(changes or {})}
-    with construction(), seeded(seed):
+    place = torch.device("cpu") if "Scheduler" in path else nullcontext()
+    with construction(), seeded(seed), place:
         config_class = getattr(kind, "config_class", None)
         return kind(config_class(**settings)) if config_class is not None else kind(**settings)
 

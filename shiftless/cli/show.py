@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shiftless.cli import app
 from shiftless.cli.answer import show, write_json
 from shiftless.cli.command import command
+
+if TYPE_CHECKING:
+    from shiftless.backbones.catalogue import ModelInfo
 
 Json = Annotated[Path | None, typer.Option("--json", help="Write the list here as JSON.")]
 
@@ -50,36 +54,70 @@ def taps(
 @command(
     app,
     panel="Look around",
-    examples=("shiftless models", "shiftless models --json models.json", "shiftless models -q"),
+    examples=("shiftless models", "shiftless models flux-dev", "shiftless models --json models.json"),
 )
-def models(json: Json = None) -> None:
-    """List the known models, and which of them are on this machine."""
+def models(
+    name: Annotated[str, typer.Argument(help="Say all that is known of this one.")] = "",
+    json: Json = None,
+) -> None:
+    """List the known models with their size in memory and licence, and which of them are on this machine."""
     from rich.table import Table
+    from rich.text import Text
 
-    from shiftless.backbones.families import SUPPORTED
-    from shiftless.backbones.registry import MINI_MADE_FOR, find, how_to_fetch
-    from shiftless.backbones.registry import models as rows
-    from shiftless.errors import BadInput
+    from shiftless.backbones.catalogue import list_models, model_info
 
-    about = "the embedded model: a small latent diffusion model of a drawn world"
-    models_listed: list[tuple[str, int, str, bool, str]] = [("mini", 128, MINI_MADE_FOR, True, about)]
-    for name, row in rows().items():
-        try:
-            find(name)
-            models_listed.append((name, row["size"], row["made_for"], True, row["about"]))
-        except BadInput:
-            models_listed.append((name, row["size"], row["made_for"], False, f"{row['about']}; {how_to_fetch(name)}"))
-        models_listed.append(
-            (f"twin:{name}", 128, "tests", True, "its blocks with small random weights, for listings too")
-        )
-    table = Table(title="Models", caption=SUPPORTED)
-    for column in ("name", "size", "made for", "here", "what it is, or how to get it"):
-        table.add_column(column, overflow="fold")
-    for name, size, made_for, here, text in models_listed:
-        table.add_row(name, str(size), made_for, "yes" if here else "no", text)
-    show(table)
-    keys = ("name", "size", "made_for", "here", "about")
-    write_json(json, [dict(zip(keys, one)) for one in models_listed])
+    listed = [model_info(one) for one in ([name] if name else list_models())]
+    if name:
+        typer.echo(_all_of(listed[0]))
+        write_json(json, _plain(listed[0]))
+        return
+    style: dict[str, Any] = {"box": None, "header_style": "bold", "collapse_padding": True, "pad_edge": False}
+    table = Table(title="Models", caption=_BELOW, caption_justify="left", **style)
+    for column in ("name", "family", "pixels", "parameters", "GB in bf16", "licence", "here"):
+        number = column in ("pixels", "parameters", "GB in bf16")
+        table.add_column(column, justify="right" if number else "left", no_wrap=column != "licence", overflow="fold")
+    for one in listed:
+        numbers = (str(one.size), _many(one.millions), f"{one.gigabytes():.2f}")
+        licence = Text(f"{one.licence}{', gated' if one.gated else ''}")
+        table.add_row(one.name, one.family, *numbers, licence, "yes" if one.available else "no")
+    show(table, 100)
+    write_json(json, [_plain(one) for one in listed])
+
+
+_BELOW = (
+    "GB: of the weights alone. The model's own page decides on the licence; gated: accept it there first.\n"
+    "`shiftless models NAME` says more of one, and how to get it.\n"
+    "twin:NAME exists for each but mini: the same blocks with small random weights, for tests."
+)
+
+
+def _all_of(info: ModelInfo) -> str:
+    """All that is known of a model, a line each."""
+    parts = ", ".join(f"{part} {_many(millions)}" for part, millions in info.parameters.items())
+    sizes = ", ".join(f"{info.gigabytes(n):.2f} GB in {kind}" for kind, n in (("bf16 or fp16", 2), ("fp32", 4)))
+    lines = {
+        "what it is": f"{info.about}; made for {info.made_for}",
+        "family": info.family,
+        "pixels": str(info.size),
+        "parameters": f"{_many(info.millions)} ({parts})",
+        "weights": sizes,
+        "licence": f"{info.licence}; the model's own page decides",
+        "gated": "yes: accept its licence on the hub before you fetch it" if info.gated else "no",
+        "here": "yes" if info.available else f"no; fetch it once with: {info.fetch}",
+        "twin": f"twin:{info.name}, its blocks with small random weights" if info.fetch else "none",
+    }
+    return "\n".join(f"{key:<11} {value}" for key, value in {"name": info.name, **lines}.items())
+
+
+def _many(millions: float) -> str:
+    """A count of parameters for a reader: 22 M, 860 M, 2.57 B."""
+    return f"{millions / 1000:.2f} B" if millions >= 1000 else f"{millions:.0f} M"
+
+
+def _plain(info: ModelInfo) -> dict[str, Any]:
+    """A model as plain values, for JSON."""
+    row = {"here" if f.name == "available" else f.name: getattr(info, f.name) for f in fields(info)}
+    return {**row, "parameters": dict(info.parameters), "gb_in_bf16": round(info.gigabytes(), 2)}
 
 
 @command(

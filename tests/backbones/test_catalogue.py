@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import shiftless
 from shiftless.backbones import catalogue
+from shiftless.backbones.parameters import count
 from shiftless.backbones.registry import models
 from shiftless.mini import weights
 
@@ -37,3 +40,41 @@ def test_a_model_that_is_not_here_has_taps_and_mistakes_are_helped():
         shiftless.list_taps("sd15", "upp1")
     with pytest.raises(shiftless.BadInput, match="no such model"):
         shiftless.list_taps("sd99")
+
+
+def test_what_is_known_of_a_model_is_what_loads():
+    info, loaded = shiftless.model_info("mini"), shiftless.load("mini")
+    assert info.parameters == {part: count(network) for part, network in loaded.networks.items()}
+    assert (info.family, info.size, info.made_for) == (loaded.spec.family, loaded.spec.size, loaded.spec.made_for)
+    assert info.available
+    assert info.fetch == ""
+
+
+def test_memory_follows_from_the_parameters():
+    info = shiftless.model_info("flux-dev")
+    assert info.gated
+    assert not shiftless.model_info("flux-schnell").gated  # though its row is like that of dev
+    assert info.millions == pytest.approx(11901.4 + 83.8 + 123.1 + 4762.3)
+    assert info.gigabytes() == pytest.approx(2 * info.millions / 1000)
+    assert info.gigabytes(4) == 2 * info.gigabytes()
+
+
+def test_a_name_that_is_not_known_is_helped():
+    with pytest.raises(shiftless.BadInput, match="no known model; did you mean flux-dev"):
+        shiftless.model_info("flux")
+    with pytest.raises(shiftless.BadInput, match="`shiftless models` lists those"):
+        shiftless.model_info("0")
+
+
+def test_the_documented_sizes_and_licences_are_those_of_the_models():
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    infos = [shiftless.model_info(name) for name in models()]
+    for family in dict.fromkeys(info.family for info in infos):
+        own = [info for info in infos if info.family == family]
+        licences = dict.fromkeys(f"{one.licence} (gated)" if one.gated else one.licence for one in own)
+        sizes, memory = span([one.millions / 1000 for one in own]), span([one.gigabytes() for one in own])
+        assert f"| `{family}` | {len(own)} | {sizes} | {memory} | {', '.join(licences)} |" in text
+
+
+def span(values: list[float]) -> str:
+    return " to ".join(dict.fromkeys(f"{end:.2f}" for end in (min(values), max(values))))

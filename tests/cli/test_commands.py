@@ -67,6 +67,15 @@ def test_taps_models_presets(command):
     assert code == 0
     _, out, _ = command("models")
     assert "sd21" in out
+    assert max(map(len, out.splitlines())) <= 100
+    assert "FLUX.1 [dev] Non-Commercial, gated" in out
+    assert "twin:" not in out.replace("twin:NAME", "")
+    _, out, _ = command("models", "flux-dev")
+    assert "transformer 11.90 B" in out
+    assert "shiftless fetch flux-dev" in out
+    code, _, err = command("models", "flux")
+    assert code == 2
+    assert "did you mean flux-dev" in err
     _, out, _ = command("presets")
     assert "dift-spair" in out
     _, out, _ = command("presets", "dift-spair")
@@ -271,6 +280,8 @@ def test_lists_and_matches_are_written_as_json_too(command, photos, tmp_path):
     rows = {row["name"]: row for row in read("models")}
     assert rows["sd15"]["made_for"] == "photographs"
     assert rows["mini"]["here"] is True
+    assert rows["sd15"]["licence"] == "CreativeML OpenRAIL-M"
+    assert read("models", "sd15")["parameters"] == rows["sd15"]["parameters"]
     assert read("presets", "dift-spair")["readings"][0]["timestep"] == 261
     assert "gate-spair" in [row["name"] for row in read("presets")]
     result = read("match", photos / "0.png", photos / "0.png", "-m", "twin:sd15", "--at", "10,20", "--mutual")
