@@ -163,10 +163,11 @@ _FAMILY_DEFAULTS = {  # of Flux as DiTF reads it, of PixArt and HunyuanDiT as Go
     "hunyuan-dit": Recipe(timestep=100, taps=("block25",)),
     "flux": Recipe(timestep=260, taps=("single9.in",)), "flux2": Recipe(timestep=260, taps=("single4",)),
     "sd3": Recipe(timestep=260, taps=("block12",)), "dit": Recipe(timestep=50, taps=("block13",)),
-    "sana": Recipe(timestep=260, taps=("block9",)),
+    "sana": Recipe(timestep=260, taps=("block9",)), "qwen-image": Recipe(timestep=260, taps=("block30",)),
 }  # fmt: skip
 _TWIN_TAPS = {  # tiny twins have two or three blocks
-    **dict.fromkeys(("pixart", "hunyuan-dit", "sd3", "dit", "sana"), "block1"), "flux": "single0", "flux2": "single0",
+    **dict.fromkeys(("pixart", "hunyuan-dit", "sd3", "dit", "sana", "qwen-image"), "block1"),
+    **dict.fromkeys(("flux", "flux2"), "single0"),
 }  # fmt: skip
 
 

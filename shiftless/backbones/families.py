@@ -18,6 +18,7 @@ FAMILIES = {
     "sd3": "shiftless.backbones.sd3:StableDiffusion3",
     "flux": "shiftless.backbones.flux:Flux",
     "flux2": "shiftless.backbones.flux2:Flux2",
+    "qwen-image": "shiftless.backbones.qwen_image:QwenImage",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
     "dit": "shiftless.backbones.dit:DiT",
     "hunyuan-dit": "shiftless.backbones.hunyuan:HunyuanDiT",

@@ -46,21 +46,32 @@ class JointLayout(Layout):
             key = torch.cat([_heads(layer, projected["add_k_proj"], "norm_added_k"), key], 2)
         return query, key
 
+    def rotated(
+        self, query: torch.Tensor, key: torch.Tensor, call: Mapping[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the image's queries and all keys, B heads N d each, rotated for their places."""
+        from diffusers.models.embeddings import apply_rotary_emb
+
+        rotary = call.get("image_rotary_emb")
+        if rotary is None:
+            return query, key
+        of_image = tuple(part[-query.shape[2] :] for part in rotary)
+        return apply_rotary_emb(query, of_image), apply_rotary_emb(key, rotary)
+
+    def bias(self, key: torch.Tensor, call: Mapping[str, Any]) -> torch.Tensor | None:
+        """Return what is added to the scores of each key, B 1 N, or None."""
+        return None
+
     def attention(
         self, tap: Tap, layer: nn.Module, projected: Mapping[str, torch.Tensor], call: Mapping[str, Any]
     ) -> torch.Tensor:
         """Return how much each cell of the image looks at the text's tokens or at the image's, as `tap.block` says."""
-        from diffusers.models.embeddings import apply_rotary_emb
-
         query, key = self.queries_and_keys(tap, layer, projected)
         cells = self._cells(tap)
-        query = query[:, :, -cells:]
-        rotary = call.get("image_rotary_emb")
-        if rotary is not None:
-            key = apply_rotary_emb(key, rotary)
-            query = apply_rotary_emb(query, tuple(part[-cells:] for part in rotary))
+        query, key = self.rotated(query[:, :, -cells:], key, call)
         shown = {"text": slice(None, -cells), "image": slice(-cells, None)}.get(tap.block, slice(None))
-        value = weights_of_keys(query, key, query.shape[-1] ** -0.5, per_head=tap.kind == "heads", shown=shown)
+        options: dict[str, Any] = {"per_head": tap.kind == "heads", "bias": self.bias(key, call), "shown": shown}
+        value = weights_of_keys(query, key, query.shape[-1] ** -0.5, **options)
         return value.unflatten(2, self.grid(tap))
 
     def _cells(self, tap: Tap) -> int:
@@ -91,8 +102,34 @@ class FusedLayout(JointLayout):
         return super().queries_and_keys(tap, layer, projected)
 
 
+class RotatedLayout(JointLayout):
+    """The layout of Qwen-Image, whose rotary embeddings are complex numbers, and whose padding is masked."""
+
+    def rotated(
+        self, query: torch.Tensor, key: torch.Tensor, call: Mapping[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the image's queries and all keys, B heads N d each, rotated for their places."""
+        image, text = call["image_rotary_emb"]
+        return _turned(query, image), _turned(key, torch.cat([text, image]))
+
+    def bias(self, key: torch.Tensor, call: Mapping[str, Any]) -> torch.Tensor | None:
+        """Return what is added to the scores of each key, B 1 N: -inf for padding."""
+        mask = call.get("encoder_hidden_states_mask")
+        if mask is None:
+            return None
+        hidden = torch.zeros(len(key), 1, key.shape[2], device=key.device)
+        hidden[:, 0, : mask.shape[1]].masked_fill_(~mask.bool(), -torch.inf)
+        return hidden
+
+
 def _heads(layer: nn.Module, tokens: torch.Tensor, norm: str) -> torch.Tensor:
     """B N (heads d) -> B heads N d, normed by the layer's own norm of that name, if it has one."""
     split = tokens.unflatten(2, (int(layer.heads), -1)).transpose(1, 2)  # type: ignore[arg-type]
     own = getattr(layer, norm, None)
     return split if own is None else own(split)
+
+
+def _turned(tokens: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
+    """B heads N d, as pairs of numbers, times complex N d/2; float32."""
+    pairs = torch.view_as_complex(tokens.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotary).flatten(-2)

@@ -53,6 +53,7 @@ class LatentModel(Steering, Fingerprinted):
     TECHNIQUES     what may steer it, as in `Spec.techniques`
     TAKES_NOISE    whether noise is added before reading
     LAYOUT         how its tensors lie over the image
+    CHANNELS_LAST  whether its networks take images as 2-D convolutions do, in channels_last where the device gains
     """
 
     FAMILY: ClassVar[str]
@@ -63,6 +64,7 @@ class LatentModel(Steering, Fingerprinted):
     TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "start")
     TAKES_NOISE: ClassVar[bool] = True
     LAYOUT: ClassVar[type[Layout]] = Layout
+    CHANNELS_LAST: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -86,7 +88,8 @@ class LatentModel(Steering, Fingerprinted):
                  the dtype that they were loaded in; "" or no function lets the parameters themselves be digested
         """
         self.networks: dict[str, Any] = {}
-        self.device, self.dtype, self._format = device, dtype, memory_format(device)
+        self.device, self.dtype = device, dtype
+        self._format = memory_format(device) if self.CHANNELS_LAST else torch.contiguous_format
         with silenced():
             for part in filter(None, (self.DENOISER, self.AUTOENCODER, *self.TEXT_ENCODERS)):
                 network = parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
@@ -232,6 +235,15 @@ class LatentModel(Steering, Fingerprinted):
         config = self.networks[self.AUTOENCODER].config
         return int(config.latent_channels), 2 ** (len(config.block_out_channels) - 1)
 
+    def _posterior(self, pixels: torch.Tensor) -> Any:
+        """Encode pixels B 3 H W; return the posterior, with a `mean` and a `std`."""
+        return self.vae.encode(pixels).latent_dist
+
+    def _decoded(self, raw: torch.Tensor) -> torch.Tensor:
+        """Decode what `_unscaled` gives to pixels B 3 H W."""
+        pixels: torch.Tensor = self.vae.decode(raw).sample
+        return pixels
+
     def _scaled(self, clean: torch.Tensor) -> torch.Tensor:
         """What the autoencoder gave -> the latent B c h w, scaled as the denoiser was trained."""
         shift = self.vae.config.get("shift_factor") or 0.0
@@ -293,7 +305,7 @@ class LatentModel(Steering, Fingerprinted):
         pixels = pixels.to(self.device, self.vae.dtype if self.AUTOENCODER else self.dtype, memory_format=self._format)
         if not self.AUTOENCODER:
             return pixels if noise is None else pixels.repeat_interleave(noise.shape[0] // pixels.shape[0], 0)
-        posterior = self.vae.encode(pixels).latent_dist
+        posterior = self._posterior(pixels)
         clean = posterior.mean
         if latent == "sample":
             if noise is None:
@@ -363,7 +375,7 @@ class LatentModel(Steering, Fingerprinted):
         if not self.AUTOENCODER:
             return latent.float().clamp(-1, 1)
         raw = self._unscaled(latent.float()).to(self.device, self.vae.dtype)
-        return self.vae.decode(raw.to(memory_format=self._format)).sample.float().clamp(-1, 1)
+        return self._decoded(raw.to(memory_format=self._format)).float().clamp(-1, 1)
 
 
 def _own_weights(module: torch.nn.Module) -> None:

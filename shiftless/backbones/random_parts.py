@@ -110,6 +110,17 @@ def qwen_tokenizer() -> Any:
     return Qwen2Tokenizer(vocab={**vocabulary, "<|endoftext|>": len(vocabulary)}, merges=[], **options)
 
 
+def qwen_vl(config: Mapping[str, Any], *, full: bool = False) -> Any:
+    """Build a Qwen2_5_VLForConditionalGeneration with random weights, 16 channels wide if not in full size."""
+    text: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "max_window_layers": 2}
+    text |= {"num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 512}
+    text |= {"bos_token_id": None, "eos_token_id": None}
+    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]}}
+    sight = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}
+    small = {half: {**config[half], **made} for half, made in (("text_config", text), ("vision_config", sight))}
+    return network("transformers:Qwen2_5_VLForConditionalGeneration", config, {} if full else small)
+
+
 def bert(config: Mapping[str, Any], *, full: bool = False) -> Any:
     """Build a BertModel with random weights, 32 channels wide if not in full size."""
     small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -1,4 +1,4 @@
-"""Prompts of models whose text encoder is a language model that chats: a message, in the model's own template."""
+"""Prompts of models whose text encoder is a language model that chats: a message, in a template."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.prompt import text_of_token
 from shiftless.conditions.t5 import piece_words
+from shiftless.errors import BadInput
 
 _PLACE = "\x00"  # stands for the prompt, in order to find where the template puts it
 
@@ -26,23 +27,56 @@ def encode_with_chat(
     The words are those of the prompt; the template's own have none.
     """
     text, start = _rendered(tokenizer, prompt, options)
-    made = tokenizer(
-        text, padding="max_length", max_length=tokens, return_offsets_mapping=True, return_tensors="pt"
-    )  # fmt: skip
-    ids, mask = made["input_ids"], made["attention_mask"]
-    output = encoder(
-        input_ids=ids.to(encoder.device),
-        attention_mask=mask.to(encoder.device),
-        output_hidden_states=True,
-        use_cache=False,
-    )
-    embeds = torch.cat([output.hidden_states[layer] for layer in layers], -1)
+    made = _tokenized(tokenizer, text, tokens)
+    hidden = _hidden_states(encoder, made)
+    embeds = torch.cat([hidden[layer] for layer in layers], -1)
+    return Condition(embeds, (_words(tokenizer, made, start, start + len(prompt)),))
+
+
+def encode_in_template(
+    tokenizer: Any, encoder: Any, prompt: str, template: str, dropped: int, multiple: int, most: int
+) -> Condition:
+    """Encode one prompt in a template: embeds 1 T D, and `extra["mask"]` 1 T, 1 for a token and 0 for padding.
+
+    template  with "{}" for the prompt                dropped  how many tokens of its beginning have no embeddings
+    multiple  what T is rounded up to a multiple of   most     the most tokens that are taken
+
+    The last hidden state; that of padding is 0. The words are those of the prompt. Raises BadInput for a prompt that
+    is longer than `most`.
+    """
+    start, text = template.index("{}"), template.replace("{}", prompt, 1)
+    count = len(tokenizer(text)["input_ids"]) - dropped
+    if count > most:
+        raise BadInput(
+            f"the model takes {most} tokens of text, and the prompt and its template have {count}; shorten it"
+        )
+    made = _tokenized(tokenizer, text, dropped + -(-count // multiple) * multiple)
+    mask = made["attention_mask"][:, dropped:].to(encoder.device)
+    embeds = _hidden_states(encoder, made)[-1][:, dropped:] * mask[..., None]
+    words = _words(tokenizer, made, start, start + len(prompt))[dropped:]
+    return Condition(embeds, (words,), {"mask": mask})
+
+
+def _tokenized(tokenizer: Any, text: str, tokens: int) -> Any:
+    """The tokens of a text, padded on the right to at least so many."""
+    options: dict[str, Any] = {"padding": "max_length", "max_length": tokens, "padding_side": "right"}
+    return tokenizer(text, truncation=False, return_offsets_mapping=True, return_tensors="pt", **options)
+
+
+def _hidden_states(encoder: Any, made: Any) -> Any:
+    ids, mask = (made[name].to(encoder.device) for name in ("input_ids", "attention_mask"))
+    return encoder(input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False).hidden_states
+
+
+def _words(tokenizer: Any, made: Any, start: int, end: int) -> tuple[str, ...]:
+    """The text of every token that lies between two places of the text, "" for others."""
     pieces = []
-    for token, (first, last) in zip(tokenizer.convert_ids_to_tokens(ids[0].tolist()), made["offset_mapping"][0]):
-        inside = first < last and first < start + len(prompt) and last > start
-        piece = text_of_token(token) if inside else ""
+    for token, (first, last) in zip(
+        tokenizer.convert_ids_to_tokens(made["input_ids"][0].tolist()), made["offset_mapping"][0]
+    ):
+        piece = text_of_token(token) if first < last and first < end and last > start else ""
         pieces.append("\u2581" * (piece[:1].isspace()) + piece.strip() if piece else "<none>")
-    return Condition(embeds, (piece_words(pieces, ["<none>"]),))
+    return piece_words(pieces, ["<none>"])
 
 
 def _rendered(tokenizer: Any, prompt: str, options: Mapping[str, Any]) -> tuple[str, int]:
