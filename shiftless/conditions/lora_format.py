@@ -24,6 +24,7 @@ _HALVES = (
     (".lora_linear_layer.up.weight", ".lora_linear_layer.down.weight"),
     (".lora_B.weight", ".lora_A.weight"),
 )
+_DIFFUSION = "diffusion_model."  # before the names of layers, in files of ComfyUI
 _MAGNITUDES = (".dora_scale", ".lora_magnitude_vector")
 _EMBEDDINGS = "bundle_emb."  # textual-inversion embeddings that some tools save in a LoRA's file
 _TOPS = {
@@ -31,7 +32,7 @@ _TOPS = {
     "transformer": {
         "transformer_blocks", "single_transformer_blocks", "context_embedder", "x_embedder", "time_text_embed",
         "time_guidance_embed", "norm_out", "proj_out", "double_stream_modulation_img", "double_stream_modulation_txt",
-        "single_stream_modulation",
+        "single_stream_modulation", "img_in", "txt_in",
     },
     "text_encoder": {"text_model", "encoder", "text_projection"},
 }  # fmt: skip
@@ -39,6 +40,7 @@ _TOPS = {
 _ORIGINAL_NAMES = ("input_blocks", "middle_block", "output_blocks")  # that kohya's scripts give SDXL's blocks
 _JOINT_NAMES = re.compile("(double|joint).blocks")
 _FLUX_NAMES = re.compile("lora_unet_(double|single)_blocks_")  # that kohya's scripts give Flux's blocks
+_QWEN_NAMES = re.compile("lora_unet_transformer_blocks_")  # that they give Qwen-Image's blocks
 _OF_SDXL = re.compile(r"add_embedding|attentions\.\d+\.transformer_blocks\.[1-9]")
 _OF_SD = re.compile(r"down_blocks\.(0\.attentions|3)|up_blocks\.3")
 _OTHER_KINDS = {
@@ -120,7 +122,7 @@ def parse_lora(
     >>> list(parse_lora("my", state).parts["unet"])
     ['mid_block.attentions.0.transformer_blocks.0.attn1.to_q']
     """
-    from diffusers.loaders import FluxLoraLoaderMixin, StableDiffusionLoraLoaderMixin
+    from diffusers.loaders import FluxLoraLoaderMixin, QwenImageLoraLoaderMixin, StableDiffusionLoraLoaderMixin
     from diffusers.utils import convert_unet_state_dict_to_peft
 
     words = sorted({key.split(".")[1] for key in state if key.startswith(_EMBEDDINGS)})
@@ -130,10 +132,13 @@ def parse_lora(
     state, magnitudes = _magnitudes_taken(_alpha_folded(state))
     try:
         options = {"unet_config": SimpleNamespace(layers_per_block=2)} if original else {}  # SDXL's
-        flux = any(_FLUX_NAMES.match(key) for key in state)
-        convert = FluxLoraLoaderMixin.lora_state_dict if flux else StableDiffusionLoraLoaderMixin.lora_state_dict
-        made = convert(dict(state), **({} if flux else options))
-        converted: dict[str, torch.Tensor] = made if flux else made[0]
+        converted: dict[str, torch.Tensor]
+        if any(_FLUX_NAMES.match(key) for key in state):
+            converted = FluxLoraLoaderMixin.lora_state_dict(dict(state))
+        elif any(_QWEN_NAMES.match(key) for key in state):
+            converted = QwenImageLoraLoaderMixin.lora_state_dict(dict(state))
+        else:
+            converted = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(state), **options)[0]
         of = {p: {k.removeprefix(f"{p}."): v for k, v in converted.items() if k.startswith(f"{p}.")} for p in PARTS}
         of = {p: (convert_unet_state_dict_to_peft if p in _DENOISERS else _text_to_peft)(of[p]) for p in PARTS}
     except (
@@ -170,7 +175,9 @@ def _peft_names_shortened(name: str, state: Mapping[str, torch.Tensor], given: s
         key = re.sub(r"^(unet\.|transformer\.|text_encoder\.|text_encoder_2\.)?base_model\.model\.", r"\1", key)
         key = re.sub(r"(\.lora_[AB])\.\w+(\.weight)$", r"\1\2", key)
         key = re.sub(r"(\.lora_magnitude_vector)(\.\w+)*$", r"\1", key)
-        top = key.split(".")[0]
+        top = key.removeprefix(_DIFFUSION).split(".")[0]
+        if top in _TOPS["transformer"]:  # also as ComfyUI and the authors of distilled models name the layers
+            key = key.removeprefix(_DIFFUSION).replace(".lora_down.", ".lora_A.").replace(".lora_up.", ".lora_B.")
         part = next((part for part, tops in _TOPS.items() if top in tops), "")
         if part == "text_encoder" and given.startswith(part):
             part = given

@@ -1,4 +1,4 @@
-"""LoRAs of SD3, Flux and FLUX.2: each layout gives what a model with the weights merged by hand gives."""
+"""LoRAs of SD3, Flux, FLUX.2 and Qwen-Image: each layout gives what a model with the weights merged by hand gives."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ LAYERS = {
                  "single_transformer_blocks.0.attn.to_v", "single_transformer_blocks.1.proj_mlp"),
     "flux2-klein": ("transformer_blocks.0.attn.to_q", "transformer_blocks.1.ff.linear_in",
                     "single_transformer_blocks.0.attn.to_qkv_mlp_proj", "single_stream_modulation.linear"),
+    "qwen-image": ("transformer_blocks.0.attn.to_q", "transformer_blocks.1.attn.add_k_proj", "img_in",
+                   "transformer_blocks.0.img_mlp.net.0.proj", "transformer_blocks.1.img_mod.1"),
 }  # fmt: skip
 RANK, ALPHA = 4, 2.0
 
@@ -62,7 +64,16 @@ def peft_folder(pairs, folder):
     return folder
 
 
-@pytest.mark.parametrize("write", [diffusers_file, peft_folder])
+def distilled_file(pairs, folder):
+    """As the authors of distilled models save it: alphas beside the weights, and no part."""
+    state = {}
+    for path, (down, up) in pairs.items():
+        state |= {f"{path}.lora_down.weight": down, f"{path}.lora_up.weight": up, f"{path}.alpha": torch.tensor(ALPHA)}
+    save_file(state, folder / "lora.safetensors")
+    return folder / "lora.safetensors"
+
+
+@pytest.mark.parametrize("write", [diffusers_file, peft_folder, distilled_file])
 def test_a_lora_gives_what_merged_weights_give(model, write, tmp_path):
     pairs = pairs_of(model)
     channels, stride = model.spec.latent
@@ -120,6 +131,18 @@ def test_kohyas_names_for_flux_are_parted_into_queries_keys_and_values():
     for path, change in layers.items():
         pair = parts["transformer"][path]
         torch.testing.assert_close(pair.up @ pair.down[:, :8], change, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "stem", ["lora_unet_transformer_blocks_1_attn_add_k_proj", "diffusion_model.transformer_blocks.1.attn.add_k_proj"]
+)
+def test_other_tools_names_for_qwen_image_are_read(stem):
+    down, up = torch.ones(RANK, 8), torch.ones(8, RANK)
+    state = {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up, f"{stem}.alpha": torch.tensor(ALPHA)}
+    lora = parse_lora("my", state)
+    assert not lora.strange
+    pair = lora.parts["transformer"]["transformer_blocks.1.attn.add_k_proj"]
+    assert torch.equal(pair.up @ pair.down, up @ down * (ALPHA / RANK))
 
 
 @pytest.mark.parametrize(
