@@ -15,6 +15,7 @@ from shiftless import BadInput, Recipe
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.registry import models
 from shiftless.backbones.twins import save_folder, twin_parts
+from shiftless.taps.names import select
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
 
@@ -36,6 +37,28 @@ def test_every_twin_is_a_backbone_and_equals_itself():
             for m in (model, shiftless.load(f"twin:{name}", device="cpu", dtype="fp32"))
         )
         assert torch.equal(one["up1"], two["up1"])
+
+
+@pytest.mark.parametrize("hw", [(64, 64), (64, 96)])
+def test_features_and_predictions_are_those_of_plain_diffusers(folder, hw):
+    model = shiftless.load(folder, device="cpu", dtype="fp32")
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    latent = torch.randn(1, 4, hw[0] // 8, hw[1] // 8, generator=torch.Generator().manual_seed(0))
+    embeds, kept = pipeline.encode_prompt("a horse", "cpu", 1, False)[0].detach(), {}
+    blocks = {f"down{i}": block for i, block in enumerate(pipeline.unet.down_blocks)}
+    blocks |= {"mid": pipeline.unet.mid_block, **{f"up{i}": block for i, block in enumerate(pipeline.unet.up_blocks)}}
+    for name, block in blocks.items():
+        block.register_forward_hook(
+            lambda _m, _a, out, name=name: kept.update({name: out[0] if isinstance(out, tuple) else out})
+        )
+    with torch.no_grad():
+        prediction = pipeline.unet(latent, 300, embeds).sample
+    condition = model.encode_prompt(["a horse"])
+    ours = model.denoise(latent, 300, condition, select([*blocks], model.taps), full=True)
+    torch.testing.assert_close(condition.embeds, embeds, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.prediction, prediction, atol=1e-5, rtol=1e-5)
+    for name in blocks:
+        torch.testing.assert_close(ours.maps[name], kept[name], atol=1e-5, rtol=1e-5)
 
 
 def test_a_saved_folder_reads_like_the_twin_it_was_saved_from(folder):
