@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from shiftless.backbones.class_prompt import class_of_prompt, read_labels
 from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.parts import check_configs, place_of
 from shiftless.backbones.random_parts import network
@@ -42,8 +44,8 @@ _UNET = {
     "freq_shift": Field(float, -1000, 1000),
     "mid_block_scale_factor": Field(float, 1e-6, 1000),
     "add_attention": Field(bool, default=True),
-    "class_embed_type": Field(None),  # no class is given to the network
-    "num_class_embeds": Field(None),
+    "class_embed_type": Field(None),  # a class, if any, is a row of a table
+    "num_class_embeds": Field(int, 1, 1_000_000, null=True),
 }
 
 
@@ -51,7 +53,8 @@ class PixelDDPM(LatentModel):
     """The adapter; `shiftless.backbones.base.Backbone` documents each method.
 
     It reads Ho et al.'s DDPMs (2020), and guided-diffusion's networks once they are converted. The network is told the
-    timestep as it is, 0 to 999. Of a network that predicts a variance too, the noise is kept.
+    timestep as it is, 0 to 999. Of a network that predicts a variance too, the noise is kept. A network that was
+    trained with classes takes one as the prompt, by its number or by the name that its model_index.json gives it.
 
     >>> from shiftless.backbones.registry import load
     >>> model = load("twin:ddpm-bedroom", dtype="fp32")
@@ -67,6 +70,13 @@ class PixelDDPM(LatentModel):
     AUTOENCODER = ""
     TEXT_ENCODERS = ()
     TECHNIQUES = ("start",)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._classes = int(self.denoiser.config.num_class_embeds or 0)
+        if self._classes:
+            self.spec = replace(self.spec, takes_text=True, techniques=("prompt", *self.TECHNIQUES))
+        self._labels = read_labels(self.home, self._classes) if self._classes else {}
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
@@ -89,6 +99,8 @@ class PixelDDPM(LatentModel):
         for level, width in enumerate(widths):
             claims.append(Claim("layers_per_block", f"down_blocks.{level}.resnets", layers))
             claims.append(Claim("block_out_channels", f"down_blocks.{level}.resnets.0.conv2.weight", width, 0))
+        if config.get("num_class_embeds"):
+            claims.append(Claim("num_class_embeds", "class_embedding.weight", config["num_class_embeds"], 0))
         check_weights(claims, place, place / "config.json")
         scheduler = place_of(folder, "scheduler") / "scheduler_config.json"
         if not {"beta_start", "trained_betas"} & read_config(scheduler).keys():
@@ -112,12 +124,17 @@ class PixelDDPM(LatentModel):
         }
 
     def _encode(self, prompt: str) -> Condition:
+        if self._classes:
+            label = class_of_prompt(prompt, self._labels, self._classes, self.spec.name)
+            return Condition(extra={"label": torch.tensor([label], device=self.device)})
         if prompt:
             raise BadInput(f"{self.spec.name}: this model takes no text, and got {prompt!r}; leave the prompt out")
         return Condition()
 
     def _predict(self, latent: torch.Tensor, timestep: int, condition: Condition) -> torch.Tensor:
-        output: torch.Tensor = self.denoiser(latent, timestep, return_dict=False)[0]
+        output: torch.Tensor = self.denoiser(
+            latent, timestep, class_labels=condition.extra.get("label"), return_dict=False
+        )[0]
         return output[:, : latent.shape[1]]  # the rest is a variance, where the network learned one
 
     def _native_size(self, name: str) -> int:

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
+from shiftless.backbones.class_prompt import class_of_prompt, read_labels
 from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.random_parts import autoencoder, network
 from shiftless.backbones.transformer_taps import all_block_taps
 from shiftless.conditions.condition import Condition
-from shiftless.conditions.config import AGAIN, read_config, short
-from shiftless.errors import BadInput
 from shiftless.taps.names import Tap
 
 
@@ -62,35 +61,15 @@ class DiT(LatentModel):
     @cached_property
     def labels(self) -> dict[str, tuple[int, ...]]:
         """The names of the classes, in lower case, and the classes that bear each; none for a model without a list."""
-        path = None if self.home is None else self.home / "model_index.json"
-        listed = read_config(path).get("id2label") or {} if path is not None and path.is_file() else {}
-        known = {str(i) for i in range(self._null)}
-        if not isinstance(listed, dict) or not all(k in known and isinstance(v, str) for k, v in listed.items()):
-            raise BadInput(f"{path}: 'id2label' is {short(listed)}; it must give a name for each class; {AGAIN}")
-        labels: dict[str, tuple[int, ...]] = {}
-        for number, names in listed.items():
-            for name in names.split(","):
-                labels[name.strip().lower()] = (*labels.get(name.strip().lower(), ()), int(number))
-        return labels
+        return read_labels(self.home, self._null)
 
     @property
     def _null(self) -> int:
         return int(self.denoiser.config.num_embeds_ada_norm)
 
     def _encode(self, prompt: str) -> Condition:
-        name = prompt.strip().lower()
-        numbers = self.labels.get(name, (int(name),) if name.isdecimal() and len(name) < 10 else ())
-        if not name:
-            numbers = (self._null,)
-        if len(numbers) > 1:
-            raise BadInput(f"{self.spec.name}: {prompt!r} names the classes {numbers}; give the number of one")
-        if not numbers or not 0 <= numbers[0] <= self._null:
-            named = "the name of one, as its model_index.json spells it, " if self.labels else ""
-            raise BadInput(
-                f"{self.spec.name}: the prompt of this model is a class, and {prompt!r} is none; give {named}"
-                f"a number from 0 to {self._null - 1}, or no prompt"
-            )
-        return Condition(extra={"label": torch.tensor(numbers, device=self.device)})
+        label = class_of_prompt(prompt, self.labels, self._null, self.spec.name, null=self._null)
+        return Condition(extra={"label": torch.tensor([label], device=self.device)})
 
     def _predict(self, latent: torch.Tensor, timestep: int, condition: Condition) -> torch.Tensor:
         def end(_module: Any, _inputs: Any, output: torch.Tensor) -> None:

@@ -49,8 +49,8 @@ def convert_checkpoint(
     schedule             its `--noise_schedule`, "linear" or "cosine", of 1000 steps
 
     None of the options can be told from the weights; the defaults are those of the LSUN, FFHQ and ImageNet models at
-    256 pixels. Raises BadInput for a checkpoint of another kind, and for what UNet2DModel or this library has not:
-    classes, low-resolution inputs.
+    256 pixels (ADM; with classes, a prompt is the number of one). Raises BadInput for a checkpoint of another kind, and
+    for low-resolution inputs, which UNet2DModel does not take.
     """
     if schedule not in SCHEDULES:
         raise BadInput(f"schedule={schedule!r}: must be one of {', '.join(SCHEDULES)}")
@@ -86,10 +86,10 @@ def convert(
 
     Arguments and errors are those of `convert_checkpoint`; `name` is for messages.
 
-    >>> convert({"label_emb.weight": torch.zeros(1000, 512)})
+    >>> convert({"input_blocks.0.0.weight": torch.zeros(256, 3, 3, 3)})
     Traceback (most recent call last):
     ...
-    shiftless.errors.BadInput: the checkpoint: its network is told a class, which ...; give an unconditional one
+    shiftless.errors.BadInput: the checkpoint: not a UNet of guided-diffusion; give a checkpoint with input_blocks ...
     """
     config = config_of(weights, size=size, head_channels=head_channels, name=name)
     heads = {width: width // (head_channels or width) for width in config["block_out_channels"]}
@@ -121,8 +121,6 @@ def config_of(
     weights: Mapping[str, torch.Tensor], *, size: int, head_channels: int | None, name: str
 ) -> dict[str, Any]:
     """Return the UNet2DModel config of a guided-diffusion UNet's weights; raises BadInput for other networks."""
-    if "label_emb.weight" in weights:
-        raise BadInput(f"{name}: its network is told a class, which is not read here; give an unconditional one")
     outputs = {int(key.split(".")[1]) for key in weights if key.startswith("output_blocks.")}
     first, last = weights.get("input_blocks.0.0.weight"), weights.get("out.2.weight")
     if not outputs or first is None or last is None or first.ndim != 4:
@@ -155,6 +153,7 @@ def config_of(
         "downsample_padding": 1, "flip_sin_to_cos": True, "freq_shift": 0,
         "attention_head_dim": head_channels, "norm_num_groups": 32, "attn_norm_num_groups": 32, "norm_eps": 1e-5,
         "resnet_time_scale_shift": "scale_shift" if scale_shift else "default", "act_fn": "silu",
+        "num_class_embeds": len(weights["label_emb.weight"]) if "label_emb.weight" in weights else None,
     }  # fmt: skip
 
 
@@ -176,6 +175,8 @@ def _modules(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     layers, levels = config["layers_per_block"], len(config["block_out_channels"])
     resnet = config["downsample_type"] == "resnet"
     yield from _OUTSIDE.items()
+    if config["num_class_embeds"] is not None:
+        yield "label_emb", "class_embedding"
     for level, kind in enumerate(config["down_block_types"]):
         for layer in range(layers):
             block, ours = f"input_blocks.{1 + level * (layers + 1) + layer}", f"down_blocks.{level}"

@@ -83,11 +83,15 @@ def larger(x):
 class Guided(nn.Module):
     """The UNet, with guided-diffusion's names: levels of `layers` blocks, skips from every block of the way down."""
 
-    def __init__(self, widths, layers, attends, *, head_channels, updown, scale_shift, new_order=False, sigma=True):
+    def __init__(
+        self, widths, layers, attends, *, head_channels, updown, scale_shift, new_order=False, sigma=True, classes=0
+    ):
         super().__init__()
         time, first = 4 * widths[0], widths[0]
         self.first = first
         self.time_embed = nn.Sequential(nn.Linear(first, time), nn.SiLU(), nn.Linear(time, time))
+        if classes:
+            self.label_emb = nn.Embedding(classes, time)
 
         def residual(width, out, resample=None):
             return Residual(width, out, time, scale_shift, resample)
@@ -117,11 +121,13 @@ class Guided(nn.Module):
         self.output_blocks = nn.ModuleList(up)
         self.out = nn.Sequential(nn.GroupNorm(32, width), nn.SiLU(), nn.Conv2d(width, 6 if sigma else 3, 3, padding=1))
 
-    def forward(self, x, t):
+    def forward(self, x, t, label=None):
         """The prediction, and what every output block gives."""
         half = self.first // 2
         angles = t * torch.exp(-math.log(10000) * torch.arange(half) / half)
         time = self.time_embed(torch.cat([angles.cos(), angles.sin()])[None])
+        if label is not None:
+            time = time + self.label_emb(label)
         x = self.input_blocks[0][0](x)
         skips, outputs = [x], []
         for block in self.input_blocks[1:]:

@@ -142,7 +142,8 @@ def test_a_prompt_is_refused(model):
 @pytest.mark.parametrize(
     ("part", "change", "message"),
     [
-        ("unet", {"num_class_embeds": 1000}, "'num_class_embeds' is 1000; it must be null"),
+        ("unet", {"num_class_embeds": 1000}, "'num_class_embeds' needs class_embedding.weight"),
+        ("unet", {"num_class_embeds": 0}, "'num_class_embeds' is 0"),
         ("unet", {"time_embedding_type": "fourier"}, "'time_embedding_type' is \"fourier\""),
         ("unet", {"in_channels": 4}, "'in_channels' is 4"),
         ("unet", {"layers_per_block": 30}, "'layers_per_block' asks for 30 where the weights'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -38,6 +39,24 @@ def test_a_converted_network_computes_the_same(tmp_path, changes, new_order):
     torch.testing.assert_close(ours.prediction, expected[:, :3], **CLOSE)
     for block, name in taps.items():
         torch.testing.assert_close(ours.maps[name], outputs[block], **CLOSE)
+
+
+@torch.no_grad()
+def test_a_network_with_classes_takes_one_as_its_prompt(tmp_path):
+    net = guided(classes=10)
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    folder = convert_checkpoint(tmp_path / "net.safetensors", tmp_path / "model", head_channels=16, size=64)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "id2label": {"7": "tabby, tabby cat"}}))
+    model = shiftless.load(folder, device="cpu", dtype="fp32")
+    assert model.spec.techniques == ("prompt", "start")
+    images = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(1))
+    for prompt, label in (("7", 7), ("Tabby Cat", 7), ("3", 3)):
+        ours = model.denoise(images, 250, model.encode_prompt([prompt])).prediction
+        torch.testing.assert_close(ours, net(images, 250, torch.tensor([label]))[0][:, :3], **CLOSE)
+    for prompt, message in (("", "it got none; give the name of one"), ("10", "a number from 0 to 9$")):
+        with pytest.raises(shiftless.BadInput, match=message):
+            model.encode_prompt([prompt])
 
 
 @torch.no_grad()
@@ -95,7 +114,7 @@ def changed(change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.update({"label_emb.weight": torch.zeros(1000, 128)}), "told a class"),
+        (lambda w: w.update({"label_emb.weight": torch.zeros(1000, 64)}), "class_embedding.weight"),
         (lambda w: w.update({"input_blocks.0.0.weight": torch.zeros(32, 6, 3, 3)}), "takes 6 channels"),
         (lambda w: w.clear(), "not a UNet of guided-diffusion"),
         (lambda w: w.pop("input_blocks.4.0.out_layers.3.weight"), "lacks input_blocks.4.0.out_layers.3.weight"),
