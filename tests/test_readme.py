@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import shiftless
 from miniworld.world.picture import draw
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +43,13 @@ def test_its_python_runs_in_order(two_horses, capsys):
     assert np.abs(np.asarray(names["found"]) - [(120, 80)]).max() <= 16  # half a cell of 200 / 8 pixels, and a little
 
 
-def test_the_techniques_run_in_order(two_horses, capsys):
+@pytest.fixture
+def quick_audit(monkeypatch):
+    """Audits of one noise draw and two steps to the finished picture."""
+    monkeypatch.setattr(shiftless, "audit", partial(shiftless.audit, draws=1, finish=2))
+
+
+def test_the_techniques_run_in_order(two_horses, quick_audit, capsys):
     names: dict[str, object] = {}
     for code in python_of("docs/techniques.md"):
         exec(code, names)
@@ -79,7 +87,7 @@ def test_every_link_leads_somewhere(document):
         ("fusion.py", "found in b at"),
     ],
 )
-def test_the_examples(capsys, monkeypatch, example, says):
+def test_the_examples(quick_audit, capsys, monkeypatch, example, says):
     monkeypatch.setattr("sys.argv", [example])
     exec((ROOT / "examples" / example).read_text(encoding="utf-8"), {"__name__": "example"})
     assert says in capsys.readouterr().out

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import shiftless.presets
 from shiftless.presets import preset, preset_or_file
 from shiftless.tasks.head import CorrespondenceHead
 
@@ -41,7 +43,15 @@ def folders(tmp_path):
     return tmp_path
 
 
-def test_the_whole_way_by_the_preset_s_name(command, folders, capsys):
+@pytest.fixture
+def small(monkeypatch):
+    """The preset's readings of pictures a quarter as large, denoised by two strides where it takes ten."""
+    row = preset("gate-spair")
+    recipes = tuple(one.but(size=128, start=one.start and one.timestep + 2) for one in row.recipes)
+    monkeypatch.setitem(shiftless.presets._PRESETS, row.name, replace(row, recipes=recipes))
+
+
+def test_the_whole_way_by_the_preset_s_name(command, folders, small, capsys):
     assert [shlex.split(line)[1:3] for line in COMMANDS] == [
         ["caption", "photos/"], ["lora", "train"], ["lora", "train"], ["correspond", "fit"], ["correspond", "test"],
     ]  # fmt: skip
