@@ -17,6 +17,7 @@ FAMILIES = {
     "pixart": "shiftless.backbones.pixart:PixArt",
     "sd3": "shiftless.backbones.sd3:StableDiffusion3",
     "flux": "shiftless.backbones.flux:Flux",
+    "flux2-dev": "shiftless.backbones.flux2_dev:Flux2Dev",
     "flux2": "shiftless.backbones.flux2:Flux2",
     "qwen-image": "shiftless.backbones.qwen_image:QwenImage",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from shiftless.backbones.joint_layout import FUSED, FusedLayout
 from shiftless.backbones.latent_model import LatentModel
-from shiftless.backbones.random_parts import network, qwen_tokenizer
+from shiftless.backbones.random_parts import flux2_autoencoder, network, qwen3, qwen_tokenizer
 from shiftless.backbones.transformer_taps import joint_taps, map_groups
 from shiftless.conditions.chat_prompt import encode_with_chat
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.config import short
 from shiftless.errors import BadInput
-from shiftless.noise import seeded
 from shiftless.taps.names import Tap
 
+_GUIDANCE = 4.0  # what dev is told in place of guidance by two calls: the default of diffusers' pipeline
 _TOKENS = 512  # of a prompt, which diffusers' pipeline pads to
 
 
@@ -28,6 +28,7 @@ class Flux2(LatentModel):
 
     As in Flux.1, "double" blocks have weights of their own for the text, and "single" blocks share theirs. A latent
     has 128 channels: four neighbouring cells of the autoencoder's 32, each normed by the autoencoder's statistics.
+    ENCODER is what the text encoder's config calls its kind.
 
     >>> from shiftless.backbones.registry import load
     >>> model = load("twin:flux2-klein", dtype="fp32")
@@ -45,6 +46,7 @@ class Flux2(LatentModel):
         "tokenizer": "transformers:Qwen2Tokenizer",
         "scheduler": "diffusers:FlowMatchEulerDiscreteScheduler",
     }
+    ENCODER: ClassVar[str] = "qwen3"
     LAYOUT = FusedLayout
     TECHNIQUES = ("prompt", "lora", "start")
 
@@ -68,30 +70,27 @@ class Flux2(LatentModel):
         """Build every part with random weights, tiny or in full size."""
         small: dict[str, Any] = {"num_attention_heads": 3, "attention_head_dim": 16, "axes_dims_rope": (4, 4, 4, 4)}
         small |= {"num_layers": 2, "num_single_layers": 2, "joint_attention_dim": 48, "timestep_guidance_channels": 16}
-        tiny = {"block_out_channels": [16, 32, 32, 32], "layers_per_block": 1, "norm_num_groups": 8, "sample_size": 128}
-        text = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
-        text |= {"num_key_value_heads": 1, "head_dim": 8, "max_window_layers": 4, "vocab_size": 512}
-        vae = network(cls.PARTS["vae"], row["vae"], {} if full else tiny)
-        with seeded(1):  # statistics unlike those that a network begins with
-            vae.bn.running_mean.normal_(0, 0.1)
-            vae.bn.running_var.uniform_(0.5, 2)
         return {
             "transformer": network(cls.PARTS["transformer"], row["transformer"], {} if full else small),
-            "vae": vae,
-            "text_encoder": network(cls.PARTS["text_encoder"], row["text_encoder"], {} if full else text),
-            "tokenizer": qwen_tokenizer(),
+            "vae": flux2_autoencoder(row["vae"], full=full),
+            **cls.twin_language(row["text_encoder"], full=full),
             "scheduler": network(cls.PARTS["scheduler"], row["scheduler"]),
         }
+
+    @classmethod
+    def twin_language(cls, config: Mapping[str, Any], *, full: bool) -> dict[str, Any]:
+        """Build the text encoder and its tokenizer with random weights."""
+        return {"text_encoder": qwen3(config, full=full), "tokenizer": qwen_tokenizer()}
 
     @classmethod
     def read_configs(cls, folder: Path) -> Mapping[str, Mapping[str, Any]]:
         """Return the checked configs of the networks; raises BadInput where the text encoder is another one."""
         configs = super().read_configs(folder)
-        kind = configs["text_encoder"].get("model_type", "qwen3")
-        if kind != "qwen3":
+        kind = configs["text_encoder"].get("model_type", cls.ENCODER)
+        if kind != cls.ENCODER:
             raise BadInput(
                 f"{folder}: a FLUX.2 whose text encoder is a {short(kind)} model does not load; "
-                "use FLUX.2 klein, whose text encoder is Qwen3, such as flux2-klein"
+                "use FLUX.2 klein or dev, such as flux2-klein"
             )
         return configs
 
@@ -104,11 +103,13 @@ class Flux2(LatentModel):
         return parts
 
     def _encode(self, prompt: str) -> Condition:
+        return self._encode_message(prompt, {"add_generation_prompt": True, "enable_thinking": False})
+
+    def _encode_message(self, prompt: str, options: Mapping[str, Any], system: str = "") -> Condition:
         encoder = self.networks["text_encoder"]
-        depth = encoder.config.num_hidden_layers
-        layers = [depth // 4, depth // 2, 3 * depth // 4]  # of 36: 9, 18 and 27, as the pipeline takes them
-        options = {"add_generation_prompt": True, "enable_thinking": False}
-        return encode_with_chat(self.tokenizers["tokenizer"], encoder.model, prompt, _TOKENS, layers, options)
+        depth = encoder.config.get_text_config().num_hidden_layers
+        layers = [depth // 4, depth // 2, 3 * depth // 4]  # of 36: 9, 18 and 27, as the pipelines take them
+        return encode_with_chat(self.tokenizers["tokenizer"], encoder.model, prompt, _TOKENS, layers, options, system)
 
     def _latent(self) -> tuple[int, int]:
         channels, stride = super()._latent()
@@ -135,13 +136,14 @@ class Flux2(LatentModel):
 
     def _predict(self, latent: torch.Tensor, timestep: int, condition: Condition) -> torch.Tensor:
         assert condition.embeds is not None
-        size = latent.shape[2:]
+        size, guided = latent.shape[2:], self.denoiser.config.guidance_embeds
         output = self.denoiser(
             latent.flatten(2).transpose(1, 2),
             encoder_hidden_states=condition.embeds,
             timestep=torch.full((len(latent),), timestep / 1000, device=self.device, dtype=self.dtype),
             img_ids=_positions(self.device, rows=size[0], columns=size[1]),
             txt_ids=_positions(self.device, words=condition.embeds.shape[1]),
+            guidance=torch.full((len(latent),), _GUIDANCE, device=self.device) if guided else None,
             return_dict=False,
         )[0]
         prediction: torch.Tensor = output.transpose(1, 2).unflatten(2, size)

@@ -96,6 +96,13 @@ _CHAT = (  # the form of Qwen3's template, for one message
 )
 
 
+_INSTRUCTED = (  # the form of Mistral's template, for a system's message and a user's, as lists of texts
+    "{{ bos_token }}{% for message in messages %}"
+    "{% set mark = 'SYSTEM_PROMPT' if message['role'] == 'system' else 'INST' %}"
+    "[{{ mark }}]{% for part in message['content'] %}{{ part['text'] }}{% endfor %}[/{{ mark }}]{% endfor %}"
+)
+
+
 def qwen_tokenizer() -> Any:
     """Make a Qwen tokenizer with a chat template whose tokens are single bytes: no vocabulary to download.
 
@@ -108,6 +115,54 @@ def qwen_tokenizer() -> Any:
     special = ["<|im_start|>", "<|im_end|>"]
     options: dict[str, Any] = {"additional_special_tokens": special, "model_max_length": 4096, "chat_template": _CHAT}
     return Qwen2Tokenizer(vocab={**vocabulary, "<|endoftext|>": len(vocabulary)}, merges=[], **options)
+
+
+def qwen3(config: Mapping[str, Any], *, full: bool = False) -> Any:
+    """Build a Qwen3ForCausalLM with random weights, 16 channels wide if not in full size."""
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
+    small |= {"num_key_value_heads": 1, "head_dim": 8, "max_window_layers": 4, "vocab_size": 512}
+    return network("transformers:Qwen3ForCausalLM", config, {} if full else small)
+
+
+def mistral(config: Mapping[str, Any], *, full: bool = False) -> Any:
+    """Build a Mistral3ForConditionalGeneration with random weights, 16 channels wide if not in full size."""
+    both = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "head_dim": 8}
+    text = {**both, "num_hidden_layers": 4, "num_key_value_heads": 1, "vocab_size": 512}
+    small = {"text_config": {**config["text_config"], **text}}
+    small |= {"vision_config": {**config["vision_config"], **both, "num_hidden_layers": 1}}
+    return network("transformers:Mistral3ForConditionalGeneration", config, {} if full else small)
+
+
+def mistral_tokenizer() -> Any:
+    """Make a Mistral tokenizer with a chat template whose tokens are single bytes: no vocabulary to download.
+
+    >>> mistral_tokenizer()("horse", add_special_tokens=False)["input_ids"].__len__()
+    5
+    """
+    from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[IMG]", "<pad>"]
+    pieces = [*special, *sorted(byte_alphabet())]
+    tokenizer = Tokenizer(BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer.add_special_tokens(special)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    options: dict[str, Any] = {"padding_side": "left", "model_max_length": 4096, "chat_template": _INSTRUCTED, **names}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **options)
+
+
+def flux2_autoencoder(config: Mapping[str, Any], *, full: bool = False) -> Any:
+    """Build an AutoencoderKLFlux2 with random weights and statistics, with a few channels if not in full size."""
+    small = {"block_out_channels": [16, 32, 32, 32], "layers_per_block": 1, "norm_num_groups": 8, "sample_size": 128}
+    vae = network("diffusers:AutoencoderKLFlux2", config, {} if full else small)
+    with seeded(1):  # unlike those that a network begins with
+        vae.bn.running_mean.normal_(0, 0.1)
+        vae.bn.running_var.uniform_(0.5, 2)
+    return vae
 
 
 def qwen_vl(config: Mapping[str, Any], *, full: bool = False) -> Any:

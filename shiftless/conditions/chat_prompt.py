@@ -16,17 +16,24 @@ _PLACE = "\x00"  # stands for the prompt, in order to find where the template pu
 
 
 def encode_with_chat(
-    tokenizer: Any, encoder: Any, prompt: str, tokens: int, layers: Sequence[int], options: Mapping[str, Any]
+    tokenizer: Any,
+    encoder: Any,
+    prompt: str,
+    tokens: int,
+    layers: Sequence[int],
+    options: Mapping[str, Any],
+    system: str = "",
 ) -> Condition:
     """Encode one prompt as the message of a user: embeds 1 T (layers D), the hidden states of some layers side by side.
 
     tokens   the least T: shorter prompts are padded to it, and longer ones are taken whole
     layers   which hidden states: 0 is the embedding of the tokens
     options  of the tokenizer's chat template
+    system   a message that stands before it, in the form of models that are told pictures too
 
     The words are those of the prompt; the template's own have none.
     """
-    text, start = _rendered(tokenizer, prompt, options)
+    text, start = _rendered(tokenizer, prompt, options, system)
     made = _tokenized(tokenizer, text, tokens)
     hidden = _hidden_states(encoder, made)
     embeds = torch.cat([hidden[layer] for layer in layers], -1)
@@ -50,17 +57,17 @@ def encode_in_template(
         raise BadInput(
             f"the model takes {most} tokens of text, and the prompt and its template have {count}; shorten it"
         )
-    made = _tokenized(tokenizer, text, dropped + -(-count // multiple) * multiple)
+    made = _tokenized(tokenizer, text, dropped + -(-count // multiple) * multiple, padding_side="right")
     mask = made["attention_mask"][:, dropped:].to(encoder.device)
     embeds = _hidden_states(encoder, made)[-1][:, dropped:] * mask[..., None]
     words = _words(tokenizer, made, start, start + len(prompt))[dropped:]
     return Condition(embeds, (words,), {"mask": mask})
 
 
-def _tokenized(tokenizer: Any, text: str, tokens: int) -> Any:
-    """The tokens of a text, padded on the right to at least so many."""
-    options: dict[str, Any] = {"padding": "max_length", "max_length": tokens, "padding_side": "right"}
-    return tokenizer(text, truncation=False, return_offsets_mapping=True, return_tensors="pt", **options)
+def _tokenized(tokenizer: Any, text: str, tokens: int, **options: Any) -> Any:
+    """The tokens of a text that holds its special ones, padded to at least so many, on the tokenizer's own side."""
+    options |= {"padding": "max_length", "max_length": tokens, "truncation": False, "add_special_tokens": False}
+    return tokenizer(text, return_offsets_mapping=True, return_tensors="pt", **options)
 
 
 def _hidden_states(encoder: Any, made: Any) -> Any:
@@ -79,10 +86,16 @@ def _words(tokenizer: Any, made: Any, start: int, end: int) -> tuple[str, ...]:
     return piece_words(pieces, ["<none>"])
 
 
-def _rendered(tokenizer: Any, prompt: str, options: Mapping[str, Any]) -> tuple[str, int]:
+def _rendered(tokenizer: Any, prompt: str, options: Mapping[str, Any], system: str) -> tuple[str, int]:
     """The text that the encoder is given, and where the prompt begins in it."""
+
+    def messages(content: str) -> list[dict[str, Any]]:
+        if not system:
+            return [{"role": "user", "content": content}]
+        told = (("system", system), ("user", content))
+        return [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in told]
+
     with_prompt, with_place = (
-        tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False, **options)
-        for content in (prompt, _PLACE)
+        tokenizer.apply_chat_template(messages(content), tokenize=False, **options) for content in (prompt, _PLACE)
     )
     return with_prompt, max(with_place.find(_PLACE), 0)

@@ -153,7 +153,7 @@ def test_a_picture_goes_through_the_autoencoder_as_the_pipeline_norms_it(model, 
     torch.testing.assert_close(drawn, expected.expand(2, -1, -1, -1), **CLOSE)
 
 
-@pytest.mark.parametrize("name", ["flux2-klein", "flux2-klein-9b"])
+@pytest.mark.parametrize("name", ["flux2-klein", "flux2-klein-9b", "flux2-dev"])
 def test_listed_taps_are_those_of_the_real_network(name):
     row = models()[name]
     with torch.device("meta"):
@@ -162,9 +162,11 @@ def test_listed_taps_are_those_of_the_real_network(name):
         some = [tap for tap in taps(name) if tap.kind == "out" or tap.name in wanted]
         with tapped(network, some, layout=FusedLayout((512, 768)), stop=False) as captured:
             network(
-                torch.empty(1, 32 * 48, 128), torch.empty(1, 512, 3 * row["text_encoder"]["hidden_size"]),
+                torch.empty(1, 32 * 48, 128), torch.empty(1, 512, row["transformer"]["joint_attention_dim"]),
                 torch.tensor([0.26]), torch.empty(32 * 48, 4), torch.empty(512, 4),
             )  # fmt: skip
+    language = row["text_encoder"].get("text_config", row["text_encoder"])
+    assert row["transformer"]["joint_attention_dim"] == 3 * language["hidden_size"]
     heads = row["transformer"]["num_attention_heads"]
     channels = {"double0.self.map": 32 * 48, "single9.cross.map.heads": heads * 512}
     for tap, value in zip(some, captured.maps().values()):
@@ -187,9 +189,9 @@ def test_what_it_does_not_take_is_one_line(model, recipe, message):
 def test_another_text_encoder_is_one_line(tmp_path):
     save_parts(type(shiftless.load("twin:flux2-klein", dtype="fp32")).twin_parts(models()["flux2-klein"]), tmp_path)
     config = tmp_path / "text_encoder" / "config.json"
-    config.write_text(config.read_text().replace('"model_type": "qwen3"', '"model_type": "mistral3"'))
+    config.write_text(config.read_text().replace('"model_type": "qwen3"', '"model_type": "gemma3"'))
     for read in (taps, shiftless.load):
-        with pytest.raises(shiftless.BadInput, match=r'encoder is a "mistral3" model does not load; use FLUX\.2 klein'):
+        with pytest.raises(shiftless.BadInput, match=r'encoder is a "gemma3" model does not load; use FLUX\.2 klein'):
             read(tmp_path)
 
 
