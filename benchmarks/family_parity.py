@@ -1,6 +1,6 @@
 """Give the largest differences from plain diffusers and transformers, family by family, on small random-weight models.
 
-    python benchmarks/family_parity.py                 a line a family (a minute)
+    python benchmarks/family_parity.py                 a line a family (half a minute)
     python benchmarks/family_parity.py flux --json F   one family; every number into a file
 
 The comparisons are those of the tests (`tests/backbones/test_FAMILY.py`, the functions named `..._of_plain_diffusers`
@@ -23,20 +23,12 @@ import pytest
 import torch
 import typer
 
+from shiftless.backbones.families import FAMILIES
+
 ROOT = Path(__file__).parents[1]
-TESTS = {  # family -> the files of tests that compare it with the plain library
-    "sd": ("tests/backbones/test_sd.py",),
-    "sdxl": ("tests/backbones/test_sdxl.py",),
-    "sd3": ("tests/backbones/test_sd3.py",),
-    "flux": ("tests/backbones/test_flux.py",),
-    "flux2": ("tests/backbones/test_flux2.py",),
-    "pixart": ("tests/backbones/test_pixart.py",),
-    "sana": ("tests/backbones/test_sana.py",),
-    "hunyuan-dit": ("tests/backbones/test_hunyuan.py",),
-    "dit": ("tests/backbones/test_dit.py",),
-    "ddpm": ("tests/backbones/test_ddpm.py",),
-    "vit": ("tests/backbones/test_vit.py",),
-    "resnet": ("tests/backbones/test_resnet.py",),
+TESTS = {  # family -> the file of tests that compares it with the plain library
+    name: ROOT / "tests" / "backbones" / f"test_{where.partition(':')[0].rpartition('.')[2]}.py"
+    for name, where in FAMILIES.items()
 }
 COMPARISONS = "of_plain_diffusers or of_plain_transformers"
 
@@ -81,10 +73,11 @@ def measure(family: str) -> Differences:
             seen.add(actual.detach(), expected.detach())
         compare(actual, expected, *args, **kwargs)
 
-    files = [str(ROOT / file) for file in TESTS[family]]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as output:
         patch.setattr(torch.testing, "assert_close", noted)
-        code = pytest.main(["-q", "-p", "no:cacheprovider", "-k", COMPARISONS, "--rootdir", str(ROOT), *files])
+        code = pytest.main(
+            ["-q", "-p", "no:cacheprovider", "-k", COMPARISONS, "--rootdir", str(ROOT), str(TESTS[family])]
+        )
     seen.passed = code == 0
     if not seen.passed:
         print(output.getvalue(), file=sys.stderr)
@@ -106,7 +99,7 @@ def main(
         raise typer.Exit(2)
     names = families or list(TESTS)
     rows = {name: measure(name) for name in track(names, "families", console=Console(stderr=True))}
-    table = Table("family", "tensors compared", "largest difference", "as a share of the largest value", "")
+    table = Table("family", "tensors", "largest difference", "as a share", "", title="compared with the plain library")
     for name, row in rows.items():
         verdict = "equal" if row.passed else "different"
         table.add_row(name, str(row.tensors), f"{row.absolute:.1e}", f"{row.relative:.1e}", verdict)

@@ -25,7 +25,7 @@ def model():
     return shiftless.load("twin:cleandift-sd15", device="cpu", dtype="fp32")
 
 
-def test_features_are_those_of_the_unet_given_the_clean_latent(model, picture):
+def test_features_of_the_clean_latent_are_those_of_plain_diffusers(model, picture):
     kept = {}
     handle = model.unet.up_blocks[1].register_forward_hook(lambda _m, _a, out: kept.update(up1=out))
     ids = model.tokenizer("a horse", padding="max_length", return_tensors="pt").input_ids
