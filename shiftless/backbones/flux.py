@@ -13,7 +13,7 @@ from shiftless.backbones.joint_layout import JointLayout
 from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.random_parts import autoencoder, clip, network, t5, t5_tokenizer
 from shiftless.backbones.sd_config import check_tokenizer
-from shiftless.backbones.transformer_taps import joint_taps, map_groups, width_and_stride
+from shiftless.backbones.transformer_taps import double_and_single_taps, width_and_stride
 from shiftless.backbones.twins import byte_tokenizer
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.pooled_prompt import encode_with_pooled_clip
@@ -56,14 +56,8 @@ class Flux(LatentModel):
     @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every block and the means of their attention maps."""
-        config = configs["transformer"]
-        width, stride = width_and_stride(configs, _PATCH)
-        taps: list[Tap] = []
-        for i in range(config["num_layers"]):
-            taps += joint_taps(f"double{i}", f"transformer_blocks.{i}", width, stride)
-        for i in range(config["num_single_layers"]):
-            taps += joint_taps(f"single{i}", f"single_transformer_blocks.{i}", width, stride, inner="act_mlp")
-        return (*taps, *map_groups(taps))
+        size = width_and_stride(configs, _PATCH)
+        return double_and_single_taps(configs["transformer"], *size, single={"inner": "act_mlp"})
 
     @classmethod
     def read_parts(cls, folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:

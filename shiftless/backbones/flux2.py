@@ -12,7 +12,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from shiftless.backbones.joint_layout import FUSED, FusedLayout
 from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.random_parts import flux2_autoencoder, network, qwen3, qwen_tokenizer
-from shiftless.backbones.transformer_taps import joint_taps, map_groups
+from shiftless.backbones.transformer_taps import double_and_single_taps, width_and_stride
 from shiftless.conditions.chat_prompt import encode_with_chat
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.config import short
@@ -53,17 +53,10 @@ class Flux2(LatentModel):
     @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every block and the means of their attention maps."""
-        config, vae = configs["transformer"], configs["vae"]
-        width, widen = config["num_attention_heads"] * config["attention_head_dim"], config["mlp_ratio"]
-        stride = 2 ** (len(vae["block_out_channels"]) - 1) * vae["patch_size"][0]
-        taps: list[Tap] = []
-        for i in range(config["num_layers"]):
-            taps += joint_taps(f"double{i}", f"transformer_blocks.{i}", width, stride, inner="ff.act_fn", widen=widen)
-        fused = {"projections": f"attn.{FUSED}", "inner": "attn.mlp_act_fn"}
-        for i in range(config["num_single_layers"]):
-            module = f"single_transformer_blocks.{i}"
-            taps += joint_taps(f"single{i}", module, width, stride, widen=widen, **fused)
-        return (*taps, *map_groups(taps))
+        config, size = configs["transformer"], width_and_stride(configs, configs["vae"]["patch_size"][0])
+        double = {"inner": "ff.act_fn", "widen": config["mlp_ratio"]}
+        single = {"inner": "attn.mlp_act_fn", "widen": config["mlp_ratio"], "projections": f"attn.{FUSED}"}
+        return double_and_single_taps(config, *size, double, single)
 
     @classmethod
     def twin_parts(cls, row: Mapping[str, Any], *, full: bool = False) -> dict[str, Any]:
@@ -88,10 +81,7 @@ class Flux2(LatentModel):
         configs = super().read_configs(folder)
         kind = configs["text_encoder"].get("model_type", cls.ENCODER)
         if kind != cls.ENCODER:
-            raise BadInput(
-                f"{folder}: a FLUX.2 whose text encoder is a {short(kind)} model does not load; "
-                "use FLUX.2 klein or dev, such as flux2-klein"
-            )
+            raise BadInput(f"{folder}: its text encoder is a {short(kind)} model; give a FLUX.2 klein or dev")
         return configs
 
     @classmethod

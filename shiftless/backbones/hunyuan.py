@@ -79,19 +79,9 @@ class HunyuanDiT(LatentModel):
     @classmethod
     def twin_parts(cls, row: Mapping[str, Any], *, full: bool = False) -> dict[str, Any]:
         """Build every part with random weights, tiny or in full size."""
-        small = {
-            "num_attention_heads": 4,
-            "attention_head_dim": 8,
-            "num_layers": 4,
-            "hidden_size": 32,
-            "sample_size": 16,
-        }
-        small |= {
-            "cross_attention_dim": 32,
-            "cross_attention_dim_t5": 32,
-            "pooled_projection_dim": 16,
-            "sample_size": 16,
-        }
+        small = {"num_attention_heads": 4, "attention_head_dim": 8, "num_layers": 4, "hidden_size": 32}
+        small |= {"cross_attention_dim": 32, "cross_attention_dim_t5": 32, "pooled_projection_dim": 16}
+        small |= {"sample_size": 16}
         return {
             "transformer": network(cls.PARTS["transformer"], row["transformer"], {} if full else small),
             "vae": autoencoder(row["vae"], full=full),

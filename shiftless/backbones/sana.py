@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -115,14 +116,9 @@ class Sana(LatentModel):
         config = self.vae.config
         return int(config.latent_channels), 2 ** (len(config.encoder_block_out_channels) - 1)
 
-    @torch.no_grad()
-    def encode_image(
-        self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """B 3 H W in [-1, 1] -> B c h w, scaled as the denoiser was trained; repeated to as many as `noise` has."""
-        pixels = pixels.to(self.device, self.dtype, memory_format=self._format)
-        clean: torch.Tensor = self.vae.encode(pixels).latent * self.vae.config.scaling_factor
-        return clean if noise is None else clean.repeat_interleave(noise.shape[0] // clean.shape[0], 0)
+    def _posterior(self, pixels: torch.Tensor) -> Any:
+        latent = self.vae.encode(pixels).latent
+        return SimpleNamespace(mean=latent, std=torch.zeros_like(latent))
 
     def _encode(self, prompt: str) -> Condition:
         tokenizer, encoder = self.tokenizers["tokenizer"], self.networks["text_encoder"]

@@ -109,6 +109,30 @@ def joint_taps(
     yield Tap(name, width, stride, module)
 
 
+def double_and_single_taps(
+    config: Mapping[str, Any],
+    width: int,
+    stride: int,
+    double: Mapping[str, Any] | None = None,
+    single: Mapping[str, Any] | None = None,
+) -> tuple[Tap, ...]:
+    """List the taps of Flux's two kinds of blocks, "double0" and so on, then "single0", and the means of their maps.
+
+    config  of the transformer      double, single  further arguments of `joint_taps` for blocks of each kind
+
+    >>> [tap.name for tap in double_and_single_taps({"num_layers": 1, "num_single_layers": 1}, 8, 16)][9:12]
+    ['double0.ffn.inner', 'double0', 'single0.in']
+    """
+    taps: list[Tap] = []
+    for kind, count, path, options in (
+        ("double", config["num_layers"], "transformer_blocks", double),
+        ("single", config["num_single_layers"], "single_transformer_blocks", single),
+    ):
+        for i in range(count):
+            taps += joint_taps(f"{kind}{i}", f"{path}.{i}", width, stride, **(options or {}))
+    return (*taps, *map_groups(taps))
+
+
 def map_groups(taps: Sequence[Tap]) -> Iterator[Tap]:
     """List the mean over all blocks of each kind of attention map: "cross.map" and "self.map".
 
