@@ -165,8 +165,7 @@ def how_to_fetch(name: str) -> str:
     checkpoint = models().get(name, {}).get("checkpoint")
     if checkpoint:
         file = checkpoint.rpartition("/")[2]
-        code = f"from shiftless.backbones.torchvision_resnet import convert_checkpoint as c; c('{file}', '{name}')"
-        return f'curl -O {checkpoint} && python -c "{code}"'
+        return f"curl -O {checkpoint} && shiftless convert {file} {name}"
     return fetch_command(name)
 
 
