@@ -14,9 +14,10 @@ from typing import Any
 from shiftless.errors import BadInput
 
 STEERERS = ("control", "lora", "image_prompt")  # fields of names, each with a field of scales
-TUPLES = ("taps", *STEERERS, *(f"{name}_scale" for name in STEERERS))
+TUPLES = ("taps", "textual_inversion", *STEERERS, *(f"{name}_scale" for name in STEERERS))
 _LARGEST_SCALE = 1e6  # of a LoRA, a ControlNet or an image prompt; their published range is about -2 to 2
-_EXAMPLE = {"control": "canny", "lora": "horses.safetensors", "image_prompt": "ip-adapter"}
+_EXAMPLE = {"control": "canny", "lora": "horses.safetensors", "image_prompt": "ip-adapter",
+            "textual_inversion": "cat-toy.safetensors"}  # fmt: skip
 LATENTS = ("mean", "sample")
 FITS = ("aspect", "squash")
 NOISES = ("draw", "invert")
@@ -33,6 +34,7 @@ HELP = {  # one line a field: what the command line says of its flag
     "lora_scale": "How strongly LoRAs act: one number for all, or one each, comma-separated.",
     "image_prompt": "IP-Adapters, which give the photo itself as a prompt: ip-adapter, or a file; comma-separated.",
     "image_prompt_scale": "How strongly image prompts act: one number for all, or one each, comma-separated.",
+    "textual_inversion": "Files of learned words, which the prompt names, as <cat-toy>; or WORD=FILE; comma-separated.",
     "inpaint": "Of a model for inpainting: keep (it is shown the photo, nothing to repaint), else all is to repaint.",
     "start": "Add the noise of this larger timestep, and denoise from there down to the timestep that is read.",
     "steps": "In how many steps to denoise from start, or to invert; by default one a timestep.",
@@ -62,6 +64,7 @@ class Recipe:
     lora      LoRA files, in diffusers' or kohya's format; in place only while this recipe is read
     image_prompt  IP-Adapters, which give the denoiser the photo itself as a prompt: a name, or a file
     control_scale, lora_scale, image_prompt_scale  their strengths: one for all, or one each
+    textual_inversion  files of learned words, which the prompt names; WORD=FILE names one otherwise
     inpaint   of a model for inpainting, what its mask says: "keep" shows it the clean photo and leaves it nothing to
               repaint; "all", or "", shows it nothing and lets it repaint everything
     start     None, or a larger timestep: its noise is added, and steered denoising leads down to `timestep`
@@ -96,6 +99,7 @@ class Recipe:
     lora_scale: tuple[float, ...] = (1.0,)
     image_prompt: tuple[str, ...] = ()
     image_prompt_scale: tuple[float, ...] = (1.0,)
+    textual_inversion: tuple[str, ...] = ()
     inpaint: str = ""
     start: int | None = None
     steps: int | None = None
@@ -126,6 +130,7 @@ class Recipe:
             raise BadInput(f"prompt={self.prompt!r}: holds bytes that are not UTF-8 text; write it in UTF-8")
         if not isinstance(self.captioner, str):
             raise BadInput(f"captioner={self.captioner!r}: give a name, or '' for the model's own")
+        _names("textual_inversion", self.textual_inversion)
         for name in STEERERS:
             _steering(name, getattr(self, name), getattr(self, f"{name}_scale"))
             object.__setattr__(self, f"{name}_scale", tuple(float(one) for one in getattr(self, f"{name}_scale")))
@@ -332,9 +337,13 @@ def _tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if many else (value,)
 
 
-def _steering(name: str, chosen: tuple[Any, ...], scale: tuple[Any, ...]) -> None:
+def _names(name: str, chosen: tuple[Any, ...]) -> None:
     if not all(isinstance(one, str) and one for one in chosen):
         raise BadInput(f"{name}={chosen!r}: give names or files, such as {name}=({_EXAMPLE[name]!r},)")
+
+
+def _steering(name: str, chosen: tuple[Any, ...], scale: tuple[Any, ...]) -> None:
+    _names(name, chosen)
     numbers = [one for one in scale if isinstance(one, (int, float)) and not isinstance(one, bool)]
     if len(numbers) != len(scale) or not all(abs(one) <= _LARGEST_SCALE for one in numbers):  # false for NaN, too
         raise BadInput(f"{name}_scale={scale!r}: give numbers; 1.0 is full strength")

@@ -31,7 +31,8 @@ def candidates(
     """Return at each timestep the bare reading, each technique alone, and all of them together.
 
     recipe     where and how to read: taps, seed, size; its timestep if no other is given. Its captioner, its scales
-               (one for all, or one each), start and steps apply to the steered recipes
+               (one for all, or one each), start and steps apply to the steered recipes, its learned words to the
+               prompts that name them
     prompts, controls, loras, image_prompts, inpaints  what to try; if all are left out, what is available for the
                model: a captioner, ControlNets, LoRAs in its folder, IP-Adapters, a mask that keeps the photo. "All
                together" joins the first prompt, every ControlNet, the first image prompt, the first mask and the first
@@ -58,7 +59,11 @@ def candidates(
         inpaints = ["keep"] if "inpaint" in model.spec.techniques else []
     walk: dict[str, Any] = {} if recipe.start is None else {"start": recipe.start, "steps": recipe.steps}
     captioner = {prompt: recipe.captioner if CAPTION in fields_of(prompt) else "" for prompt in prompts}
-    singles = [base.but(prompt=prompt, captioner=captioner[prompt], **walk) for prompt in prompts]
+    words = _words_of(model, recipe, prompts)
+    singles = [
+        base.but(prompt=prompt, captioner=captioner[prompt], textual_inversion=words[prompt], **walk)
+        for prompt in prompts
+    ]
     singles += [base.but(inpaint=mask, **walk) for mask in inpaints]
     for kind, names in (("control", controls), ("image_prompt", image_prompts), ("lora", loras)):
         scales = _one_each(kind, names, getattr(recipe, f"{kind}_scale"))
@@ -107,7 +112,7 @@ def _together(start: Recipe, singles: Sequence[Recipe], several_loras: bool) -> 
     prompted, controlled, shown, kept, lent = ([one for one in singles if getattr(one, kind)] for kind in _KINDS)
     changes: dict[str, Any] = {}
     if prompted:
-        changes |= {"prompt": prompted[0].prompt, "captioner": prompted[0].captioner}
+        changes |= {name: getattr(prompted[0], name) for name in ("prompt", "captioner", "textual_inversion")}
     if controlled:
         changes |= {name: tuple(getattr(one, name)[0] for one in controlled) for name in ("control", "control_scale")}
     if shown:
@@ -117,6 +122,24 @@ def _together(start: Recipe, singles: Sequence[Recipe], several_loras: bool) -> 
     if lent and (several_loras or len(lent) == 1):
         changes |= {"lora": lent[0].lora, "lora_scale": lent[0].lora_scale}
     return start.but(**changes)
+
+
+def _words_of(model: Backbone, recipe: Recipe, prompts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Which of a recipe's learned words each prompt names; raises BadInput for one that none does."""
+    token: dict[str, str] = {}
+    for name in recipe.textual_inversion:
+        token[name] = steerable(model, "textual_inversion").textual_inversion(name).token
+        if not any(_may_name(prompt, token[name]) for prompt in prompts):
+            raise BadInput(
+                f"textual_inversion {name!r}: no prompt names {token[name]}, its learned word; give one that "
+                f"does, such as 'a photo of {token[name]}'"
+            )
+    return {prompt: tuple(name for name in token if _may_name(prompt, token[name])) for prompt in prompts}
+
+
+def _may_name(prompt: str, token: str) -> bool:
+    """Whether a prompt names a word, or has a field that the caller fills."""
+    return token.lower() in prompt.lower() or bool({*fields_of(prompt)} - {CAPTION})
 
 
 def _one_each(kind: str, names: Sequence[str], scales: tuple[float, ...]) -> tuple[float, ...]:

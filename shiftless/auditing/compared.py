@@ -13,7 +13,8 @@ from shiftless.recipe import Recipe
 
 _STEERING = {
     "prompt": "", "captioner": "", "control": (), "control_scale": (1.0,), "lora": (), "lora_scale": (1.0,),
-    "image_prompt": (), "image_prompt_scale": (1.0,), "inpaint": "", "start": None, "steps": None,
+    "image_prompt": (), "image_prompt_scale": (1.0,), "textual_inversion": (), "inpaint": "",
+    "start": None, "steps": None,
 }  # fmt: skip
 _SIMPLE = 3
 
@@ -37,7 +38,9 @@ def is_bare(recipe: Recipe) -> bool:
     [True, False, False]
     """
     simple = not fields_of(recipe.prompt) and len(recipe.prompt.split()) <= _SIMPLE
-    steered = recipe.control or recipe.lora or recipe.image_prompt or recipe.inpaint == "keep"
+    steered = (
+        recipe.control or recipe.lora or recipe.image_prompt or recipe.textual_inversion or recipe.inpaint == "keep"
+    )
     return simple and not steered and recipe.start is None
 
 
@@ -92,6 +95,7 @@ def describe(recipe: Recipe) -> str:
         parts.append("captions" if recipe.prompt in ("auto", "{caption}") else f'"{recipe.prompt}"')
     techniques = [*controls_of(recipe), *((f"LoRA {_file(lora)}", scale) for lora, scale in loras_of(recipe))]
     techniques += [(f"image prompt {_file(name)}", scale) for name, scale in image_prompts_of(recipe)]
+    techniques += [(f"word {_file(name)}", 1.0) for name in recipe.textual_inversion]
     techniques += [(f"inpaint {recipe.inpaint}", 1.0)] if recipe.inpaint else []
     parts += [name + (f" x{scale:g}" if scale != 1 else "") for name, scale in techniques]
     return " ".join([f"{begin}," if recipe.start is not None and parts else begin, ", ".join(parts)]).strip()

@@ -18,6 +18,7 @@ from shiftless.taps.names import Tap
 if TYPE_CHECKING:
     from shiftless.conditions.captioner import Captioner
     from shiftless.conditions.image_prompt import ImageAdapter
+    from shiftless.conditions.textual_inversion import LearnedWord
 
 
 PHOTOGRAPHS = "photographs"
@@ -34,7 +35,8 @@ class Spec:
     latent      (channels, stride) of what encode_image returns; stride in pixels a cell
     takes_text  whether a prompt has an effect
     takes_noise whether noise is added before reading (a ViT or CleanDIFT takes none)
-    techniques  what may steer it: "prompt", "control", "lora", "image_prompt", "inpaint", "start"
+    techniques  what may steer it: "prompt", "control", "lora", "image_prompt", "textual_inversion",
+                "inpaint", "start"
     made_for    what pictures it was trained on, such as PHOTOGRAPHS; "" if unknown
     """
 
@@ -126,6 +128,12 @@ class Steerable(Backbone, Protocol):
     def image_prompts(self) -> list[str]:
         """The names of the IP-Adapters that are known for the model."""
 
+    def textual_inversion(self, name: str) -> LearnedWord:
+        """The learned word that a recipe names, checked against the model's text encoders."""
+
+    def worded(self, names: Sequence[str]) -> AbstractContextManager[None]:
+        """Inside this `with`, prompts may name learned words; the model itself is not changed."""
+
     def controls(self) -> list[str]:
         """The names of the ControlNets that are known for the model."""
 
@@ -144,7 +152,7 @@ def steerable(model: Backbone, technique: str) -> Steerable:
 
     >>> from shiftless.backbones.registry import load
     >>> steerable(load("twin:sd15"), "control").spec.techniques
-    ('prompt', 'control', 'lora', 'image_prompt', 'start')
+    ('prompt', 'control', 'lora', 'image_prompt', 'textual_inversion', 'start')
     """
     if technique not in model.spec.techniques:
         takes = ", ".join(model.spec.techniques) or "none"

@@ -39,7 +39,7 @@ class CleanDIFT(StableDiffusion):
 
     FAMILY = "cleandift"
     TAKES_NOISE = False
-    TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "control", "lora", "image_prompt")
+    TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "control", "lora", "image_prompt", "textual_inversion")
 
     def __init__(self, *parts: Any, **options: Any) -> None:
         """Adapt loaded parts; there is no noise in a latent of this family."""

@@ -118,6 +118,7 @@ class LatentModel(Steering, Fingerprinted):
         self._own_controls = {**(controls or {}), **(own_controls(home) if home is not None else {})}
         self._controls, self._captioners, self._loras, self._images = {}, {}, (), {}
         self._own_images = dict(images or {})
+        self._words, self._spoken_last = (), ((), ())
         self._prompts: OrderedDict[tuple[Any, ...], Condition] = OrderedDict()
         self._bare = None
         self._made_of_is(made_of)
@@ -331,7 +332,7 @@ class LatentModel(Steering, Fingerprinted):
     def _encode_one(self, prompt: str) -> Condition:
         with exclusive(*(self.networks[part] for part in self.TEXT_ENCODERS)):
             state = state_of_tensors(tensor for part in self.TEXT_ENCODERS for tensor in self._tensors(part))
-            key = (state, self._loras, prompt)  # a LoRA may change the text encoder too
+            key = (state, self._loras, tuple(word.digest for word in self._words), prompt)  # a LoRA may change it too
             if key not in self._prompts:
                 self._prompts[key] = self._encode(prompt)
                 if len(self._prompts) > _PROMPTS_KEPT:

@@ -46,7 +46,7 @@ class StableDiffusion(Inpainting):
         "scheduler": "diffusers:DDIMScheduler",
     }
     DENOISER = "unet"
-    TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "control", "lora", "image_prompt", "start")
+    TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "control", "lora", "image_prompt", "textual_inversion", "start")
 
     @property
     def unet(self) -> Any:
@@ -122,7 +122,7 @@ class StableDiffusion(Inpainting):
         return {"ip-adapter": lambda: image_adapter(parts["unet"])}
 
     def _encode(self, prompt: str) -> Condition:
-        return encode_with_clip(self.tokenizer, self.text_encoder, prompt)
+        return encode_with_clip(self._spoken()[0], self.text_encoder, prompt)
 
     def _predict(self, latent: torch.Tensor, timestep: int, condition: Condition) -> torch.Tensor:
         steered = residuals(condition.steers, latent, timestep, condition.embeds)

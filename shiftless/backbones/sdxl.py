@@ -112,8 +112,7 @@ class StableDiffusionXL(StableDiffusion):
         }
 
     def _encode(self, prompt: str) -> Condition:
-        tokenizers = [self.tokenizers["tokenizer"], self.tokenizers["tokenizer_2"]]
-        return encode_with_two_clips(tokenizers, [self.networks[part] for part in self.TEXT_ENCODERS], prompt)
+        return encode_with_two_clips(self._spoken(), [self.networks[part] for part in self.TEXT_ENCODERS], prompt)
 
     def _sized(self, condition: Condition, size: tuple[int, int]) -> Condition:
         told = torch.tensor([[*size, 0, 0, *size]], device=self.device, dtype=torch.float32)

@@ -17,8 +17,10 @@ from shiftless.conditions.image_prompt import (
     image_prompted,
     load_image_adapter,
 )
+from shiftless.conditions.learned_tokenizer import LearnedTokenizer
 from shiftless.conditions.lora import adapted
 from shiftless.conditions.lora_file import digest_of_lora
+from shiftless.conditions.textual_inversion import LearnedWord, check_fit, read_word
 from shiftless.errors import BadInput
 from shiftless.progress import detail
 from shiftless.taps.lock import construction, exclusive
@@ -37,6 +39,8 @@ class Steering:
     _bare          the networks' tensors while LoRAs or image prompts are in place
     _own_images    IP-Adapters known for the model: name -> file, or a function that makes one
     _images        those that are loaded: name -> (digest of its contents, the IP-Adapter)
+    _words         the learned words that prompts may name now
+    _spoken_last   the learned words that tokenizers were last made for, and those tokenizers
     """
 
     spec: Spec
@@ -54,6 +58,9 @@ class Steering:
     _bare: dict[str, tuple[torch.Tensor, ...]] | None
     _own_images: Mapping[str, Any]
     _images: dict[str, tuple[str, ImageAdapter]]
+    _words: tuple[LearnedWord, ...]
+    _spoken_last: tuple[tuple[str, ...], tuple[Any, ...]]
+    tokenizers: dict[str, Any]
 
     def _tensors(self, part: str) -> tuple[torch.Tensor, ...]:
         """The tensors of one network, without LoRAs that are injected now."""
@@ -77,13 +84,15 @@ class Steering:
             return self._controls[name][1]
 
     def digest(self, technique: str, name: str) -> str:
-        """Return the digest of what a recipe names: a "lora", "control", "image_prompt" or "captioner"."""
+        """Return the digest of what a recipe names: a technique, or "captioner"."""
         if technique == "lora":
             return digest_of_lora(self._lora_file(name))
         if technique == "control":
             return digest_of_control(name, self._own_controls)
         if technique == "image_prompt":
             return digest_of_image_adapter(name, self._own_images)
+        if technique == "textual_inversion":
+            return read_word(name).digest
         from shiftless.conditions.caption import find_captioner, fingerprint_of
 
         own = self._own_captioner()
@@ -149,6 +158,45 @@ class Steering:
         ['ip-adapter']
         """
         return sorted(self._own_images)
+
+    def textual_inversion(self, name: str) -> LearnedWord:
+        """The learned word that a recipe names; raises BadInput for one that the model's text encoders cannot take."""
+        word = read_word(name)
+        encoders = [self.networks[part] for part in self.TEXT_ENCODERS]
+        check_fit(word, name, [int(one.get_input_embeddings().embedding_dim) for one in encoders])
+        if any(word.token in tokenizer.get_vocab() for tokenizer in self.tokenizers.values()):
+            raise BadInput(
+                f"{name}: the model's own vocabulary holds {word.token!r}; give the learned word another name, as "
+                f"'<{word.token}>={name}'"
+            )
+        return word
+
+    @contextmanager
+    def worded(self, names: Sequence[str]) -> Iterator[None]:
+        """Inside this `with`, prompts may name learned words; networks and tokenizers are not changed."""
+        words = tuple(self.textual_inversion(name) for name in names)
+        tokens = [word.token.lower() for word in words]
+        for i, token in enumerate(tokens):
+            if token in tokens[:i]:
+                both = f"{names[tokens.index(token)]} and {names[i]}"
+                raise BadInput(f"{both}: both are called {words[i].token}; give one another name, as WORD=FILE")
+        with exclusive(*(self.networks[part] for part in self.TEXT_ENCODERS)):  # for every reader, as LoRAs are
+            before, self._words = self._words, words
+            try:
+                yield
+            finally:
+                self._words = before
+
+    def _spoken(self) -> tuple[Any, ...]:
+        """The tokenizer of each text encoder, with the learned words that prompts may name now."""
+        plain = [self.tokenizers[part.replace("text_encoder", "tokenizer")] for part in self.TEXT_ENCODERS]
+        if not self._words:
+            return tuple(plain)
+        key = tuple(word.digest for word in self._words)
+        if self._spoken_last[0] != key:
+            pairs = [[(word.token, word.vectors[i]) for word in self._words] for i in range(len(plain))]
+            self._spoken_last = key, tuple(LearnedTokenizer(*one) for one in zip(plain, pairs))
+        return self._spoken_last[1]
 
     def loras(self) -> list[str]:
         """The names of the LoRAs that lie in the model's folder.

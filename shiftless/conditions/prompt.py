@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from shiftless.conditions.condition import Condition
+from shiftless.conditions.learned_tokenizer import LearnedTokenizer, encode
 from shiftless.errors import BadInput
 
 MOST_TOKENS = 65536
@@ -42,15 +43,18 @@ def token_windows(tokenizer: Any, prompt: str) -> list[list[int]]:
 def token_words(tokenizer: Any, windows: Sequence[Sequence[int]]) -> tuple[str, ...]:
     """Return the text of every token, "" for special ones; the last token of a word ends with a space.
 
+    Each vector of a learned word is written as the whole word.
     A token that holds a part of a character only is written as its bytes: "<0xC3>", "<0xA9> " are the two of "é".
     """
     words: list[str] = []
+    learned = tokenizer.spelled if isinstance(tokenizer, LearnedTokenizer) else {}
     for window in windows:
         ended = False  # some tokenizers pad with an ordinary token, so padding is known by its place
         for position, token in enumerate(tokenizer.convert_ids_to_tokens(list(window))):
-            special = position == 0 or ended or window[position] == tokenizer.eos_token_id
-            ended = ended or window[position] == tokenizer.eos_token_id
-            words.append("" if special else text_of_token(token))
+            number = window[position]
+            special = position == 0 or ended or number == tokenizer.eos_token_id
+            ended = ended or number == tokenizer.eos_token_id
+            words.append("" if special else f"{learned[number]} " if number in learned else text_of_token(token))
     return tuple(words)
 
 
@@ -92,8 +96,8 @@ def encode_with_two_clips(tokenizers: Sequence[Any], encoders: Sequence[Any], pr
     if len({(len(one), len(one[0])) for one in windows}) > 1:
         raise BadInput("the model's two tokenizers split a prompt differently; fetch or save the model again")
     outputs = [
-        encoder(input_ids=torch.tensor(one, device=encoder.device), output_hidden_states=True)
-        for encoder, one in zip(encoders, windows, strict=True)
+        encode(tokenizer, encoder, one, output_hidden_states=True)
+        for tokenizer, encoder, one in zip(tokenizers, encoders, windows, strict=True)
     ]
     hidden = torch.cat([output.hidden_states[-2] for output in outputs], -1)
     words = (token_words(tokenizers[0], windows[0]),)
@@ -107,6 +111,5 @@ def encode_with_clip(tokenizer: Any, encoder: Any, prompt: str) -> Condition:
     Windows of a long prompt are encoded apart and joined, so that nothing of the prompt is lost.
     """
     windows = token_windows(tokenizer, prompt)
-    ids = torch.tensor(windows, device=encoder.device)
-    hidden = encoder(input_ids=ids).last_hidden_state
+    hidden = encode(tokenizer, encoder, windows).last_hidden_state
     return Condition(hidden.reshape(1, -1, hidden.shape[-1]), (token_words(tokenizer, windows),))

@@ -16,7 +16,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def available(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recipe]:
-    """Return the recipes whose ControlNets, LoRAs, IP-Adapters, mask, captioner and taps the model has.
+    """Return the recipes whose ControlNets, LoRAs, IP-Adapters, learned words, mask, captioner and taps the model has.
 
     A LoRA is available if it is a file, or one of the model's own by name.
 
@@ -33,6 +33,8 @@ def available(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recip
                 model.control(name)  # type: ignore[attr-defined]  # a family that has none is caught below
             for name in recipe.image_prompt:
                 model.image_prompt(name)  # type: ignore[attr-defined]
+            for name in recipe.textual_inversion:
+                model.textual_inversion(name)  # type: ignore[attr-defined]
             if recipe.inpaint:
                 steerable(model, "inpaint")
             if CAPTION in fields_of(recipe.prompt):

@@ -15,6 +15,7 @@ from shiftless.backbones.batch import default_batch
 from shiftless.backbones.memory import kept_memory
 from shiftless.backbones.walk import continued, invert, reference_walk, strides_left, walk
 from shiftless.conditions.condition import IMAGE_PROMPT, Condition, Steer, join, take
+from shiftless.conditions.template import fields_of
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
 from shiftless.image import Frame, Photo, open_photo, plan
@@ -22,7 +23,7 @@ from shiftless.noise import reference_timestep
 from shiftless.reading.latents import Latents
 from shiftless.reading.origin import check_unchanged, of_photo, origins_of
 from shiftless.reading.passes import Pass, controls_of, effective, image_prompts_of, loras_of, passes_of, union
-from shiftless.reading.words import Fill, check_techniques, prompts_of
+from shiftless.reading.words import Fill, check_named, check_techniques, prompts_of
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap, select
 
@@ -66,6 +67,12 @@ def check(model: Backbone, recipes: Sequence[Recipe], batch: int | None) -> int:
             pass
     for name in dict.fromkeys(name for recipe in recipes for name in recipe.image_prompt):
         steerable(model, "image_prompt").image_prompt(name)
+    for recipe in recipes:
+        if recipe.textual_inversion:
+            with steerable(model, "textual_inversion").worded(recipe.textual_inversion):  # no two of one name
+                pass
+            if not fields_of(recipe.prompt):
+                check_named(model, recipe, recipe.prompt)
     if batch is not None:
         return batch
     return default_batch(model.device, model.dtype, max(recipe.size or model.spec.size for recipe in recipes))
@@ -207,12 +214,12 @@ def _run(
     full: bool,
 ) -> Iterator[PassResult]:
     """Run passes whose LoRAs are injected."""
-    texts = {(one.prompt, one.fed): model.encode_prompt([one.prompt], size=one.fed) for one in requested}
+    texts = {one: _text_of(model, one) for one in requested}
     groups: dict[Any, list[Pass]] = {}
     for one, readers in requested.items():
         r = one.recipe
         taps = union(tap_lists[k] for k in readers)
-        length = 0 if (embeds := texts[one.prompt, one.fed].embeds) is None else embeds.shape[1]
+        length = 0 if (embeds := texts[one].embeds) is None else embeds.shape[1]
         key = (one.fed, r.timestep, r.start, r.steps, r.noise, r.scheduler, controls_of(r), r.inpaint, length, taps)
         groups.setdefault(key, []).append(one)
     inverted: InversionCache = {}
@@ -221,11 +228,18 @@ def _run(
             latents.encode(group)
         for first in range(0, len(group), batch):
             rows = group[first : first + batch]
-            condition = join([_steered(latents, one, texts[one.prompt, one.fed]) for one in rows])
+            condition = join([_steered(latents, one, texts[one]) for one in rows])
             with kept_memory(model.device):
                 noisy, timestep = _brought_to(model, latents, rows, condition, inverted)
                 read = model.denoise(noisy, timestep, condition, taps, full=full)
             yield rows, condition, noisy, timestep, read
+
+
+def _text_of(model: Backbone, one: Pass) -> Condition:
+    """The prompt of a pass, encoded; the model keeps each prompt that it has encoded."""
+    words = one.recipe.textual_inversion
+    with steerable(model, "textual_inversion").worded(words) if words else nullcontext():
+        return model.encode_prompt([one.prompt], size=one.fed)
 
 
 def _steered(latents: Latents, one: Pass, text: Condition) -> Condition:

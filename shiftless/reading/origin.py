@@ -27,7 +27,7 @@ def origin_of(model: Backbone, recipe: Recipe) -> Origin:
     >>> origin_of(load("twin:sd15", dtype="bf16"), Recipe(control="canny")).adapters[0][0]
     'control canny'
     """
-    kinds = ("lora", "control", "image_prompt")
+    kinds = ("lora", "control", "image_prompt", "textual_inversion")
     named = [(kind, name) for kind in kinds for name in getattr(recipe, kind)]
     if CAPTION in fields_of(recipe.prompt) and "prompt" in model.spec.techniques:
         named.append(("captioner", recipe.captioner))

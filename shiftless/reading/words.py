@@ -35,6 +35,7 @@ def prompts_of(model: Backbone, photos: Sequence[Photo], recipe: Recipe, given: 
     """
     requested = fields_of(recipe.prompt)
     if not requested:
+        check_named(model, recipe, recipe.prompt)
         return [recipe.prompt] * len(photos)
     values = [values_of(photo, given) for photo in photos]
     waiting = [i for i, one in enumerate(values) if CAPTION in requested and CAPTION not in one]
@@ -44,7 +45,22 @@ def prompts_of(model: Backbone, photos: Sequence[Photo], recipe: Recipe, given: 
         captions = remembered(steerable(model, "prompt").captioner(recipe.captioner), [photos[i] for i in waiting])
         for i, caption in zip(waiting, captions, strict=True):
             values[i][CAPTION] = caption
-    return [fill(recipe.prompt, one, photo.name) for photo, one in zip(photos, values)]
+    filled = [fill(recipe.prompt, one, photo.name) for photo, one in zip(photos, values)]
+    for photo, prompt in zip(photos, filled):
+        check_named(model, recipe, prompt, photo.name)
+    return filled
+
+
+def check_named(model: Backbone, recipe: Recipe, prompt: str, photo: str = "") -> None:
+    """Raise BadInput if a prompt does not name a learned word of the recipe, which would then do nothing."""
+    for name in recipe.textual_inversion:
+        word = steerable(model, "textual_inversion").textual_inversion(name).token
+        if word.lower() not in prompt.lower():
+            whose = f"{photo}: " if photo else ""
+            raise BadInput(
+                f"{whose}the prompt {prompt!r} does not name {word}, the learned word of {name}; write {word} into the "
+                "prompt, or leave textual_inversion out"
+            )
 
 
 def check_techniques(model: Backbone, recipes: Sequence[Recipe]) -> None:
@@ -55,7 +71,7 @@ def check_techniques(model: Backbone, recipes: Sequence[Recipe]) -> None:
                 f"{model.spec.name}: a model of the {model.spec.family} family takes no text, and the recipe's prompt "
                 f"is {recipe.prompt!r}; leave the prompt out"
             )
-        for name in (*STEERERS, "inpaint", "start"):
+        for name in (*STEERERS, "textual_inversion", "inpaint", "start"):
             if getattr(recipe, name) not in ((), "", None):
                 steerable(model, name)
         if recipe.noise == "invert" and not model.spec.takes_noise:

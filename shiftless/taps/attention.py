@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -99,6 +100,8 @@ def word_columns(words: Sequence[str], word: str) -> list[int]:
     [2, 3]
     >>> word_columns(["", "caf", "<0xC3>", "<0xA9> ", "don ", "'t ", ""], "CAFÉ")
     [1, 2, 3]
+    >>> word_columns(["", "a ", "<cat-toy> ", "<cat-toy> ", ""], "<cat-toy>")
+    [2, 3]
     """
     spelled: list[tuple[str, range]] = []  # each word, and its columns
     start, text = 0, ""
@@ -109,11 +112,13 @@ def word_columns(words: Sequence[str], word: str) -> list[int]:
             spelled.append((_normalised(text), range(start, column + bool(piece))))
             text = ""
     parts = word_parts(word)
+    flat = [part for text, _ in spelled for part in word_parts(text) or [text]]  # a learned word may have several
+    begins = [0, *accumulate(len(word_parts(text) or [text]) for text, _ in spelled)]
     columns = [
         column
-        for i in range(len(spelled) - len(parts) + 1 if parts else 0)
-        if [one for one, _ in spelled[i : i + len(parts)]] == parts
-        for _, where in spelled[i : i + len(parts)]
+        for first, begin in enumerate(begins)
+        if parts and flat[begin : begin + len(parts)] == parts and begin + len(parts) in begins
+        for _, where in spelled[first : begins.index(begin + len(parts))]
         for column in where
     ]
     if not columns:

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from miniworld.datasets import HELD_OUT
 from miniworld.datasets import photos as drawn
@@ -236,6 +238,24 @@ def test_an_image_prompt_is_tried_from_the_command_line(command, photos):
     assert code == 0, err
     assert labels() == ["t=50", "t=50 image prompt ip-adapter"]
     assert "image prompt ip-adapter" in out
+
+
+def test_a_learned_word_is_tried_by_the_prompts_that_name_it(command, photos):
+    save_file({"<cat-toy>": torch.randn(2, 32)}, "toy.safetensors")
+    quick = ("--json", "a.json", "--pictures", 0, "--finish", 0, "--draws", 1, "--size", 64)
+    word = ("-m", "twin:sd15", "--textual-inversion", "toy.safetensors")
+    code, _, err = command("audit", "photos/0.png", *word, "--prompt", "<cat-toy>", "--prompt", "a horse", *quick)
+    assert code == 0, err
+    assert labels() == ["t=50", 't=50 "<cat-toy>", word toy', 't=50 "a horse"']
+    code, _, err = command("audit", "photos/0.png", *word, "--prompt", "a horse", *quick)
+    assert (code, err.count("error:"), len(err.strip().splitlines())) == (2, 1, 1)
+    assert "no prompt names <cat-toy>, its learned word" in err
+    code, _, err = command("extract", "photos/0.png", *word, "--prompt", "a horse", "--size", 64)
+    assert (code, err.count("error:"), len(err.strip().splitlines())) == (2, 1, 1)
+    assert "does not name <cat-toy>" in err
+    assert not Path("features").exists()
+    code, _, err = command("extract", "photos/0.png", *word, "--prompt", "a <cat-toy>", "--size", 64)
+    assert code == 0, err
 
 
 def test_a_mask_is_tried_from_the_command_line_where_the_model_takes_one(command, photos):
