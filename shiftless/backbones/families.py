@@ -20,6 +20,7 @@ FAMILIES = {
     "flux2-dev": "shiftless.backbones.flux2_dev:Flux2Dev",
     "flux2": "shiftless.backbones.flux2:Flux2",
     "qwen-image": "shiftless.backbones.qwen_image:QwenImage",
+    "z-image": "shiftless.backbones.z_image:ZImage",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
     "dit": "shiftless.backbones.dit:DiT",
     "hunyuan-dit": "shiftless.backbones.hunyuan:HunyuanDiT",

@@ -11,6 +11,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from shiftless.backbones.joint_layout import FUSED, FusedLayout
 from shiftless.backbones.latent_model import LatentModel
+from shiftless.backbones.parts import check_chat_template
 from shiftless.backbones.random_parts import flux2_autoencoder, network, qwen3, qwen_tokenizer
 from shiftless.backbones.transformer_taps import double_and_single_taps, width_and_stride
 from shiftless.conditions.chat_prompt import encode_with_chat
@@ -73,7 +74,7 @@ class Flux2(LatentModel):
     @classmethod
     def twin_language(cls, config: Mapping[str, Any], *, full: bool) -> dict[str, Any]:
         """Build the text encoder and its tokenizer with random weights."""
-        return {"text_encoder": qwen3(config, full=full), "tokenizer": qwen_tokenizer()}
+        return {"text_encoder": qwen3(cls.PARTS["text_encoder"], config, full=full), "tokenizer": qwen_tokenizer()}
 
     @classmethod
     def read_configs(cls, folder: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -87,10 +88,7 @@ class Flux2(LatentModel):
     @classmethod
     def read_parts(cls, folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:
         """Load every part of a folder; raises BadInput naming the part that is missing or broken."""
-        parts = super().read_parts(folder, dtype)
-        if not parts["tokenizer"].chat_template:
-            raise BadInput(f"{folder / 'tokenizer'}: no chat template, which its prompts are put in; fetch it again")
-        return parts
+        return check_chat_template(super().read_parts(folder, dtype), folder)
 
     def _encode(self, prompt: str) -> Condition:
         return self._encode_message(prompt, {"add_generation_prompt": True, "enable_thinking": False})

@@ -110,7 +110,7 @@ class RotatedLayout(JointLayout):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the image's queries and all keys, B heads N d each, rotated for their places."""
         image, text = call["image_rotary_emb"]
-        return _turned(query, image), _turned(key, torch.cat([text, image]))
+        return turned(query, image), turned(key, torch.cat([text, image]))
 
     def bias(self, key: torch.Tensor, call: Mapping[str, Any]) -> torch.Tensor | None:
         """Return what is added to the scores of each key, B 1 N: -inf for padding."""
@@ -129,7 +129,11 @@ def _heads(layer: nn.Module, tokens: torch.Tensor, norm: str) -> torch.Tensor:
     return split if own is None else own(split)
 
 
-def _turned(tokens: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
-    """B heads N d, as pairs of numbers, times complex N d/2; float32."""
+def turned(tokens: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
+    """Rotate queries or keys, B heads N d, as pairs of numbers, by complex N d/2; return them in float32.
+
+    >>> turned(torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[1j]])).tolist()
+    [[[[-2.0, 1.0]]]]
+    """
     pairs = torch.view_as_complex(tokens.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rotary).flatten(-2)

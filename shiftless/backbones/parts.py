@@ -152,6 +152,13 @@ def digest_of_parts(folder: Path, classes: Mapping[str, str]) -> Callable[[], st
     return lambda: digest_of_files(names) if marks_of(files) == before else ""
 
 
+def check_chat_template(parts: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a folder's parts; raises BadInput where the tokenizer lacks the template that prompts are put in."""
+    if not parts["tokenizer"].chat_template:
+        raise BadInput(f"{folder / 'tokenizer'}: no chat template, which its prompts are put in; fetch it again")
+    return parts
+
+
 def weights_of(folder: Path) -> Weights:
     """Return the weight files of one part; raises BadInput where there are none."""
     return find_weights(folder, TRANSFORMERS if "encoder" in folder.name else DIFFUSERS)

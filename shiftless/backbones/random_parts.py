@@ -117,11 +117,11 @@ def qwen_tokenizer() -> Any:
     return Qwen2Tokenizer(vocab={**vocabulary, "<|endoftext|>": len(vocabulary)}, merges=[], **options)
 
 
-def qwen3(config: Mapping[str, Any], *, full: bool = False) -> Any:
-    """Build a Qwen3ForCausalLM with random weights, 16 channels wide if not in full size."""
+def qwen3(path: str, config: Mapping[str, Any], *, full: bool = False) -> Any:
+    """Build a Qwen3 of a class "library:Class" with random weights, 16 channels wide if not in full size."""
     small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
     small |= {"num_key_value_heads": 1, "head_dim": 8, "max_window_layers": 4, "vocab_size": 512}
-    return network("transformers:Qwen3ForCausalLM", config, {} if full else small)
+    return network(path, config, {} if full else small)
 
 
 def mistral(config: Mapping[str, Any], *, full: bool = False) -> Any:

@@ -80,16 +80,19 @@ def joint_taps(
     width: int,
     stride: int,
     *,
-    projections: str = "attn.to_{}",
+    attention: str = "attn",
+    projections: str = "",
     inner: str = "ff.net.0",
+    inner_side: str = "out",
     widen: float = 4,
 ) -> Iterator[Tap]:
     """List the taps of a block that attends to text and image at once, as those of SD3 and Flux do.
 
     name         of the block, such as "block7"       module  its path, such as "transformer_blocks.7"
     width        its channels                         stride  pixels of the image per token
-    projections  where queries, keys and values lie in it, "{}" for their letter
-    inner        where the inside of its feed-forward layer lies, `widen` times as wide
+    attention    where its attention layer lies in it
+    projections  where queries, keys and values lie in it, "{}" for their letter; in the attention layer by default
+    inner        where the inside of its feed-forward layer lies, `widen` times as wide, on which side of that module
 
     Every tap is of the image; "in" is the block's input, and "modulated" is what its attention is given: the input
     normed, scaled and shifted for the timestep. "cross.map" shows how much the image looks at each word, "self.map"
@@ -99,13 +102,14 @@ def joint_taps(
     ['block0.in', 'block0.modulated', 'block0.self.q', 'block0.self.k']
     """
     yield Tap(f"{name}.in", width, stride, module, side="in")
-    yield Tap(f"{name}.modulated", width, stride, f"{module}.attn", side="in")
+    layer, projections = f"{module}.{attention}", projections or f"{attention}.to_{{}}"
+    yield Tap(f"{name}.modulated", width, stride, layer, side="in")
     for letter in ("q", "k", "v"):
         yield Tap(f"{name}.self.{letter}", width, stride, f"{module}.{projections.format(letter)}")
     for which, block in (("self", "image"), ("cross", "text")):
-        yield Tap(f"{name}.{which}.map", 0, stride, f"{module}.attn", "map", block=block)
-        yield Tap(f"{name}.{which}.map.heads", 0, stride, f"{module}.attn", "heads", block=block)
-    yield Tap(f"{name}.ffn.inner", int(widen * width), stride, f"{module}.{inner}")
+        yield Tap(f"{name}.{which}.map", 0, stride, layer, "map", block=block)
+        yield Tap(f"{name}.{which}.map.heads", 0, stride, layer, "heads", block=block)
+    yield Tap(f"{name}.ffn.inner", int(widen * width), stride, f"{module}.{inner}", side=inner_side)
     yield Tap(name, width, stride, module)
 
 

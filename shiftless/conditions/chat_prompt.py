@@ -52,6 +52,34 @@ def encode_in_template(
     is longer than `most`.
     """
     start, text = template.index("{}"), template.replace("{}", prompt, 1)
+    return _masked(tokenizer, encoder, text, (start, start + len(prompt)), -1, dropped, multiple, most)
+
+
+def encode_masked_chat(
+    tokenizer: Any, encoder: Any, prompt: str, options: Mapping[str, Any], *, layer: int, multiple: int, most: int
+) -> Condition:
+    """Encode one prompt as the message of a user: embeds 1 T D, and `extra["mask"]` 1 T, 1 for a token, 0 for padding.
+
+    options  of the tokenizer's chat template    layer  which hidden state: 0 is the embedding of the tokens
+    multiple  what T is rounded up to a multiple of    most  the most tokens that are taken
+
+    That of padding is 0. Raises BadInput for a prompt that is longer than `most`.
+    """
+    text, start = _rendered(tokenizer, prompt, options, "")
+    return _masked(tokenizer, encoder, text, (start, start + len(prompt)), layer, 0, multiple, most)
+
+
+def _masked(
+    tokenizer: Any,
+    encoder: Any,
+    text: str,
+    place: tuple[int, int],
+    layer: int,
+    dropped: int,
+    multiple: int,
+    most: int,
+) -> Condition:
+    """One hidden state of a text in which the prompt lies in a place, without the first tokens, padded and masked."""
     count = len(tokenizer(text)["input_ids"]) - dropped
     if count > most:
         raise BadInput(
@@ -59,9 +87,8 @@ def encode_in_template(
         )
     made = _tokenized(tokenizer, text, dropped + -(-count // multiple) * multiple, padding_side="right")
     mask = made["attention_mask"][:, dropped:].to(encoder.device)
-    embeds = _hidden_states(encoder, made)[-1][:, dropped:] * mask[..., None]
-    words = _words(tokenizer, made, start, start + len(prompt))[dropped:]
-    return Condition(embeds, (words,), {"mask": mask})
+    embeds = _hidden_states(encoder, made)[layer][:, dropped:] * mask[..., None]
+    return Condition(embeds, (_words(tokenizer, made, *place)[dropped:],), {"mask": mask})
 
 
 def _tokenized(tokenizer: Any, text: str, tokens: int, **options: Any) -> Any:
