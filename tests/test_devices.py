@@ -228,6 +228,28 @@ def test_features_are_those_of_the_cpu_and_leave_the_device(model, cpu, lora):
             torch.testing.assert_close(one[tap], other[tap])
 
 
+@pytest.mark.parametrize(("fake", "how"), [("mps:0", "parts"), ("cuda:1", "layers")], indirect=["fake"])
+def test_parts_that_are_offloaded_come_by_turns(fake, cpu, lora, how):
+    model = shiftless.load("twin:sd15", device=fake, dtype="fp32", size=64, offload=how)
+    recipe = Recipe(taps=("mid",), prompt="a horse", lora=(lora,), control=("canny",))
+    there, here = (shiftless.extract(one, PICTURES[0], recipe) for one in (model, cpu))
+    torch.testing.assert_close(there["mid"], here["mid"])
+    assert [places(model.networks[part]) for part in ("vae", "text_encoder")] == [{"cpu"}, {"cpu"}]
+    assert places(model.unet) == ({fake.type} if how == "parts" else {fake.type, "cpu"})
+    assert model.fingerprint == cpu.fingerprint
+    model.decode(torch.rand(1, 4, 2, 2))
+    assert [places(one) for one in (model.unet, model.vae)] == [{"cpu"}, {fake.type}]
+    with torch.no_grad():
+        model.vae.decoder.conv_out.bias.add_(1)  # a change on the device is kept, and seen
+    model.encode_prompt(["a sheep"])
+    assert places(model.vae) == {"cpu"}
+    assert model.fingerprint != cpu.fingerprint
+
+
+def places(network: torch.nn.Module) -> set[str]:
+    return {value.device.type for value in network.state_dict().values()}
+
+
 @pytest.mark.parametrize("refine", ["upsample", "cell", "soft"])
 def test_maps_on_a_device_match_as_on_the_cpu(fake, cpu, refine):
     a, b = shiftless.extract(cpu, PICTURES, Recipe(taps=("up1",)))

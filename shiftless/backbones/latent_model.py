@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +21,8 @@ from shiftless.backbones.parts import (
     place_of,
     schedule_of,
 )
+from shiftless.backbones.placed import own_weights, with_autoencoder
+from shiftless.backbones.random_parts import anew
 from shiftless.backbones.steering import Steering
 from shiftless.conditions.condition import Condition, join
 from shiftless.conditions.config import read_config
@@ -95,7 +96,7 @@ class LatentModel(Steering, Fingerprinted):
                 network = parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
                 if part not in self.TEXT_ENCODERS:
                     network.to(memory_format=self._format)
-                _own_weights(network)
+                own_weights(network)
                 self.networks[part] = network
         self.tokenizers = {part: parts[part] for part in parts if part.startswith("tokenizer")}
         self._scheduler, self.schedule = parts["scheduler"], schedule_of(parts["scheduler"])
@@ -162,11 +163,27 @@ class LatentModel(Steering, Fingerprinted):
     def untrained(self, seed: int = 0) -> LatentModel:
         """Return the same networks with random weights and the same autoencoder: a benchmark's control."""
         with construction(), seeded(seed):
-            parts = {part: _anew(network) for part, network in self._steered().items()}
-        name, digest = f"untrained {self.spec.name}", partial(_untrained_digest, self, seed)
+            parts = {part: anew(network) for part, network in self._steered().items()}
+        name = f"untrained {self.spec.name}"
         kept = {part: self.networks[part] for part in self.networks if part not in parts}
         whole = {**parts, **kept, **self.tokenizers, "scheduler": self._scheduler}
-        return type(self)(name, whole, self.spec.size, self.device, self.dtype, made_of=digest)
+
+        def digest() -> str:
+            return digest_of("untrained", self.fingerprint, seed, torch.__version__)
+
+        with self._turn():
+            made = type(self)(name, whole, self.spec.size, self.waits_on, self.dtype, made_of=digest)
+            made.place(self.device, self.offload)
+        return made
+
+    def place(self, device: torch.device, offload: str) -> None:
+        """Let a model that lies in main memory run on a device by turns, if `offload` says how; see `Placed`."""
+        if offload:
+            self._format = memory_format(device) if self.CHANNELS_LAST else self._format
+            for network in (self.networks[part] for part in self.networks if part not in self.TEXT_ENCODERS):
+                network.to(memory_format=self._format)
+            self.placed(self.networks, device, offload, whole=(self.AUTOENCODER,))
+            self._made_of_is(self._made_of)
 
     # ---- what a family says of itself
 
@@ -296,6 +313,7 @@ class LatentModel(Steering, Fingerprinted):
     # ---- images and prompts
 
     @torch.no_grad()
+    @with_autoencoder
     def encode_image(
         self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
     ) -> torch.Tensor:
@@ -334,7 +352,8 @@ class LatentModel(Steering, Fingerprinted):
             state = state_of_tensors(tensor for part in self.TEXT_ENCODERS for tensor in self._tensors(part))
             key = (state, self._loras, tuple(word.digest for word in self._words), prompt)  # a LoRA may change it too
             if key not in self._prompts:
-                self._prompts[key] = self._encode(prompt)
+                with self._turn(*(self.networks[part] for part in self.TEXT_ENCODERS)):
+                    self._prompts[key] = self._encode(prompt)
                 if len(self._prompts) > _PROMPTS_KEPT:
                     self._prompts.popitem(last=False)
             self._prompts.move_to_end(key)
@@ -358,7 +377,8 @@ class LatentModel(Steering, Fingerprinted):
         prediction: torch.Tensor | None = None
         fed = latent.shape[2] * self._stride, latent.shape[3] * self._stride
         layout, by_name = self.LAYOUT(fed), self._tap_by_name
-        with tapped(self.denoiser, taps, layout=layout, words=condition.words, by_name=by_name, stop=stop) as captured:
+        options: dict[str, Any] = {"layout": layout, "words": condition.words, "by_name": by_name, "stop": stop}
+        with exclusive(self.denoiser), self._turn(self.denoiser), tapped(self.denoiser, taps, **options) as captured:
             prediction = self._predict(latent, timestep, condition)
         return Reading(captured.maps(), None if captured.stopped else prediction)
 
@@ -371,26 +391,10 @@ class LatentModel(Steering, Fingerprinted):
         return self.schedule.noise(latent.to(prediction.device).float(), prediction.float(), timestep)
 
     @torch.no_grad()
+    @with_autoencoder
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Clean latent B c h w -> pixels B 3 H W in [-1, 1], float32."""
         if not self.AUTOENCODER:
             return latent.float().clamp(-1, 1)
         raw = self._unscaled(latent.float()).to(self.device, self.vae.dtype)
         return self._decoded(raw.to(memory_format=self._format)).float().clamp(-1, 1)
-
-
-def _own_weights(module: torch.nn.Module) -> None:
-    """Copy weights that are still memory-mapped, so that the file does not stay in memory beside converted ones."""
-    if next(module.parameters()).device.type == "cpu":
-        for parameter in module.parameters():
-            parameter.data = parameter.data.clone()
-
-
-def _anew(network: Any) -> Any:
-    """The same network with the weights that its class begins with."""
-    kind = type(network)
-    return kind.from_config(network.config) if hasattr(kind, "from_config") else kind(network.config)
-
-
-def _untrained_digest(model: LatentModel, seed: int) -> str:
-    return digest_of("untrained", model.fingerprint, seed, torch.__version__)

@@ -36,6 +36,16 @@ def network(path: str, config: Mapping[str, Any], changes: Mapping[str, Any] | N
         return kind(config_class(**settings)) if config_class is not None else kind(**settings)
 
 
+def anew(network: Any) -> Any:
+    """Build the same network again, with the random weights that its class begins with.
+
+    >>> anew(network("diffusers:AutoencoderKL", {"norm_num_groups": 8, "block_out_channels": [8]})).latent_channels
+    8
+    """
+    kind = type(network)
+    return kind.from_config(network.config) if hasattr(kind, "from_config") else kind(network.config)
+
+
 def autoencoder(config: Mapping[str, Any], *, full: bool = False) -> Any:
     """Build an AutoencoderKL with random weights: as its config says, or with a few channels.
 

@@ -13,6 +13,7 @@ import torch
 from shiftless.backbones.base import PHOTOGRAPHS, Backbone
 from shiftless.backbones.device import choose_device, choose_dtype
 from shiftless.backbones.families import SUPPORTED, family, family_of
+from shiftless.backbones.offload import choose_offload
 from shiftless.backbones.parts import place_of
 from shiftless.backbones.single_file import row_of
 from shiftless.conditions.config import read_config
@@ -42,6 +43,7 @@ def load(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     size: int | None = None,
+    offload: bool | str = False,
 ) -> Backbone:
     """Load a backbone, from disk only; nothing is fetched.
 
@@ -52,15 +54,21 @@ def load(
     device  "auto", "cpu", "cuda", "cuda:1", "mps"
     dtype   "auto", "fp32", "bf16", "fp16" or a torch dtype
     size    the longer side in pixels that images are read at; the model's own by default
+    offload True or "parts": text encoders, autoencoder and denoiser wait in main memory and come to the device by
+            turns; "layers": of text encoders and denoiser one block at a time, for models larger than the device
 
     Raises BadInput when the model is not on this machine (with the command that fetches it) or is incomplete.
 
     >>> load("twin:sd15").spec.multiple
     64
     """
-    name = os.fspath(name)
-    where = choose_device(device)
-    kind = choose_dtype(dtype, where)
+    where, turns = choose_device(device), choose_offload(offload)
+    model = _loaded(os.fspath(name), torch.device("cpu") if turns else where, choose_dtype(dtype, where), size)
+    model.place(where, turns)
+    return model
+
+
+def _loaded(name: str, where: torch.device, kind: torch.dtype, size: int | None) -> Any:
     twin, full = _twin_row(name)
     if twin is not None:
         made: Backbone = family(twin["family"]).from_twin(name, twin, where, kind, full=full, size=size)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from shiftless.backbones.base import Spec
+from shiftless.backbones.placed import Placed
 from shiftless.conditions.control import Control, digest_of_control, load_control
 from shiftless.conditions.image_prompt import (
     ImageAdapter,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from shiftless.conditions.captioner import Captioner
 
 
-class Steering:
+class Steering(Placed):
     """What steers a model, for adapters of diffusion models to derive from.
 
     home           the model's folder, where its own ControlNets, LoRAs and captioner lie, or None
@@ -44,7 +45,6 @@ class Steering:
     """
 
     spec: Spec
-    device: torch.device
     dtype: torch.dtype
     networks: dict[str, Any]
     DENOISER: ClassVar[str]
@@ -66,7 +66,7 @@ class Steering:
         """The tensors of one network, without LoRAs that are injected now."""
         if self._bare is not None:
             return self._bare[part]
-        return tuple(self.networks[part].state_dict(keep_vars=True).values())
+        return tuple(self._at_home(self.networks[part].state_dict(keep_vars=True).values()))
 
     def _steered(self) -> dict[str, Any]:
         """The denoiser and the text encoders, in the order in which they are locked."""
@@ -115,6 +115,7 @@ class Steering:
             if self._loras:
                 raise ValueError("LoRAs are in place already; give them all at once")
             digests = tuple((digest_of_lora(file), scale) for file, scale in files)
+            self._rest()
             self._bare = {part: self._tensors(part) for part in self.networks}
             try:
                 with adapted(self._steered(), files):
@@ -142,6 +143,7 @@ class Steering:
             yield
             return
         with exclusive(self.networks[self.DENOISER]):  # other threads wait: the denoiser is changed for every reader
+            self._rest()
             bare = self._bare
             self._bare = bare or {part: self._tensors(part) for part in self.networks}
             try:

@@ -11,6 +11,7 @@ import torch
 
 from shiftless.backbones.base import Reading, Spec
 from shiftless.backbones.fingerprinted import Fingerprinted
+from shiftless.backbones.placed import Placed
 from shiftless.backbones.vision_folder import (
     Preparation,
     checked_config,
@@ -28,11 +29,11 @@ from shiftless.noise import Schedule, seeded
 from shiftless.progress import detail
 from shiftless.taps.hooks import tapped
 from shiftless.taps.layout import Layout
-from shiftless.taps.lock import construction
+from shiftless.taps.lock import construction, exclusive
 from shiftless.taps.names import Tap
 
 
-class VisionModel(Fingerprinted):
+class VisionModel(Fingerprinted, Placed):
     """The adapter of one of transformers' vision models; `shiftless.backbones.base.Backbone` documents each method.
 
     Its latent is the picture: B 3 H W in [-1, 1]. It takes no noise and no text, so timestep, seed and condition
@@ -113,7 +114,16 @@ class VisionModel(Fingerprinted):
         network, settings = self._random(self.settings, seed), {"size": self.spec.size}
         digest = digest_of("untrained", self.fingerprint, seed, torch.__version__)
         name = f"untrained {self.spec.name}"
-        return type(self)(name, network, self.prepared, self.device, self.dtype, made_of=lambda: digest, **settings)  # type: ignore[arg-type]
+        made = type(self)(name, network, self.prepared, self.waits_on, self.dtype, made_of=lambda: digest, **settings)  # type: ignore[arg-type]
+        made.place(self.device, self.offload)
+        return made
+
+    def place(self, device: torch.device, offload: str) -> None:
+        """Let a model that lies in main memory run on a device by turns, if `offload` says how; see `Placed`."""
+        if offload:
+            self.denoiser.to(memory_format=memory_format(device))
+            self.placed({"network": self.denoiser}, device, offload)
+            self._made_of_is(self._made_of)
 
     # ---- what a family says of itself
 
@@ -178,7 +188,7 @@ class VisionModel(Fingerprinted):
     # ---- identity
 
     def _own_tensors(self) -> list[torch.Tensor]:
-        return list(self.denoiser.state_dict(keep_vars=True).values())
+        return self._at_home(self.denoiser.state_dict(keep_vars=True).values())
 
     def _locked(self) -> Iterable[Any]:
         return [self.denoiser]
@@ -220,7 +230,8 @@ class VisionModel(Fingerprinted):
         pixels = self.prepared.normalise(latent.to(self.device, torch.float32) / 2 + 0.5)
         pixels = pixels.to(self.dtype, memory_format=memory_format(self.device))
         layout, stop = self._layout((pixels.shape[2], pixels.shape[3])), bool(taps) and not full
-        with tapped(self.denoiser, taps, layout=layout, by_name=self._tap_by_name, stop=stop) as captured:
+        options: dict[str, Any] = {"layout": layout, "by_name": self._tap_by_name, "stop": stop}
+        with exclusive(self.denoiser), self._turn(self.denoiser), tapped(self.denoiser, taps, **options) as captured:
             self._look(pixels)
         return Reading(captured.maps(), None)
 

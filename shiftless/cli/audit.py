@@ -14,7 +14,7 @@ from shiftless.atomic import check_writable
 from shiftless.cli import app, say_error
 from shiftless.cli.answer import note_what_it_is_for
 from shiftless.cli.command import command
-from shiftless.cli.flags import Captions, Device, Dtype, Fill, RecipeModel, filler, model_for, takes_fields
+from shiftless.cli.flags import Captions, Device, Dtype, Fill, Offload, RecipeModel, filler, model_for, takes_fields
 from shiftless.errors import BadInput
 
 if TYPE_CHECKING:
@@ -150,6 +150,7 @@ def audit(
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offload: Offload = "",
     *,
     changes: dict[str, Any],
 ) -> None:
@@ -204,7 +205,7 @@ def audit(
     given = [one for preset in presets for one in preset.recipes]
     named = [at for one in given for at in varied(one, changes, timestep or [])]
     filler(named, fill, captions, photos)  # a field without a value is told before the model is loaded
-    backbone = load(model, device=device, dtype=dtype)
+    backbone = load(model, device=device, dtype=dtype, offload=offload)
     check_predicts(backbone)
     judge: Any = None
     if perceptual is not None:

@@ -10,7 +10,7 @@ import typer
 from shiftless.cli import app
 from shiftless.cli.answer import note_what_it_is_for, say
 from shiftless.cli.command import command
-from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, takes_recipe
+from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, Offload, takes_recipe
 from shiftless.recipe import Recipe
 
 bench = typer.Typer(
@@ -46,12 +46,13 @@ def pairs_of_yours(
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offload: Offload = "",
 ) -> None:
     """Match your own annotated pairs; docs/pairs.md describes the folder's layout."""
     from shiftless.backbones.registry import load
     from shiftless.bench.folder import run
 
-    backbone = load(model, device=device, dtype=dtype)
+    backbone = load(model, device=device, dtype=dtype, offload=offload)
     note_what_it_is_for(backbone)
     show(run(backbone, data, recipe, n=pairs, refine=refine, batch=batch), json)
 
@@ -81,12 +82,13 @@ def spair(
     json: Json = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    offload: Offload = "",
 ) -> None:
     """SPair-71k in its published layout: PCK at image and box thresholds."""
     from shiftless.backbones.registry import load
     from shiftless.bench.spair import run
 
-    backbone = load(model, device=device, dtype=dtype)
+    backbone = load(model, device=device, dtype=dtype, offload=offload)
     chosen: dict[str, Any] = {"split": split, "category": category, "per_category": per_category, "n": pairs}
     show(run(backbone, data, recipe, refine=refine, batch=batch, **chosen), json)
 

@@ -27,6 +27,13 @@ Batch = Annotated[
     typer.Option(min=1, help="How many latents the model sees at once.", show_default="(by the memory of the device)"),
 ]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+Offload = Annotated[
+    str,
+    typer.Option(
+        help="What waits in main memory until its turn: parts (text encoders, autoencoder, denoiser) or layers.",
+        show_default="nothing",
+    ),
+]
 Fill = Annotated[
     list[str] | None,
     typer.Option("--fill", help="A value for a field of the prompt, as category=horse; repeat for more."),

@@ -87,10 +87,14 @@ def gained(layer: nn.Module, change: Change) -> Iterator[None]:
 def _output_hook(layer: Any, gain: torch.Tensor) -> Any:
     shape = (-1, 1, 1) if layer.weight.ndim == 4 else (-1,)
     gain = gain.to(layer.weight).view(shape)
-    bias = 0 if layer.bias is None else layer.bias.detach().view(shape)
-    return lambda _module, _inputs, output: output + (output - bias) * gain
+
+    def scale(module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        bias = 0 if module.bias is None else module.bias.detach().view(shape)
+        return output + (output - bias) * gain.to(output.device)  # an offloaded layer may have moved since
+
+    return scale
 
 
 def _input_hook(layer: Any, gain: torch.Tensor) -> Any:
     gain = gain.to(layer.weight).view((-1, 1, 1) if layer.weight.ndim == 4 else (-1,))
-    return lambda _module, inputs: (inputs[0] + inputs[0] * gain, *inputs[1:])
+    return lambda _module, inputs: (inputs[0] + inputs[0] * gain.to(inputs[0].device), *inputs[1:])

@@ -199,3 +199,17 @@ def test_features_that_overflow_in_half_precision_are_reported(command, photos):
     assert "read in fp32" in line
     assert not finite
     assert message("fp32") == ([], True)
+
+
+def test_a_model_may_be_offloaded(command, photos, tmp_path):
+    arguments = ("extract", photos, "-m", "twin:sd15", "--taps", "up1", "--dtype", "fp32")
+    for how in ("parts", "layers"):
+        code, _, err = command(*arguments, "--out", tmp_path / how, "--offload", how)
+        assert code == 0, err
+    names = [sorted(file.name for file in (tmp_path / how).glob("*.safetensors")) for how in ("parts", "layers")]
+    assert names[0] == names[1] != []  # names hold the fingerprint
+    for name in names[0]:
+        assert torch.equal(*(shiftless.FeatureMaps.open(tmp_path / how / name)["up1"] for how in ("parts", "layers")))
+    code, _, err = command(*arguments, "--out", tmp_path / "disk", "--offload", "disk")
+    assert code == 2
+    assert "offload='disk': must be parts or layers" in err

@@ -107,8 +107,8 @@ def train(
     restart    begin anew although a run of this name has begun; by default it is continued
 
     The model is as before afterwards. A run of the same photos, settings and steps gives the same file on one machine.
-    Raises BadInput for a model of another family than Stable Diffusion 1 and 2 or one for inpainting, too few photos, a
-    file that cannot be written, and a run begun with other settings.
+    Raises BadInput for a model of another family than Stable Diffusion 1 and 2, one for inpainting or one that is
+    offloaded, too few photos, a file that cannot be written, and a run begun with other settings.
     """
     if model.spec.family != "sd":
         raise BadInput(
@@ -117,6 +117,10 @@ def train(
         )
     if "inpaint" in model.spec.techniques:
         raise BadInput(f"{model.spec.name}: LoRAs are not trained on a model for inpainting; take its base model")
+    if getattr(model, "offload", ""):
+        raise BadInput(
+            f"{model.spec.name}: LoRAs are not trained on a model that is offloaded; load it without offload"
+        )
     report = report or Silent()
     settings = settings or settings_for(model)
     folder = RunFolder(out)

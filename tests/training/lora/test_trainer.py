@@ -199,6 +199,12 @@ class Describes:
         return [f"a photo of {photo.hw[1]} stripes" for photo in photos]
 
 
+def test_an_offloaded_model_is_refused_in_one_line(photos, tmp_path):
+    offloaded = shiftless.load("twin:sd15", device="cpu", dtype="fp32", size=64, offload=True)
+    with pytest.raises(BadInput, match="LoRAs are not trained on a model that is offloaded; load it without offload"):
+        train(offloaded, photos, tmp_path / "a.safetensors")
+
+
 def test_a_model_for_inpainting_is_refused_in_one_line(photos, tmp_path):
     masked = shiftless.load("twin:sd15-inpainting", device="cpu", dtype="fp32", size=64)
     with pytest.raises(BadInput, match="LoRAs are not trained on a model for inpainting; take its base model"):
