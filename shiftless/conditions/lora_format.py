@@ -32,15 +32,18 @@ _TOPS = {
     "transformer": {
         "transformer_blocks", "single_transformer_blocks", "context_embedder", "x_embedder", "time_text_embed",
         "time_guidance_embed", "norm_out", "proj_out", "double_stream_modulation_img", "double_stream_modulation_txt",
-        "single_stream_modulation", "img_in", "txt_in",
+        "single_stream_modulation", "img_in", "txt_in", "layers", "noise_refiner", "context_refiner",
     },
     "text_encoder": {"text_model", "encoder", "text_projection"},
 }  # fmt: skip
 """The first names inside each part, for files that do not name the part."""
 _ORIGINAL_NAMES = ("input_blocks", "middle_block", "output_blocks")  # that kohya's scripts give SDXL's blocks
 _JOINT_NAMES = re.compile("(double|joint).blocks")
-_FLUX_NAMES = re.compile("lora_unet_(double|single)_blocks_")  # that kohya's scripts give Flux's blocks
-_QWEN_NAMES = re.compile("lora_unet_transformer_blocks_")  # that they give Qwen-Image's blocks
+_KOHYA_NAMES = {  # what kohya's scripts name the blocks of a transformer -> diffusers' converter
+    "lora_unet_(double|single)_blocks_": "FluxLoraLoaderMixin",
+    "lora_unet_transformer_blocks_": "QwenImageLoraLoaderMixin",
+    "lora_unet_(layers|noise_refiner|context_refiner)_": "ZImageLoraLoaderMixin",
+}
 _OF_SDXL = re.compile(r"add_embedding|attentions\.\d+\.transformer_blocks\.[1-9]")
 _OF_SD = re.compile(r"down_blocks\.(0\.attentions|3)|up_blocks\.3")
 _OTHER_KINDS = {
@@ -122,7 +125,7 @@ def parse_lora(
     >>> list(parse_lora("my", state).parts["unet"])
     ['mid_block.attentions.0.transformer_blocks.0.attn1.to_q']
     """
-    from diffusers.loaders import FluxLoraLoaderMixin, QwenImageLoraLoaderMixin, StableDiffusionLoraLoaderMixin
+    from diffusers import loaders
     from diffusers.utils import convert_unet_state_dict_to_peft
 
     words = sorted({key.split(".")[1] for key in state if key.startswith(_EMBEDDINGS)})
@@ -133,12 +136,11 @@ def parse_lora(
     try:
         options = {"unet_config": SimpleNamespace(layers_per_block=2)} if original else {}  # SDXL's
         converted: dict[str, torch.Tensor]
-        if any(_FLUX_NAMES.match(key) for key in state):
-            converted = FluxLoraLoaderMixin.lora_state_dict(dict(state))
-        elif any(_QWEN_NAMES.match(key) for key in state):
-            converted = QwenImageLoraLoaderMixin.lora_state_dict(dict(state))
+        mixin = next((mixin for names, mixin in _KOHYA_NAMES.items() for key in state if re.match(names, key)), "")
+        if mixin:
+            converted = getattr(loaders, mixin).lora_state_dict(dict(state))
         else:
-            converted = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(state), **options)[0]
+            converted = loaders.StableDiffusionLoraLoaderMixin.lora_state_dict(dict(state), **options)[0]
         of = {p: {k.removeprefix(f"{p}."): v for k, v in converted.items() if k.startswith(f"{p}.")} for p in PARTS}
         of = {p: (convert_unet_state_dict_to_peft if p in _DENOISERS else _text_to_peft)(of[p]) for p in PARTS}
     except (

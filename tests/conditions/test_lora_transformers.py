@@ -1,4 +1,4 @@
-"""LoRAs of SD3, Flux, FLUX.2 and Qwen-Image: each layout gives what a model with the weights merged by hand gives."""
+"""LoRAs of transformers, from SD3 to Z-Image: each layout gives what a model with the weights merged by hand gives."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ LAYERS = {
                  "single_transformer_blocks.0.attn.to_v", "single_transformer_blocks.1.proj_mlp"),
     "flux2-klein": ("transformer_blocks.0.attn.to_q", "transformer_blocks.1.ff.linear_in",
                     "single_transformer_blocks.0.attn.to_qkv_mlp_proj", "single_stream_modulation.linear"),
+    "z-image-turbo": ("layers.0.attention.to_q", "layers.1.feed_forward.w1", "noise_refiner.0.attention.to_out.0"),
     "qwen-image": ("transformer_blocks.0.attn.to_q", "transformer_blocks.1.attn.add_k_proj", "img_in",
                    "transformer_blocks.0.img_mlp.net.0.proj", "transformer_blocks.1.img_mod.1"),
 }  # fmt: skip
@@ -134,14 +135,20 @@ def test_kohyas_names_for_flux_are_parted_into_queries_keys_and_values():
 
 
 @pytest.mark.parametrize(
-    "stem", ["lora_unet_transformer_blocks_1_attn_add_k_proj", "diffusion_model.transformer_blocks.1.attn.add_k_proj"]
+    ("stem", "path"),
+    [
+        ("lora_unet_transformer_blocks_1_attn_add_k_proj", "transformer_blocks.1.attn.add_k_proj"),
+        ("diffusion_model.transformer_blocks.1.attn.add_k_proj", "transformer_blocks.1.attn.add_k_proj"),
+        ("lora_unet_layers_1_feed_forward_w1", "layers.1.feed_forward.w1"),
+        ("diffusion_model.layers.1.attention.to_q", "layers.1.attention.to_q"),
+    ],
 )
-def test_other_tools_names_for_qwen_image_are_read(stem):
+def test_other_tools_names_for_transformers_are_read(stem, path):
     down, up = torch.ones(RANK, 8), torch.ones(8, RANK)
     state = {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up, f"{stem}.alpha": torch.tensor(ALPHA)}
     lora = parse_lora("my", state)
     assert not lora.strange
-    pair = lora.parts["transformer"]["transformer_blocks.1.attn.add_k_proj"]
+    pair = lora.parts["transformer"][path]
     assert torch.equal(pair.up @ pair.down, up @ down * (ALPHA / RANK))
 
 
