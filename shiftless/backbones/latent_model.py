@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from shiftless.backbones.autoencoded import Autoencoded
 from shiftless.backbones.base import Reading, Spec
 from shiftless.backbones.fingerprinted import Fingerprinted, state_of_tensors
 from shiftless.backbones.parts import (
@@ -21,7 +22,7 @@ from shiftless.backbones.parts import (
     place_of,
     schedule_of,
 )
-from shiftless.backbones.placed import own_weights, with_autoencoder
+from shiftless.backbones.placed import own_weights
 from shiftless.backbones.random_parts import anew
 from shiftless.backbones.steering import Steering
 from shiftless.conditions.condition import Condition, join
@@ -40,32 +41,28 @@ from shiftless.taps.names import Tap
 _PROMPTS_KEPT = 256
 
 
-class LatentModel(Steering, Fingerprinted):
+class LatentModel(Autoencoded, Steering, Fingerprinted):
     """The adapter of a diffusion model; `shiftless.backbones.base.Backbone` documents each method.
 
     A family derives from it, names its parts, and says how its network is called. docs/add-a-family.md walks through
-    one.
+    one. What encodes images is in `Autoencoded`.
 
     FAMILY         the name of the family
     PARTS          part of the model's folder -> its class, as "library:Class"
     DENOISER       the part that denoises
-    AUTOENCODER    the part that encodes images, or "" where the image itself is denoised: its latent is its pixels
     TEXT_ENCODERS  the parts that encode prompts; none for a model that takes no text
     TECHNIQUES     what may steer it, as in `Spec.techniques`
     TAKES_NOISE    whether noise is added before reading
     LAYOUT         how its tensors lie over the image
-    CHANNELS_LAST  whether its networks take images as 2-D convolutions do, in channels_last where the device gains
     """
 
     FAMILY: ClassVar[str]
     PARTS: ClassVar[Mapping[str, str]]
     DENOISER: ClassVar[str] = "transformer"
-    AUTOENCODER: ClassVar[str] = "vae"
     TEXT_ENCODERS: ClassVar[tuple[str, ...]] = ("text_encoder",)
     TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "start")
     TAKES_NOISE: ClassVar[bool] = True
     LAYOUT: ClassVar[type[Layout]] = Layout
-    CHANNELS_LAST: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -246,38 +243,6 @@ class LatentModel(Steering, Fingerprinted):
         """What every side fed must be a multiple of, in pixels."""
         return max(tap.stride for tap in self.taps)
 
-    def _latent(self) -> tuple[int, int]:
-        """The channels of a latent, and its stride in pixels a cell."""
-        if not self.AUTOENCODER:
-            return int(self.denoiser.config.in_channels), 1
-        config = self.networks[self.AUTOENCODER].config
-        return int(config.latent_channels), 2 ** (len(config.block_out_channels) - 1)
-
-    def _posterior(self, pixels: torch.Tensor) -> Any:
-        """Encode pixels B 3 H W; return the posterior, with a `mean` and a `std`."""
-        return self.vae.encode(pixels).latent_dist
-
-    def _decoded(self, raw: torch.Tensor) -> torch.Tensor:
-        """Decode what `_unscaled` gives to pixels B 3 H W."""
-        pixels: torch.Tensor = self.vae.decode(raw).sample
-        return pixels
-
-    def _scaled(self, clean: torch.Tensor) -> torch.Tensor:
-        """What the autoencoder gave -> the latent B c h w, scaled as the denoiser was trained."""
-        shift = self.vae.config.get("shift_factor") or 0.0
-        scaled: torch.Tensor = (clean - shift) * self.vae.config.scaling_factor
-        return scaled
-
-    def _unscaled(self, latent: torch.Tensor) -> torch.Tensor:
-        """The inverse of `_scaled`."""
-        shift = self.vae.config.get("shift_factor") or 0.0
-        clean: torch.Tensor = latent / self.vae.config.scaling_factor + shift
-        return clean
-
-    def _unpacked(self, noise: torch.Tensor) -> torch.Tensor:
-        """Noise in the shape of a latent, in the shape of what the autoencoder gives."""
-        return noise
-
     def _sized(self, condition: Condition, size: tuple[int, int]) -> Condition:
         """A prompt's condition for an image of (h, w) pixels, for families that are told the size."""
         return condition
@@ -286,11 +251,6 @@ class LatentModel(Steering, Fingerprinted):
     def denoiser(self) -> Any:
         """The network that denoises, an unmodified class of diffusers."""
         return self.networks[self.DENOISER]
-
-    @property
-    def vae(self) -> Any:
-        """The autoencoder, of a family that has one."""
-        return self.networks[self.AUTOENCODER]
 
     # ---- identity
 
@@ -310,29 +270,7 @@ class LatentModel(Steering, Fingerprinted):
         vocabularies = [tokenizer.get_vocab() for tokenizer in self.tokenizers.values()]
         return digest_of(digest_of_tensors(tensors), [self.schedule.prediction, levels, vocabularies])
 
-    # ---- images and prompts
-
-    @torch.no_grad()
-    @with_autoencoder
-    def encode_image(
-        self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """B 3 H W in [-1, 1] -> B c h w, scaled as the denoiser was trained.
-
-        With latent="sample", `noise` of (B times m) c h w draws m posterior samples an image from one encoding.
-        """
-        pixels = pixels.to(self.device, self.vae.dtype if self.AUTOENCODER else self.dtype, memory_format=self._format)
-        if not self.AUTOENCODER:
-            return pixels if noise is None else pixels.repeat_interleave(noise.shape[0] // pixels.shape[0], 0)
-        posterior = self._posterior(pixels)
-        clean = posterior.mean
-        if latent == "sample":
-            if noise is None:
-                raise ValueError("latent='sample' needs the posterior noise")
-            times = noise.shape[0] // clean.shape[0]
-            mean, std = (x.repeat_interleave(times, 0) for x in (clean, posterior.std))
-            clean = mean + std * self._unpacked(noise).to(clean)
-        return self._scaled(clean)
+    # ---- prompts
 
     @torch.no_grad()
     def encode_prompt(self, prompts: Sequence[str], *, size: tuple[int, int] | None = None) -> Condition:
@@ -389,12 +327,3 @@ class LatentModel(Steering, Fingerprinted):
     def predict_noise(self, latent: torch.Tensor, prediction: torch.Tensor, timestep: int) -> torch.Tensor:
         """The noise that a prediction at `timestep` stands for, float32 B c h w."""
         return self.schedule.noise(latent.to(prediction.device).float(), prediction.float(), timestep)
-
-    @torch.no_grad()
-    @with_autoencoder
-    def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        """Clean latent B c h w -> pixels B 3 H W in [-1, 1], float32."""
-        if not self.AUTOENCODER:
-            return latent.float().clamp(-1, 1)
-        raw = self._unscaled(latent.float()).to(self.device, self.vae.dtype)
-        return self._decoded(raw.to(memory_format=self._format)).float().clamp(-1, 1)
