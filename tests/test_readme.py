@@ -83,6 +83,7 @@ def test_every_link_leads_somewhere(document):
         ("ten_lines.py", "Matches"),
         ("gate.py", "found in b at"),
         ("audit.py", "keeps the content best"),
+        ("every_technique.py", "t=300 inpaint keep"),
         ("families.py", "taps"),
         ("fusion.py", "found in b at"),
     ],

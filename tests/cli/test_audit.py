@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,29 @@ def test_a_learned_word_is_tried_by_the_prompts_that_name_it(command, photos):
     assert not Path("features").exists()
     code, _, err = command("extract", "photos/0.png", *word, "--prompt", "a <cat-toy>", "--size", 64)
     assert code == 0, err
+
+
+def test_every_technique_is_compared_in_one_audit(command, photos):
+    layer = "unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_q"
+    halves = {f"{layer}.lora_A.weight": torch.randn(4, 64), f"{layer}.lora_B.weight": torch.randn(64, 4)}
+    save_file(halves, "look.safetensors")
+    save_file({"<cat-toy>": torch.randn(2, 32)}, "toy.safetensors")
+    steers = ("--prompt", "a <cat-toy>", "--textual-inversion", "toy.safetensors", "--control", "canny")
+    steers += ("--image-prompt", "ip-adapter", "--lora", "look.safetensors", "--timestep", 300)
+    small = ("--json", "a.json", "--size", 64, "--finish", 0, "--draws", 1, "--pictures", 1)
+    code, out, err = command("audit", "photos/0.png", "-m", "twin:sd15", *steers, *small)
+    assert code == 0, err
+    every = 't=300 "a <cat-toy>", canny, LoRA look, image prompt ip-adapter, word toy'
+    alone = ['"a <cat-toy>", word toy', "canny", "image prompt ip-adapter", "LoRA look"]
+    assert labels() == ["t=300", *(f"t=300 {one}" for one in alone), every]
+    result = json.loads(Path("a.json").read_text(encoding="utf-8"))
+    latent = [row for row in result["rows"] if row["measure"] == result["headline"]]
+    assert {row["recipe"] for row in latent} == set(labels())
+    assert len({row["value"] for row in latent}) == len(latent)  # each of them changes what the model predicts
+    assert {row["baseline"] for row in latent} == {"t=300"}
+    page = unescape(Path("audit/index.html").read_text(encoding="utf-8"))
+    assert all(label in page for label in labels())
+    assert "t=300 canny" in " ".join(out.split())
 
 
 def test_a_mask_is_tried_from_the_command_line_where_the_model_takes_one(command, photos):
