@@ -117,6 +117,7 @@ class LatentModel(Autoencoded, Steering, Fingerprinted):
         self._controls, self._captioners, self._loras, self._images = {}, {}, (), {}
         self._own_images = dict(images or {})
         self._words, self._spoken_last = (), ((), ())
+        self._injections, self._image_layers = OrderedDict(), None
         self._prompts: OrderedDict[tuple[Any, ...], Condition] = OrderedDict()
         self._bare = None
         self._made_of_is(made_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,16 +11,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from shiftless.backbones.base import Spec
+from shiftless.backbones.fingerprinted import state_of_tensors
 from shiftless.backbones.placed import Placed
 from shiftless.conditions.control import Control, digest_of_control, load_control
 from shiftless.conditions.image_prompt import (
     ImageAdapter,
+    ImageInjection,
     digest_of_image_adapter,
-    image_prompted,
     load_image_adapter,
 )
 from shiftless.conditions.learned_tokenizer import LearnedTokenizer
-from shiftless.conditions.lora import adapted
+from shiftless.conditions.lora import Injection, prepared
 from shiftless.conditions.lora_file import digest_of_lora
 from shiftless.conditions.textual_inversion import LearnedWord, check_fit, read_word
 from shiftless.errors import BadInput
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from shiftless.conditions.captioner import Captioner
 
 
+_INJECTIONS_KEPT = 4  # GATE's readings take two LoRAs in turn
+
+
 class Steering(Placed):
     """What steers a model, for adapters of diffusion models to derive from.
 
@@ -37,11 +42,13 @@ class Steering(Placed):
     _own_controls  ControlNets known for the model: kind -> folder, hub id, or a function that makes one
     _controls      those that are loaded: name -> (digest of its contents, the ControlNet)
     _loras         the LoRAs injected now: (digest of its contents, scale)
+    _injections    those made ready: (LoRAs, state of the networks' weights) -> what is put in place
     _bare          the networks' tensors while LoRAs or image prompts are in place
     _own_images    IP-Adapters known for the model: name -> file, or a function that makes one
     _images        those that are loaded: name -> (digest of its contents, the IP-Adapter)
     _words         the learned words that prompts may name now
     _spoken_last   the learned words that tokenizers were last made for, and those tokenizers
+    _image_layers  those that acted last, made ready: the IP-Adapters and what is put in place
     """
 
     spec: Spec
@@ -55,12 +62,14 @@ class Steering(Placed):
     _controls: dict[str, tuple[str, Control]]
     _captioners: dict[str, Captioner]
     _loras: tuple[tuple[str, float], ...]
+    _injections: OrderedDict[Any, Injection]
     _bare: dict[str, tuple[torch.Tensor, ...]] | None
     _own_images: Mapping[str, Any]
     _images: dict[str, tuple[str, ImageAdapter]]
     _words: tuple[LearnedWord, ...]
     _spoken_last: tuple[tuple[str, ...], tuple[Any, ...]]
     tokenizers: dict[str, Any]
+    _image_layers: tuple[list[ImageAdapter], ImageInjection] | None
 
     def _tensors(self, part: str) -> tuple[torch.Tensor, ...]:
         """The tensors of one network, without LoRAs that are injected now."""
@@ -118,11 +127,22 @@ class Steering(Placed):
             self._rest()
             self._bare = {part: self._tensors(part) for part in self.networks}
             try:
-                with adapted(self._steered(), files):
+                with self._injection(digests, files).in_place():
                     self._loras = digests
                     yield
             finally:
                 self._loras, self._bare = (), None
+
+    def _injection(self, digests: tuple[tuple[str, float], ...], files: Sequence[tuple[str, float]]) -> Injection:
+        """The LoRAs made ready for the networks as they are now; the latest few are kept."""
+        steered = self._steered()
+        key = digests, state_of_tensors(tensor for part in steered for tensor in self._tensors(part))
+        if key not in self._injections:
+            self._injections[key] = prepared(steered, files)
+            if len(self._injections) > _INJECTIONS_KEPT:
+                self._injections.popitem(last=False)
+        self._injections.move_to_end(key)
+        return self._injections[key]
 
     def image_prompt(self, name: str) -> ImageAdapter:
         """The IP-Adapter that a recipe names: one that is known for the model, or a file; loaded once and kept."""
@@ -138,8 +158,8 @@ class Steering(Placed):
     @contextmanager
     def image_prompted(self, adapters: Sequence[tuple[str, float]]) -> Iterator[None]:
         """Inside this `with`, IP-Adapters act on the denoiser, each with its scale."""
-        loaded = [(self.image_prompt(name), scale) for name, scale in adapters]
-        if not loaded:
+        scales = [scale for _, scale in adapters]
+        if not scales:
             yield
             return
         with exclusive(self.networks[self.DENOISER]):  # other threads wait: the denoiser is changed for every reader
@@ -147,10 +167,17 @@ class Steering(Placed):
             bare = self._bare
             self._bare = bare or {part: self._tensors(part) for part in self.networks}
             try:
-                with image_prompted(self.networks[self.DENOISER], loaded):
+                with self._image_injection([name for name, _ in adapters]).in_place(scales):
                     yield
             finally:
                 self._bare = bare
+
+    def _image_injection(self, names: Sequence[str]) -> ImageInjection:
+        """The IP-Adapters made ready for the denoiser; those that acted last are kept."""
+        adapters = [self.image_prompt(name) for name in names]
+        if self._image_layers is None or self._image_layers[0] != adapters:
+            self._image_layers = adapters, ImageInjection(self.networks[self.DENOISER], adapters)
+        return self._image_layers[1]
 
     def image_prompts(self) -> list[str]:
         """The names of the IP-Adapters that are known for the model.

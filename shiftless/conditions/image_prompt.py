@@ -131,37 +131,61 @@ def digest_of_image_adapter(name: str, own: Mapping[str, Any]) -> str:
     return digest_of(digest_of_files({"adapter": found}), encoder)
 
 
-@contextmanager
-def image_prompted(unet: Any, adapters: Sequence[tuple[ImageAdapter, float]]) -> Iterator[None]:
-    """Inside the `with`, a UNet's cross-attention looks at image prompts too, each with its scale.
+class ImageInjection:
+    """IP-Adapters made ready for a UNet: put in place and taken out again in no time, as often as wanted.
 
-    The denoiser is then called with their embeddings as `added_cond_kwargs["image_embeds"]`. Afterwards its attention
-    processors and its config are what they were, and its weights have not been touched.
+    The UNet stays as it is until `in_place` is entered, and its weights are never touched.
     """
-    from diffusers.loaders import IPAdapterMixin
 
-    class Holder(IPAdapterMixin):
-        """What diffusers' own loader needs of a pipeline."""
+    def __init__(self, unet: Any, adapters: Sequence[ImageAdapter]) -> None:
+        """Let diffusers' own loader make the attention processors that look at the adapters' image prompts."""
+        from diffusers.loaders import IPAdapterMixin
 
-        unet_name = "unet"
+        class Holder(IPAdapterMixin):
+            """What diffusers' own loader needs of a pipeline."""
 
-        def __init__(self) -> None:
-            self.unet = unet
+            unet_name = "unet"
 
-    before = unet.attn_processors, unet.encoder_hid_proj, unet.config.encoder_hid_dim_type
-    try:
-        with construction(), silenced():
-            states = [{half: dict(adapter.state[half]) for half in _HALVES} for adapter, _ in adapters]
-            holder = Holder()
-            holder.load_ip_adapter(states, subfolder="", weight_name=[""] * len(states), low_cpu_mem_usage=False)
-            unet.requires_grad_(False).eval()
-        for processor in unet.attn_processors.values():
+            def __init__(self) -> None:
+                self.unet = unet
+
+        self._unet = unet
+        before = self._parts()
+        try:
+            with construction(), silenced():
+                states = [{half: dict(adapter.state[half]) for half in _HALVES} for adapter in adapters]
+                names = [""] * len(states)
+                Holder().load_ip_adapter(states, subfolder="", weight_name=names, low_cpu_mem_usage=False)
+                unet.requires_grad_(False).eval()
+            self._made = self._parts()
+        finally:
+            self._place(before)
+
+    @contextmanager
+    def in_place(self, scales: Sequence[float]) -> Iterator[None]:
+        """Inside the `with`, the UNet's cross-attention looks at image prompts too, each adapter's with its scale.
+
+        The denoiser is then called with their embeddings as `added_cond_kwargs["image_embeds"]`. Afterwards its
+        attention processors and its config are what they were.
+        """
+        before = self._parts()
+        for processor in self._made[0].values():
             if hasattr(processor, "to_k_ip"):
-                processor.scale = [scale for _, scale in adapters]
-        yield
-    finally:
-        processors, unet.encoder_hid_proj, unet.config.encoder_hid_dim_type = before
-        unet.set_attn_processor(dict(processors))
+                processor.scale = list(scales)
+        try:
+            self._place(self._made)
+            yield
+        finally:
+            self._place(before)
+
+    def _parts(self) -> tuple[dict[str, Any], Any, Any]:
+        """What an IP-Adapter changes of a UNet."""
+        unet = self._unet
+        return dict(unet.attn_processors), unet.encoder_hid_proj, unet.config.encoder_hid_dim_type
+
+    def _place(self, parts: tuple[dict[str, Any], Any, Any]) -> None:
+        processors, self._unet.encoder_hid_proj, self._unet.config.encoder_hid_dim_type = parts
+        self._unet.set_attn_processor(dict(processors))
 
 
 def _read(path: Path) -> dict[str, dict[str, torch.Tensor]]:

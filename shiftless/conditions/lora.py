@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,17 +22,35 @@ from shiftless.taps.lock import construction, exclusive
 _ADAPTER = "shiftless"
 
 
+@dataclass(frozen=True, eq=False)
+class Injection:
+    """LoRAs made ready for a model's networks: put in place and taken out again in no time, as often as wanted.
+
+    layers   network -> module path -> peft's layer, around the network's own
+    changes  network -> module path -> what the LoRAs add there
+    """
+
+    layers: Mapping[nn.Module, Mapping[str, Any]]
+    changes: Mapping[nn.Module, Mapping[str, Change]]
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside the `with`, the LoRAs act; afterwards the networks' own layers are back where they were."""
+        with ExitStack() as stack:
+            for network, layers in self.layers.items():
+                stack.enter_context(exclusive(network))
+                stack.callback(_place, network, {path: layer.get_base_layer() for path, layer in layers.items()})
+                _place(network, layers)
+                for path, layer in layers.items():
+                    stack.enter_context(gained(layer.get_base_layer(), self.changes[network][path]))
+            yield
+
+
 @contextmanager
 def adapted(models: Mapping[str, nn.Module], loras: Sequence[tuple[str, float]]) -> Iterator[None]:
     """Inject LoRAs into a denoiser and its text encoders inside the `with`; all are restored afterwards.
 
-    models  part of the model -> its network: "unet" or "transformer", "text_encoder", "text_encoder_2"
-    loras   (file, folder or hub id, scale) of each; several add up (Hu et al. 2021: W x + scale alpha / r B A x)
-
-    A DoRA's scale multiplies its low-rank change before the weight is brought to its magnitude, as in peft.
-    Hooks keep working: a layer's output, read by its path, has the LoRA in it. Raises BadInput, before anything is
-    changed, for a LoRA that is missing, broken, made for another model or too large for the model's dtype, and for a
-    scale that is no number.
+    Arguments and errors are those of `prepared`.
 
     >>> with adapted({"unet": nn.Linear(2, 2)}, [("no/such/file.safetensors", 1.0)]):
     ...     pass
@@ -40,9 +58,24 @@ def adapted(models: Mapping[str, nn.Module], loras: Sequence[tuple[str, float]])
     ...
     shiftless.errors.BadInput: no/such/file.safetensors: no such LoRA file or folder, ...
     """
+    with prepared(models, loras).in_place():
+        yield
+
+
+def prepared(models: Mapping[str, nn.Module], loras: Sequence[tuple[str, float]]) -> Injection:
+    """Read LoRAs and make them ready for a denoiser and its text encoders, which stay as they are.
+
+    models  part of the model -> its network: "unet" or "transformer", "text_encoder", "text_encoder_2"
+    loras   (file, folder or hub id, scale) of each; several add up (Hu et al. 2021: W x + scale alpha / r B A x)
+
+    A DoRA's scale multiplies its low-rank change before the weight is brought to its magnitude, as in peft. What is
+    returned fits the weights that the networks have now. In place, hooks keep working: a layer's output, read by its
+    path, has the LoRA in it. Raises BadInput for a LoRA that is missing, broken, made for another model or too large
+    for the model's dtype, and for a scale that is no number.
+    """
     pairs: dict[str, dict[str, list[Pair]]] = {part: {} for part in models}
     for part, model in models.items():
-        if loras and hasattr(model, "peft_config"):
+        if loras and _carries_adapters(model):
             raise BadInput(f"the model's {part} carries other adapters already; unload them first")
     for name, scale in loras:
         if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
@@ -50,12 +83,15 @@ def adapted(models: Mapping[str, nn.Module], loras: Sequence[tuple[str, float]])
         for part, fitted_pairs in fitted(read_lora(name), models).items():
             for path, pair in fitted_pairs.items():
                 pairs[part].setdefault(path, []).append(replace(pair, up=pair.up.float() * scale))
-    changes = {p: {path: _change(models[p], path, many) for path, many in pairs[p].items()} for p in models}
-    with ExitStack() as stack:
-        for part, model in models.items():
-            if changes[part]:
-                stack.enter_context(_in_place(model, changes[part]))
-        yield
+    changes = {models[p]: {path: _change(models[p], path, many) for path, many in pairs[p].items()} for p in models}
+    changes = {network: own for network, own in changes.items() if own}
+    return Injection({network: _layers(network, own) for network, own in changes.items()}, changes)
+
+
+def _carries_adapters(model: nn.Module) -> bool:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return hasattr(model, "peft_config") or any(isinstance(module, BaseTunerLayer) for module in model.modules())
 
 
 def fitted(lora: LoraFile, models: Mapping[str, nn.Module | None]) -> dict[str, dict[str, Pair]]:
@@ -127,15 +163,21 @@ def _change(model: Any, path: str, pairs: Sequence[Pair]) -> Change:
     return replace(change, down=down, up=up)
 
 
-@contextmanager
-def _in_place(model: nn.Module, changes: Mapping[str, Change]) -> Iterator[None]:
+def _layers(network: nn.Module, changes: Mapping[str, Change]) -> dict[str, Any]:
+    """Make peft's layers for some changes, by path, around the network's own layers, which stay in place."""
     ranks = {path: change.down.shape[0] for path, change in changes.items()}
-    with injected(model, ranks, _ADAPTER) as layers, ExitStack() as stack:
+    with injected(network, ranks, _ADAPTER) as layers:
         for path, change in changes.items():
             for half, value in ((layers[path].lora_A, change.down), (layers[path].lora_B, change.up)):
                 half[_ADAPTER].weight = nn.Parameter(value, requires_grad=False)
-            stack.enter_context(gained(layers[path].get_base_layer(), change))
-        yield
+    return layers
+
+
+def _place(network: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+    """Put layers at their paths, in the places of those that are there."""
+    for path, layer in layers.items():
+        parent, _, child = path.rpartition(".")
+        setattr(network.get_submodule(parent), child, layer)
 
 
 @contextmanager
@@ -190,9 +232,7 @@ def _restored(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, nn.M
     try:
         yield layers
     finally:
-        for path, layer in layers.items():
-            parent, _, child = path.rpartition(".")
-            setattr(model.get_submodule(parent), child, layer)
+        _place(model, layers)
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
         for name in set(vars(model)) - set(attributes):  # peft leaves its config on the model
