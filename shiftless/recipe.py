@@ -28,7 +28,7 @@ HELP = {  # one line a field: what the command line says of its flag
     "taps": "Where to read: names or globs, comma-separated; `shiftless taps MODEL` lists them.",
     "prompt": "The text that conditions the model; {category} and the like are filled in, 'auto' captions each image.",
     "captioner": "What writes captions for 'auto' and {caption}: an alias, hub id or folder; else the model's own.",
-    "control": "ControlNets: canny, depth, tile, or KIND=FOLDER; comma-separated.",
+    "control": "ControlNets and T2I-Adapters: canny, depth, tile, t2i-canny, or KIND=FOLDER; comma-separated.",
     "control_scale": "How strongly ControlNets steer: one number for all, or one each, comma-separated.",
     "lora": "LoRA files, comma-separated; the model is as before afterwards.",
     "lora_scale": "How strongly LoRAs act: one number for all, or one each, comma-separated.",
@@ -60,7 +60,8 @@ class Recipe:
     prompt    the text that conditions the model; any length. {category} and other fields are filled in by the
               caller, {caption} by a captioner, for each image; "auto" is "{caption}"
     captioner what writes the captions: an alias, a hub id or a folder; "" is the model's own
-    control   ControlNets that steer: "canny", "depth", "tile", a folder, a hub id, or KIND=FOLDER
+    control   ControlNets and T2I-Adapters that steer: "canny", "depth", "tile", "t2i-canny" and the like, a folder, a
+              hub id, or KIND=FOLDER
     lora      LoRA files, in diffusers' or kohya's format; in place only while this recipe is read
     image_prompt  IP-Adapters, which give the denoiser the photo itself as a prompt: a name, or a file
     control_scale, lora_scale, image_prompt_scale  their strengths: one for all, or one each

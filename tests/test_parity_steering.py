@@ -10,7 +10,8 @@ import shiftless
 from shiftless import Recipe
 from shiftless.backbones.walk import _pndm, reference_walk
 from shiftless.conditions.condition import Condition, Steer
-from shiftless.conditions.control import canny, residuals
+from shiftless.conditions.control_maps import canny
+from shiftless.conditions.unet_residuals import residuals
 from shiftless.image import Frame, open_photo, to_pixels
 from shiftless.taps.names import from_alias
 

@@ -21,7 +21,7 @@ from miniworld.training.norm import use_kernel
 from miniworld.training.pictures import PictureFolder, draw_pictures
 from miniworld.training.run import Mean, Run
 from miniworld.training.unet import NoiseLoss, PlainAttention, save_part
-from shiftless.conditions.control import check_fit
+from shiftless.conditions.control_classes import check_fit
 from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.vae import to_tensor
 from shiftless.atomic import write_atomic
-from shiftless.conditions.control import canny
+from shiftless.conditions.control_maps import canny
 from shiftless.errors import BadInput
 
 

@@ -20,7 +20,7 @@ from miniworld.training.pictures import unseen
 from miniworld.training.probe import probe_accuracy
 from miniworld.training.vae import measure_psnr, to_tensor
 from shiftless.conditions.caption import load_captioner
-from shiftless.conditions.control import canny
+from shiftless.conditions.control_maps import canny
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import difference
 from shiftless.progress import reporting

@@ -7,6 +7,7 @@ from typing import Any
 
 from shiftless.auditing.compared import bare
 from shiftless.backbones.base import Backbone, steerable
+from shiftless.conditions.control_maps import kind_in
 from shiftless.conditions.template import AUTO, CAPTION, fields_of
 from shiftless.errors import BadInput
 from shiftless.reading.available import available
@@ -36,7 +37,8 @@ def candidates(
     prompts, controls, loras, image_prompts, inpaints  what to try; if all are left out, what is available for the
                model: a captioner, ControlNets, LoRAs in its folder, IP-Adapters, a mask that keeps the photo. "All
                together" joins the first prompt, every ControlNet, the first image prompt, the first mask and the first
-               LoRA; it has no LoRA if none was named and several are available, for their styles differ.
+               LoRA. If none was named, it has one ControlNet or T2I-Adapter for each kind of map, and no LoRA if there
+               are several, for their styles differ.
 
     Raises BadInput for a tap that the model does not have, and for a named technique that is not available.
 
@@ -71,7 +73,7 @@ def candidates(
     if by_name:
         _check(model, singles)
     singles = list(available(model, {one: one for one in singles}))
-    together = _together(base.but(**walk), singles, several_loras=by_name)
+    together = _together(base.but(**walk), singles, several=by_name)
     ways = [base, *singles, *([together] if len(singles) > 1 else [])]
     return list(dict.fromkeys(way.at(t) for t in timesteps or [recipe.timestep] for way in ways))
 
@@ -107,19 +109,25 @@ def _order(recipe: Recipe) -> int:
     return 2 + _KINDS.index(kinds[0]) if kinds else 0
 
 
-def _together(start: Recipe, singles: Sequence[Recipe], several_loras: bool) -> Recipe:
-    """The first of each technique, and every ControlNet; no LoRA that would be a guess."""
+def _together(start: Recipe, singles: Sequence[Recipe], several: bool) -> Recipe:
+    """The first of each technique, and every ControlNet.
+
+    several  whether several of a kind are meant; else one control for each kind of map, and no LoRA if there are more
+    """
     prompted, controlled, shown, kept, lent = ([one for one in singles if getattr(one, kind)] for kind in _KINDS)
     changes: dict[str, Any] = {}
     if prompted:
         changes |= {name: getattr(prompted[0], name) for name in ("prompt", "captioner", "textual_inversion")}
+    if not several:
+        kinds = [kind_in(one.control[0]) for one in controlled]
+        controlled = [one for i, one in enumerate(controlled) if kinds.index(kinds[i]) == i]
     if controlled:
         changes |= {name: tuple(getattr(one, name)[0] for one in controlled) for name in ("control", "control_scale")}
     if shown:
         changes |= {"image_prompt": shown[0].image_prompt, "image_prompt_scale": shown[0].image_prompt_scale}
     if kept:
         changes["inpaint"] = kept[0].inpaint
-    if lent and (several_loras or len(lent) == 1):
+    if lent and (several or len(lent) == 1):
         changes |= {"lora": lent[0].lora, "lora_scale": lent[0].lora_scale}
     return start.but(**changes)
 

@@ -114,7 +114,7 @@ class Steerable(Backbone, Protocol):
     """A family that takes more than a prompt; its `spec.techniques` say what."""
 
     def control(self, name: str) -> Control:
-        """The ControlNet that a recipe names, loaded once and kept; the caller draws its map of an image."""
+        """The ControlNet or T2I-Adapter that a recipe names, loaded once; the caller draws its map of an image."""
 
     def adapted(self, loras: Sequence[tuple[str, float]]) -> AbstractContextManager[None]:
         """Inside this `with`, LoRA files act on denoiser and text encoder; afterwards the model is as before."""
@@ -135,7 +135,7 @@ class Steerable(Backbone, Protocol):
         """Inside this `with`, prompts may name learned words; the model itself is not changed."""
 
     def controls(self) -> list[str]:
-        """The names of the ControlNets that are known for the model."""
+        """The names of the ControlNets and T2I-Adapters that are known for the model."""
 
     def loras(self) -> list[str]:
         """The names of the LoRAs that lie in the model's folder."""

@@ -13,13 +13,13 @@ from shiftless.backbones.parts import check_there, load_parts
 from shiftless.backbones.random_parts import image_adapter
 from shiftless.backbones.sd_config import check_model, check_tokenizer, read_vae
 from shiftless.backbones.single_file import read_checkpoint
-from shiftless.backbones.twins import twin_control, twin_parts
+from shiftless.backbones.twins import twin_adapter, twin_control, twin_parts
 from shiftless.backbones.unet_taps import unet_taps
 from shiftless.conditions.condition import Condition, image_embeds
 from shiftless.conditions.config import read_config
-from shiftless.conditions.control import residuals
 from shiftless.conditions.prompt import encode_with_clip
 from shiftless.conditions.unet_config import read_unet
+from shiftless.conditions.unet_residuals import residuals
 from shiftless.digest import digest_of, digest_of_file, marks_of
 from shiftless.errors import BadInput
 from shiftless.taps.names import Tap
@@ -111,10 +111,13 @@ class StableDiffusion(Inpainting):
 
     @classmethod
     def twin_controls(cls, parts: Mapping[str, Any]) -> dict[str, Any]:
-        """A Canny ControlNet with random weights."""
-        vae = parts["vae"].config
+        """A ControlNet and a T2I-Adapter of edges, with random weights."""
+        unet, vae = parts["unet"], parts["vae"].config
         stride = 2 ** (len(vae.block_out_channels) - 1)
-        return {"canny": lambda: twin_control(parts["unet"], stride, channels=vae.latent_channels)}
+        return {
+            "canny": lambda: twin_control(unet, stride, channels=vae.latent_channels),
+            "t2i-canny": lambda: twin_adapter(unet, stride),
+        }
 
     @classmethod
     def twin_images(cls, parts: Mapping[str, Any]) -> dict[str, Any]:

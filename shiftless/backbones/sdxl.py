@@ -16,9 +16,9 @@ from shiftless.backbones.sd_config import check_model, check_tokenizer, check_to
 from shiftless.backbones.twins import byte_tokenizer
 from shiftless.conditions.condition import Condition, image_embeds
 from shiftless.conditions.config import read_config
-from shiftless.conditions.control import residuals
 from shiftless.conditions.prompt import encode_with_two_clips
 from shiftless.conditions.unet_config import SDXL_UNET, read_unet
+from shiftless.conditions.unet_residuals import residuals
 
 
 class StableDiffusionXL(StableDiffusion):

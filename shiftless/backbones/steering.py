@@ -14,6 +14,8 @@ from shiftless.backbones.base import Spec
 from shiftless.backbones.fingerprinted import state_of_tensors
 from shiftless.backbones.placed import Placed
 from shiftless.conditions.control import Control, digest_of_control, load_control
+from shiftless.conditions.control_classes import class_of
+from shiftless.conditions.control_maps import MAPS
 from shiftless.conditions.image_prompt import (
     ImageAdapter,
     ImageInjection,
@@ -39,8 +41,8 @@ class Steering(Placed):
     """What steers a model, for adapters of diffusion models to derive from.
 
     home           the model's folder, where its own ControlNets, LoRAs and captioner lie, or None
-    _own_controls  ControlNets known for the model: kind -> folder, hub id, or a function that makes one
-    _controls      those that are loaded: name -> (digest of its contents, the ControlNet)
+    _own_controls  controls known for the model: name -> folder, hub id, or a function that makes one
+    _controls      those that are loaded: name -> (digest of its contents, the control)
     _loras         the LoRAs injected now: (digest of its contents, scale)
     _injections    those made ready: (LoRAs, state of the networks' weights) -> what is put in place
     _bare          the networks' tensors while LoRAs or image prompts are in place
@@ -82,14 +84,14 @@ class Steering(Placed):
         return {part: self.networks[part] for part in (self.DENOISER, *self.TEXT_ENCODERS)}
 
     def control(self, name: str) -> Control:
-        """The ControlNet that a recipe names: the model's own by kind, or from a folder; loaded once and kept."""
+        """The control that a recipe names: the model's own by its name, or from a folder; loaded once and kept."""
         with exclusive(self.networks[self.DENOISER]), construction():
             digest = self.digest("control", name)
             if name not in self._controls or self._controls[name][0] != digest:
                 place: dict[str, Any] = {"stride": self._stride, "device": self.device, "dtype": self.dtype}
                 net = load_control(name, self._own_controls, self.networks[self.DENOISER], **place)
                 self._controls[name] = digest, net
-                self._loaded(f"ControlNet {name}")
+                self._loaded(f"{class_of(net.net).A.partition(' ')[2]} {name}")
             return self._controls[name][1]
 
     def digest(self, technique: str, name: str) -> str:
@@ -237,13 +239,13 @@ class Steering(Placed):
         return [] if self.home is None else sorted(path.stem for path in (self.home / "loras").glob("*.safetensors"))
 
     def controls(self) -> list[str]:
-        """The kinds of ControlNets that are known for the model: in its folder, or published for it.
+        """The names of the controls that are known for the model: in its folder, or published for it.
 
         >>> from shiftless.backbones.registry import load
         >>> load("twin:sd15").controls()
-        ['canny']
+        ['canny', 't2i-canny']
         """
-        return sorted(self._own_controls)
+        return sorted(self._own_controls, key=lambda name: (name not in MAPS, name))
 
     def _lora_file(self, name: str) -> str:
         own = None if self.home is None else self.home / "loras" / f"{name}.safetensors"

@@ -72,6 +72,17 @@ def twin_control(unet: Any, stride: int, seed: int = 0, *, channels: int = 4) ->
     return net
 
 
+def twin_adapter(unet: Any, stride: int, seed: int = 0) -> Any:
+    """Make a T2I-Adapter with random weights for a denoiser whose latents shrink images `stride` times."""
+    from diffusers import T2IAdapter
+
+    widths, kind = list(unet.config.block_out_channels), "full_adapter"
+    if not unet.config.down_block_types[0].startswith("CrossAttn"):  # SDXL's, which adds its first at half the size
+        widths, kind, stride = [*widths, widths[-1]], "full_adapter_xl", 2 * stride
+    with construction(), seeded(seed):
+        return T2IAdapter(channels=widths, num_res_blocks=1, downscale_factor=stride, adapter_type=kind)
+
+
 def byte_tokenizer() -> Any:
     """A CLIP tokenizer whose tokens are single bytes: any text, no vocabulary to download.
 

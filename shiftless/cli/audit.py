@@ -64,7 +64,8 @@ def audit(
     control: Annotated[
         list[str] | None,
         typer.Option(
-            help="A ControlNet to try: canny, depth, tile, KIND=FOLDER; repeat for more.", rich_help_panel=TRY
+            help="A ControlNet or T2I-Adapter to try: canny, depth, tile, t2i-canny, KIND=FOLDER; repeat for more.",
+            rich_help_panel=TRY,
         ),
     ] = None,
     lora: Annotated[

@@ -17,10 +17,11 @@ MASK, MASKED_IMAGE = "mask", "masked_image"
 
 @dataclass(frozen=True, eq=False)
 class Steer:
-    """One ControlNet, applied to B images.
+    """One control network, applied to B images.
 
-    net    the diffusers ControlNetModel
-    image  B 3 H W in [0, 1], the map that it follows, as large as the image that was fed
+    net    a network of one of diffusers' classes of control networks
+    image  what it is given of the images: for UNets the map that it follows, B 3 H W in [0, 1], as large as the
+           image that was fed
     scale  its strength
     """
 

@@ -98,10 +98,10 @@ def read_unet(folder: Path, missing: str = "", fields: Mapping[str, Field] = UNE
     return config
 
 
-def read_controlnet(folder: Path) -> dict[str, Any]:
+def read_controlnet(folder: Path, fields: Mapping[str, Field] = CONTROLNET) -> dict[str, Any]:
     """Return the checked config of a ControlNet's folder; raises BadInput like `read_unet`."""
     path = folder / "config.json"
-    config = check_fields(read_config(path), CONTROLNET, path)
+    config = check_fields(read_config(path), fields, path)
     _check_levels(config, path)
     return config
 
@@ -123,7 +123,7 @@ def check_unet(config: Mapping[str, Any], folder: Path) -> None:
 
 def check_controlnet(config: Mapping[str, Any], folder: Path) -> None:
     """Compare a ControlNet's config with its weights' headers; raises BadInput where they differ."""
-    check_weights(_controlnet_claims(config), folder, folder / "config.json")
+    check_weights(controlnet_claims(config), folder, folder / "config.json")
 
 
 def _down_claims(config: Mapping[str, Any]) -> Iterator[Claim]:
@@ -166,7 +166,8 @@ def _unet_claims(config: Mapping[str, Any]) -> Iterator[Claim]:
     yield Claim("conv_out_kernel", "conv_out.weight", config["conv_out_kernel"], 2)
 
 
-def _controlnet_claims(config: Mapping[str, Any]) -> Iterator[Claim]:
+def controlnet_claims(config: Mapping[str, Any]) -> Iterator[Claim]:
+    """What a ControlNet's config implies for its weights."""
     yield from _down_claims(config)
     field, net = "conditioning_embedding_out_channels", "controlnet_cond_embedding"
     widths = config[field]

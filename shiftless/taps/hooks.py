@@ -80,11 +80,11 @@ def tapped(
     waiting = set(requested)
 
     def keep(name: str, value: torch.Tensor) -> None:
-        captured._raw[name] = value
         waiting.discard(name)
         if stop and not waiting:
-            captured.stopped = True
+            captured._raw[name], captured.stopped = value, True
             raise _LastTapRead
+        captured._raw[name] = value.clone()  # UNets add a T2I-Adapter's features in place to what a block gave
 
     with exclusive(module), ExitStack() as hooks:
 

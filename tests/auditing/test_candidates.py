@@ -45,6 +45,14 @@ def test_a_model_without_anything_at_hand_is_read_bare():
     assert is_bare(result[0])
 
 
+def test_controls_of_one_kind_of_map_are_not_put_together_unless_they_are_named():
+    twin = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    result = candidates(twin, AT)
+    assert {("canny",), ("t2i-canny",)} <= {recipe.control for recipe in result}
+    assert (result[-1].control, result[-1].image_prompt) == (("canny",), ("ip-adapter",))
+    assert candidates(twin, AT, controls=["t2i-canny", "canny"])[-1].control == ("t2i-canny", "canny")
+
+
 @pytest.mark.parametrize(
     ("requested", "message"),
     [

@@ -101,3 +101,9 @@ def test_an_audit_makes_the_calls_that_are_said(counted, monkeypatch, draws, fin
     ]  # fmt: skip
     result = audit(model, PICTURES, recipes, draws=draws, finish=finish)
     assert sum(made) == len(PICTURES) * audit_calls(*planned(result.recipes, draws, finish))
+
+
+def test_a_t2i_adapter_costs_less_than_a_controlnet():
+    walk = Recipe(start=60, steps=2)
+    assert cost([walk.but(control="t2i-canny")]) == pytest.approx(3 * 1.1)
+    assert cost([walk.but(control=("canny", "depth=TencentARC/t2iadapter_depth_sd15v2"))]) == pytest.approx(3 * 1.6)

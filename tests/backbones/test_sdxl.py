@@ -17,7 +17,7 @@ from shiftless.backbones.parts import load_parts, schedule_of
 from shiftless.backbones.random_parts import save_parts
 from shiftless.backbones.registry import models, taps
 from shiftless.conditions.condition import Steer
-from shiftless.conditions.control import check_fit
+from shiftless.conditions.control_classes import check_fit
 from shiftless.image import open_photo
 from shiftless.presets import preset
 from shiftless.taps.hooks import tapped

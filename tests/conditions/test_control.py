@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 import shiftless
 from shiftless.backbones.twins import twin_control
 from shiftless.conditions.condition import Steer
-from shiftless.conditions.control import canny, check_fit, load_control, own_controls, read_name, residuals
+from shiftless.conditions.control import load_control, own_controls, read_name
+from shiftless.conditions.control_classes import check_fit
+from shiftless.conditions.control_maps import canny
 from shiftless.conditions.unet_config import read_controlnet
+from shiftless.conditions.unet_residuals import residuals
 from shiftless.errors import BadInput
 
 

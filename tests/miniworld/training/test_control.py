@@ -19,7 +19,7 @@ from miniworld.training.proof import control_effect
 from miniworld.training.tokenizer import new_tokenizer
 from miniworld.training.unet import save_pipeline
 from miniworld.training.vae import to_tensor
-from shiftless.conditions.control import canny
+from shiftless.conditions.control_maps import canny
 from shiftless.errors import BadInput
 
 TINY_VAE = {"block_out_channels": (8, 8, 16), "norm_num_groups": 4, "sample_size": 32}
