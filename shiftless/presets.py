@@ -165,9 +165,10 @@ _FAMILY_DEFAULTS = {  # of Flux as DiTF reads it, of PixArt and HunyuanDiT as Go
     "sd3": Recipe(timestep=260, taps=("block12",)), "dit": Recipe(timestep=50, taps=("block13",)),
     "sana": Recipe(timestep=260, taps=("block9",)), "qwen-image": Recipe(timestep=260, taps=("block30",)),
     "flux2-dev": Recipe(timestep=260, taps=("single9",)), "z-image": Recipe(timestep=260, taps=("block15",)),
+    "lumina2": Recipe(timestep=260, taps=("block13",)),
 }  # fmt: skip
 _TWIN_TAPS = {  # tiny twins have two or three blocks
-    **dict.fromkeys(("pixart", "hunyuan-dit", "sd3", "dit", "sana", "qwen-image", "z-image"), "block1"),
+    **dict.fromkeys(("pixart", "hunyuan-dit", "sd3", "dit", "sana", "qwen-image", "z-image", "lumina2"), "block1"),
     **dict.fromkeys(("flux", "flux2", "flux2-dev"), "single0"),
 }  # fmt: skip
 

@@ -21,6 +21,7 @@ FAMILIES = {
     "flux2": "shiftless.backbones.flux2:Flux2",
     "qwen-image": "shiftless.backbones.qwen_image:QwenImage",
     "z-image": "shiftless.backbones.z_image:ZImage",
+    "lumina2": "shiftless.backbones.lumina2:Lumina2",
     "ddpm": "shiftless.backbones.ddpm:PixelDDPM",
     "dit": "shiftless.backbones.dit:DiT",
     "hunyuan-dit": "shiftless.backbones.hunyuan:HunyuanDiT",

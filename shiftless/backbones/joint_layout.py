@@ -136,4 +136,4 @@ def turned(tokens: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
     [[[[-2.0, 1.0]]]]
     """
     pairs = torch.view_as_complex(tokens.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotary).flatten(-2)
+    return torch.view_as_real(pairs * rotary.to(pairs.dtype)).flatten(-2)

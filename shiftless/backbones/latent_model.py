@@ -248,6 +248,10 @@ class LatentModel(Autoencoded, Steering, Fingerprinted):
         """A prompt's condition for an image of (h, w) pixels, for families that are told the size."""
         return condition
 
+    def _layout(self, fed: tuple[int, int], condition: Condition) -> Layout:
+        """How the tensors of a call for images of (h, w) pixels lie over them; by default the condition is ignored."""
+        return self.LAYOUT(fed)
+
     @property
     def denoiser(self) -> Any:
         """The network that denoises, an unmodified class of diffusers."""
@@ -314,9 +318,9 @@ class LatentModel(Autoencoded, Steering, Fingerprinted):
         latent = latent.to(self.device, self.dtype, memory_format=self._format)
         stop = bool(taps) and not full
         prediction: torch.Tensor | None = None
-        fed = latent.shape[2] * self._stride, latent.shape[3] * self._stride
-        layout, by_name = self.LAYOUT(fed), self._tap_by_name
-        options: dict[str, Any] = {"layout": layout, "words": condition.words, "by_name": by_name, "stop": stop}
+        layout = self._layout((latent.shape[2] * self._stride, latent.shape[3] * self._stride), condition)
+        words, by_name = condition.words, self._tap_by_name
+        options: dict[str, Any] = {"layout": layout, "words": words, "by_name": by_name, "stop": stop}
         with exclusive(self.denoiser), self._turn(self.denoiser), tapped(self.denoiser, taps, **options) as captured:
             prediction = self._predict(latent, timestep, condition)
         return Reading(captured.maps(), None if captured.stopped else prediction)

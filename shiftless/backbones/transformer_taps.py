@@ -84,6 +84,7 @@ def joint_taps(
     projections: str = "",
     inner: str = "ff.net.0",
     inner_side: str = "out",
+    key_width: int = 0,
     widen: float = 4,
 ) -> Iterator[Tap]:
     """List the taps of a block that attends to text and image at once, as those of SD3 and Flux do.
@@ -93,6 +94,7 @@ def joint_taps(
     attention    where its attention layer lies in it
     projections  where queries, keys and values lie in it, "{}" for their letter; in the attention layer by default
     inner        where the inside of its feed-forward layer lies, `widen` times as wide, on which side of that module
+    key_width    the channels of keys and values, where they are fewer than those of queries
 
     Every tap is of the image; "in" is the block's input, and "modulated" is what its attention is given: the input
     normed, scaled and shifted for the timestep. "cross.map" shows how much the image looks at each word, "self.map"
@@ -104,8 +106,8 @@ def joint_taps(
     yield Tap(f"{name}.in", width, stride, module, side="in")
     layer, projections = f"{module}.{attention}", projections or f"{attention}.to_{{}}"
     yield Tap(f"{name}.modulated", width, stride, layer, side="in")
-    for letter in ("q", "k", "v"):
-        yield Tap(f"{name}.self.{letter}", width, stride, f"{module}.{projections.format(letter)}")
+    for letter, channels in (("q", width), ("k", key_width or width), ("v", key_width or width)):
+        yield Tap(f"{name}.self.{letter}", channels, stride, f"{module}.{projections.format(letter)}")
     for which, block in (("self", "image"), ("cross", "text")):
         yield Tap(f"{name}.{which}.map", 0, stride, layer, "map", block=block)
         yield Tap(f"{name}.{which}.map.heads", 0, stride, layer, "heads", block=block)

@@ -8,6 +8,7 @@ import torch
 
 from shiftless.conditions.condition import Condition
 from shiftless.conditions.t5 import piece_words
+from shiftless.errors import BadInput
 
 
 def encode_with_gemma(tokenizer: Any, encoder: Any, prompt: str, tokens: int, instruction: str = "") -> Condition:
@@ -30,3 +31,27 @@ def encode_with_gemma(tokenizer: Any, encoder: Any, prompt: str, tokens: int, in
     pieces = tokenizer.convert_ids_to_tokens(ids[0, kept].tolist())
     own = [piece if end > len(instruction) else "" for piece, end in zip(pieces, ends)]
     return Condition(hidden, (piece_words(own, [""]),), {"mask": mask[:, kept]})
+
+
+def encode_behind(tokenizer: Any, encoder: Any, prompt: str, tokens: int, instruction: str = "") -> Condition:
+    """Encode one prompt as Lumina 2 does: embeds 1 T D, and `extra["mask"]` 1 T, 1 for a token and 0 for padding.
+
+    tokens       T, to which shorter prompts are padded
+    instruction  what the language model reads before the prompt; it is a part of the embeddings, without words
+
+    The last hidden state but one, as diffusers' Lumina2Pipeline takes it. Raises BadInput for a longer prompt.
+    """
+    text = instruction + prompt
+    count = len(tokenizer(text)["input_ids"])
+    if count > tokens:
+        raise BadInput(
+            f"the model takes {tokens} tokens of text, and the prompt and its instruction have {count}; shorten it"
+        )
+    pads: dict[str, Any] = {"padding": "max_length", "max_length": tokens, "padding_side": "right"}
+    read = tokenizer(text, return_tensors="pt", return_offsets_mapping=True, **pads)
+    ids, mask = read["input_ids"].to(encoder.device), read["attention_mask"].to(encoder.device)
+    hidden = encoder(ids, attention_mask=mask, output_hidden_states=True).hidden_states[-2]
+    ends = read["offset_mapping"][0, :, 1].tolist()  # 0 for special tokens
+    pieces = tokenizer.convert_ids_to_tokens(ids[0].tolist())
+    own = [piece if end > len(instruction) else "" for piece, end in zip(pieces, ends)]
+    return Condition(hidden, (piece_words(own, [""]),), {"mask": mask})
