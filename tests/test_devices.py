@@ -12,6 +12,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
@@ -244,6 +245,24 @@ def test_parts_that_are_offloaded_come_by_turns(fake, cpu, lora, how):
     model.encode_prompt(["a sheep"])
     assert places(model.vae) == {"cpu"}
     assert model.fingerprint != cpu.fingerprint
+
+
+@pytest.mark.parametrize(("fake", "how"), [("mps:0", ""), ("cuda:1", "layers")], indirect=["fake"])
+def test_masks_and_learned_words_are_there_too(fake, how, tmp_path):
+    save_file({"<toy>": torch.randn(2, 32, generator=torch.manual_seed(0))}, tmp_path / "toy.safetensors")
+    word = {"textual_inversion": str(tmp_path / "toy.safetensors"), "prompt": "a <toy>", "taps": ("up1",)}
+    recipes = [Recipe(**word), Recipe(**word, inpaint="keep", ensemble=2, latent="sample", start=60, steps=1)]
+    there, here = (
+        shiftless.extract(
+            shiftless.load("twin:sd15-inpainting", device=device, dtype="fp32", size=64, offload=offload),
+            PICTURES[0],
+            recipes,
+        )
+        for device, offload in ((fake, how), ("cpu", ""))
+    )
+    for one, other in zip(there, here, strict=True):
+        assert on_the_cpu(one["up1"])
+        torch.testing.assert_close(one["up1"], other["up1"], atol=1e-4, rtol=1e-4)
 
 
 def places(network: torch.nn.Module) -> set[str]:

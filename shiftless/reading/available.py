@@ -34,7 +34,7 @@ def available(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recip
             for name in recipe.image_prompt:
                 model.image_prompt(name)  # type: ignore[attr-defined]
             for name in recipe.textual_inversion:
-                model.textual_inversion(name)  # type: ignore[attr-defined]
+                steerable(model, "textual_inversion").textual_inversion(name)
             if recipe.inpaint:
                 steerable(model, "inpaint")
             if CAPTION in fields_of(recipe.prompt):

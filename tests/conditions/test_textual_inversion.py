@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -179,6 +180,17 @@ def test_recipes_of_other_words_share_a_call_and_nothing_else(twin, save):
         alone = shiftless.extract(twin, PICTURE, recipe)
         torch.testing.assert_close(maps["up1"], alone["up1"], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(bucket[0]["up1"], bucket[1]["up1"], atol=1e-4)
+
+
+def test_threads_do_not_speak_each_others_words(save):
+    twin = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    files = [save(f"{i}.safetensors", {"<cat-toy>": vectors(1, seed=i)}) for i in range(4)]
+    alone = [worded(twin, [file], PROMPT).embeds for file in files]
+    plain = twin.encode_prompt([PROMPT]).embeds
+    twin._prompts.clear()
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda file: worded(twin, [file] if file else [], PROMPT).embeds, [*files, ""] * 3))
+    assert all(torch.equal(one, other) for one, other in zip(together, [*alone, plain] * 3))
 
 
 def test_a_file_is_known_by_its_contents(twin, save):
