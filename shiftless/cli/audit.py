@@ -158,11 +158,11 @@ def audit(
     """Measure content shift: what the noise made the model invent, and which technique keeps your photos' content.
 
     Each photo is noised and read with and without each technique; the clean picture that the model then predicts is
-    decoded and held against the photo, and the features against those of a nearly clean reading. Without --recipe,
-    --prompt, --control or --lora it tries what the model has at hand, six recipes at most unless --all is given: at
-    each timestep the bare reading, all techniques together, captions, each ControlNet, then LoRAs, as far as there is
-    room. --start, --steps, --captioner and the scales act on whatever steers. A photo that cannot be read is listed,
-    and the exit code is then 2.
+    decoded and held against the photo, and the features against those of a nearly clean reading. If nothing is named
+    to try, it tries what the model has at hand, six recipes at most unless --all is given: at each timestep the bare
+    reading, all techniques together, captions, each ControlNet, each IP-Adapter, then LoRAs, as far as there is room.
+    A prompt takes the learned words of --textual-inversion that it names. --start, --steps, --captioner and the scales
+    act on whatever steers. A photo that cannot be read is listed, and the exit code is then 2.
     """
     from rich.console import Console
 
