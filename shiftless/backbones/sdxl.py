@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from shiftless.backbones.parts import check_there, load_parts
 from shiftless.backbones.random_parts import autoencoder, network
 from shiftless.backbones.sd import StableDiffusion
 from shiftless.backbones.sd_config import check_model, check_tokenizer, check_told, read_vae
-from shiftless.backbones.twins import byte_tokenizer
+from shiftless.backbones.twins import byte_tokenizer, twin_union
 from shiftless.conditions.condition import Condition, image_embeds
 from shiftless.conditions.config import read_config
 from shiftless.conditions.prompt import encode_with_two_clips
@@ -110,6 +111,13 @@ class StableDiffusionXL(StableDiffusion):
             "tokenizer_2": byte_tokenizer(),
             "scheduler": network(cls.PARTS["scheduler"], row["scheduler"]),
         }
+
+    @classmethod
+    def twin_controls(cls, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of Stable Diffusion, and a union of ControlNets, which is one network for two kinds of maps."""
+        stride = 2 ** (len(parts["vae"].config.block_out_channels) - 1)
+        union = cache(partial(twin_union, parts["unet"], stride))
+        return {**super().twin_controls(parts), "union-canny": union, "union-tile": union}
 
     def _encode(self, prompt: str) -> Condition:
         return encode_with_two_clips(self._spoken(), [self.networks[part] for part in self.TEXT_ENCODERS], prompt)

@@ -89,6 +89,7 @@ class Steering(Placed):
             digest = self.digest("control", name)
             if name not in self._controls or self._controls[name][0] != digest:
                 place: dict[str, Any] = {"stride": self._stride, "device": self.device, "dtype": self.dtype}
+                place["loaded"] = [one for _, one in self._controls.values()]
                 net = load_control(name, self._own_controls, self.networks[self.DENOISER], **place)
                 self._controls[name] = digest, net
                 self._loaded(f"{class_of(net.net).A.partition(' ')[2]} {name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,26 @@ def twin_control(unet: Any, stride: int, seed: int = 0, *, channels: int = 4) ->
         if channels != net.config.in_channels:
             net = ControlNetModel.from_config({**net.config, "in_channels": channels})
         for layer in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
+            torch.nn.init.normal_(layer.weight, std=0.05)  # initialised to zero, they would have no effect
+    return net
+
+
+def twin_union(unet: Any, stride: int, seed: int = 0) -> Any:
+    """Make a union of ControlNets with random weights for an SDXL denoiser; it has the eight kinds of "ProMax" ones."""
+    from diffusers import ControlNetUnionModel
+
+    widths, first = tuple(4 * 2**i for i in range(stride.bit_length())), unet.config.block_out_channels[0]
+    settings = {name: unet.config[name] for name in signature(ControlNetUnionModel).parameters if name in unet.config}
+    settings |= {
+        "in_channels": unet.config.out_channels,
+        "num_control_type": 8,
+        "num_trans_channel": first,
+        "num_proj_channel": first,
+    }
+    with construction(), seeded(seed):
+        net = ControlNetUnionModel(**settings, conditioning_embedding_out_channels=widths)
+        added = (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out)
+        for layer in (*added, net.spatial_ch_projs):
             torch.nn.init.normal_(layer.weight, std=0.05)  # initialised to zero, they would have no effect
     return net
 

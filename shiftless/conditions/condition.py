@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,11 +23,13 @@ class Steer:
     image  what it is given of the images: for UNets the map that it follows, B 3 H W in [0, 1], as large as the
            image that was fed
     scale  its strength
+    mode   the number that a union of networks knows this kind of map by, or None
     """
 
     net: Any
     image: torch.Tensor
     scale: float = 1.0
+    mode: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ def take(condition: Condition, rows: Sequence[int]) -> Condition:
         None if condition.embeds is None else condition.embeds[index],
         tuple(condition.words[i] for i in index) if condition.words else (),
         {name: value[index] for name, value in condition.extra.items()},
-        tuple(Steer(steer.net, steer.image[index], steer.scale) for steer in condition.steers),
+        tuple(replace(steer, image=steer.image[index]) for steer in condition.steers),
     )
 
 
@@ -76,8 +78,7 @@ def join(conditions: Sequence[Condition]) -> Condition:
     embeds = [c.embeds for c in conditions if c.embeds is not None]
     extra = {name: torch.cat([c.extra[name] for c in conditions]) for name in first.extra}
     steers = tuple(
-        Steer(one.net, torch.cat([c.steers[i].image for c in conditions]), one.scale)
-        for i, one in enumerate(first.steers)
+        replace(one, image=torch.cat([c.steers[i].image for c in conditions])) for i, one in enumerate(first.steers)
     )
     words = tuple(words for c in conditions for words in c.words)
     return Condition(torch.cat(embeds) if embeds else None, words, extra, steers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,16 @@ class Control:
     """A control network and its map: `draw` takes B 3 H W in [-1, 1] to what the network is given.
 
     A network of a UNet is given the map itself: B 3 H W in [0, 1], or B 1 H W for T2I-Adapters of gray maps.
+
+    mode     the number that a union of networks knows this kind of map by, or None
+    content  the digest of the folder that the network was read from, or ""
     """
 
     name: str
     net: Any
     draw: Callable[[torch.Tensor], torch.Tensor]
+    mode: int | None = None
+    content: str = ""
 
 
 def read_name(name: str, own: Mapping[str, Any]) -> tuple[str, Any]:
@@ -62,23 +67,34 @@ def read_name(name: str, own: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def load_control(
-    name: str, own: Mapping[str, Any], denoiser: Any, *, stride: int, device: torch.device, dtype: torch.dtype
+    name: str,
+    own: Mapping[str, Any],
+    denoiser: Any,
+    *,
+    stride: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    loaded: Iterable[Control] = (),
 ) -> Control:
     """Load the control network that a name stands for, from disk only, and check that it fits the denoiser.
 
     denoiser  the model's network
     stride    pixels of the image a cell of the latent; the map must shrink by as much
+    loaded    controls that are loaded; a union of networks is loaded once for all kinds of maps
 
     Raises BadInput if it is not on this machine, is broken, or belongs to another family or size.
     """
     kind, where = read_name(name, own)
-    net = where() if callable(where) else _load(_folder(where), dtype)
+    content = "" if callable(where) else _content(where)
+    net = next((one.net for one in loaded if content and one.content == content), None)
+    if net is None:
+        net = where() if callable(where) else _load(_folder(where), dtype)
     called = name if callable(where) else str(where)
     check_fit(net, denoiser, stride, called)
-    draw = class_of(net).drawn(net, kind, MAPS[kind], called)
+    draw, mode = class_of(net).drawn(net, kind, MAPS[kind], called), class_of(net).mode(net, kind, called)
     with silenced():
         net = net.to(device=device, dtype=dtype, memory_format=memory_format(device)).eval().requires_grad_(False)
-    return Control(name, net, draw)
+    return Control(name, net, draw, mode, content)
 
 
 def digest_of_control(name: str, own: Mapping[str, Any]) -> str:
@@ -94,7 +110,11 @@ def digest_of_control(name: str, own: Mapping[str, Any]) -> str:
         drawn_by = digest_of_estimator()
     if callable(where):
         return digest_of(name, drawn_by, "random weights")
-    return digest_of(kind, drawn_by, digest_of_folder(_folder(where), ("*.json", "*.safetensors")))
+    return digest_of(kind, drawn_by, _content(where))
+
+
+def _content(where: str) -> str:
+    return digest_of_folder(_folder(where), ("*.json", "*.safetensors"))
 
 
 def _load(folder: Path, dtype: torch.dtype) -> Any:

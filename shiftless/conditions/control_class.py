@@ -57,6 +57,13 @@ class ControlClass(ABC):
         """
         return draw
 
+    def mode(self, net: Any, kind: str, name: str) -> int | None:
+        """The number that a union of networks knows a kind of map by, or None for a network of one kind.
+
+        Raises BadInput for a kind that a union was not trained for.
+        """
+        return None
+
     def load(self, folder: Path, dtype: torch.dtype) -> Any:
         """Load the network from a folder; raises BadInput naming what is missing or broken."""
         import diffusers

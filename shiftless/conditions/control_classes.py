@@ -8,10 +8,11 @@ from typing import Any
 from shiftless.conditions.config import read_config, short
 from shiftless.conditions.control_class import ControlClass
 from shiftless.conditions.controlnet import ControlNet
+from shiftless.conditions.controlnet_union import ControlNetUnion
 from shiftless.conditions.t2i_adapter import T2IAdapter
 from shiftless.errors import BadInput
 
-CONTROL_CLASSES: dict[str, ControlClass] = {one.NAME: one for one in (ControlNet(), T2IAdapter())}
+CONTROL_CLASSES: dict[str, ControlClass] = {one.NAME: one for one in (ControlNet(), ControlNetUnion(), T2IAdapter())}
 """The class's name in diffusers -> what is known of it."""
 
 
@@ -24,7 +25,10 @@ def class_of_folder(folder: Path) -> ControlClass:
     'ControlNetModel'
     """
     path = folder / "config.json"
-    named = read_config(path).get("_class_name", ControlNet.NAME) if path.is_file() else ControlNet.NAME
+    config = read_config(path) if path.is_file() else {}
+    named = config.get("_class_name", ControlNet.NAME)
+    if "num_control_type" in config:  # the first published unions name a class of their authors'
+        named = ControlNetUnion.NAME
     if not isinstance(named, str) or named not in CONTROL_CLASSES:
         known = ", ".join(CONTROL_CLASSES)
         raise BadInput(f"{path}: '_class_name' is {short(named)}, which is no control network's; take one of {known}")

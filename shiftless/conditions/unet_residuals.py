@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from shiftless.conditions.condition import Steer
+from shiftless.conditions.controlnet_union import ControlNetUnion
 from shiftless.conditions.t2i_adapter import T2IAdapter
 from shiftless.memory_format import memory_format
 
@@ -34,13 +35,22 @@ def residuals(
     given: dict[str, Any] = {}
     skips: list[Tensors] = []
     features: list[Tensors] = []
-    for steer in steers:
-        image = steer.image.to(latent.device, latent.dtype, memory_format=memory_format(latent.device))
-        if type(steer.net).__name__ == T2IAdapter.NAME:
-            features.append([feature * steer.scale for feature in steer.net(image)])
+    for together in _calls(steers):
+        net, scales = together[0].net, [steer.scale for steer in together]
+        to: dict[str, Any] = {"dtype": latent.dtype, "memory_format": memory_format(latent.device)}
+        images = [steer.image.to(latent.device, **to) for steer in together]
+        options: dict[str, Any] = {"added_cond_kwargs": told, "return_dict": False}
+        if type(net).__name__ == T2IAdapter.NAME:
+            features.append([feature * scales[0] for feature in net(images[0])])
             continue
-        options = {"conditioning_scale": steer.scale, "added_cond_kwargs": told, "return_dict": False}
-        down, mid = steer.net(latent, timestep, embeds, controlnet_cond=image, **options)
+        if type(net).__name__ == ControlNetUnion.NAME:
+            modes = [steer.mode for steer in together if steer.mode is not None]
+            kinds = torch.zeros(len(latent), net.config.num_control_type, device=latent.device, dtype=latent.dtype)
+            kinds[:, modes] = 1
+            options |= {"control_type": kinds, "control_type_idx": modes}
+            down, mid = net(latent, timestep, embeds, images, conditioning_scale=scales, **options)
+        else:
+            down, mid = net(latent, timestep, embeds, images[0], conditioning_scale=scales[0], **options)
         skips.append([*down, mid])
     if skips:
         *down, mid = _sum(skips)
@@ -48,6 +58,14 @@ def residuals(
     if features:
         given["down_intrablock_additional_residuals"] = _sum(features)
     return given
+
+
+def _calls(steers: Sequence[Steer]) -> list[list[Steer]]:
+    """The steers of each call: all maps for one union together, every other network alone."""
+    calls: dict[Any, list[Steer]] = {}
+    for i, steer in enumerate(steers):
+        calls.setdefault(i if steer.mode is None else steer.net, []).append(steer)
+    return list(calls.values())
 
 
 def _sum(several: Sequence[Tensors]) -> Tensors:

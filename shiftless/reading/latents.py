@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from shiftless.backbones.base import Backbone, steerable
+from shiftless.conditions.condition import Steer
 from shiftless.conditions.inpaint import keeping
 from shiftless.image import Frame, Photo, to_pixels
 from shiftless.noise import noise_for
@@ -57,13 +57,13 @@ class Latents:
         noise = self._noise(one.photo, one.recipe.seed, one.member, tuple(clean.shape[1:]), "diffusion")
         return self.model.schedule.add(clean, noise.to(clean.device), timestep)
 
-    def guide(self, one: Pass, name: str) -> tuple[Any, torch.Tensor]:
-        """A ControlNet, and its control map of a pass's photo: 1 3 H W in [0, 1], drawn once."""
+    def steer(self, one: Pass, name: str, scale: float) -> Steer:
+        """A control network, and its map of a pass's photo, which is drawn once."""
         control = steerable(self.model, "control").control(name)
         key = (one.photo, one.fed, name)
         if key not in self._maps:
             self._maps[key] = control.draw(self._pixels(one.photo, one.fed))
-        return control.net, self._maps[key]
+        return Steer(control.net, self._maps[key], scale, control.mode)
 
     def image_prompt(self, one: Pass, name: str) -> torch.Tensor:
         """The embedding of a pass's photo for an IP-Adapter, 1 1 D or 1 1 N D, made once."""

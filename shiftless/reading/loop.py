@@ -14,7 +14,7 @@ from shiftless.backbones.base import Backbone, Reading, steerable
 from shiftless.backbones.batch import default_batch
 from shiftless.backbones.memory import kept_memory
 from shiftless.backbones.walk import continued, invert, reference_walk, strides_left, walk
-from shiftless.conditions.condition import IMAGE_PROMPT, Condition, Steer, join, take
+from shiftless.conditions.condition import IMAGE_PROMPT, Condition, join, take
 from shiftless.conditions.template import fields_of
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
@@ -243,7 +243,7 @@ def _text_of(model: Backbone, one: Pass) -> Condition:
 
 
 def _steered(latents: Latents, one: Pass, text: Condition) -> Condition:
-    steers = tuple(Steer(*latents.guide(one, name), scale) for name, scale in controls_of(one.recipe))
+    steers = tuple(latents.steer(one, name, scale) for name, scale in controls_of(one.recipe))
     images = {f"{IMAGE_PROMPT}{i}": latents.image_prompt(one, name) for i, name in enumerate(one.recipe.image_prompt)}
     return Condition(text.embeds, text.words, {**text.extra, **images, **latents.mask(one)}, steers)
 
