@@ -22,6 +22,7 @@ SAVED = {"fp16": torch.float16, "fp32": torch.float32, "bf16": torch.bfloat16}
 """What maps may be saved in; NumPy reads the first two."""
 FIELDS = ("recipe", "frame", "taps", "name", "words", "prompt", "origin")
 _LARGEST = 2**31 - 1
+_SAVED_OF_TAPS = tuple(f.name for f in fields(Tap) if f.name != "modulation")  # which only reading needs
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def to_header(
         "shiftless": KIND,
         "recipe": recipe.to_toml(),
         "frame": json.dumps([frame.original, frame.fed]),
-        "taps": json.dumps([asdict(tap) for tap in taps.values()]),
+        "taps": json.dumps([{name: asdict(tap)[name] for name in _SAVED_OF_TAPS} for tap in taps.values()]),
         "name": name,
         "words": json.dumps(words),
         "prompt": prompt,
@@ -156,7 +157,7 @@ def text_dtype(name: str) -> str:
 
 
 def _tap(row: Any) -> Tap:
-    checks: dict[str, Callable[[Any], Any]] = {f.name: lambda value: _text("taps", value) for f in fields(Tap)}
+    checks: dict[str, Callable[[Any], Any]] = {name: lambda value: _text("taps", value) for name in _SAVED_OF_TAPS}
     checks["channels"] = lambda value: _whole("taps", value, 0)
     checks["stride"] = lambda value: _whole("taps", value, 1)
     checks["members"] = lambda value: tuple(_text("taps", member) for member in _list("taps", value))

@@ -46,7 +46,7 @@ class DiT(LatentModel):
     @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every transformer block, "block0" to "block27", and the mean of their attention maps."""
-        return all_block_taps(configs, cross=False)
+        return all_block_taps(configs, cross=False, modulation=("{}.norm1.linear",))
 
     @classmethod
     def twin_parts(cls, row: Mapping[str, Any], *, full: bool = False) -> dict[str, Any]:

@@ -56,8 +56,9 @@ class Flux(LatentModel):
     @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every block and the means of their attention maps."""
-        size = width_and_stride(configs, _PATCH)
-        return double_and_single_taps(configs["transformer"], *size, single={"inner": "act_mlp"})
+        double = {"modulation": ("{}.norm1.linear",)}
+        single = {"inner": "act_mlp", "modulation": ("{}.norm.linear",)}
+        return double_and_single_taps(configs["transformer"], *width_and_stride(configs, _PATCH), double, single)
 
     @classmethod
     def read_parts(cls, folder: Path, dtype: torch.dtype | None = None) -> dict[str, Any]:

@@ -55,8 +55,9 @@ class Flux2(LatentModel):
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every block and the means of their attention maps."""
         config, size = configs["transformer"], width_and_stride(configs, configs["vae"]["patch_size"][0])
-        double = {"inner": "ff.act_fn", "widen": config["mlp_ratio"]}
+        double = {"inner": "ff.act_fn", "widen": config["mlp_ratio"], "modulation": ("double_stream_modulation_img",)}
         single = {"inner": "attn.mlp_act_fn", "widen": config["mlp_ratio"], "projections": f"attn.{FUSED}"}
+        single["modulation"] = ("single_stream_modulation",)
         return double_and_single_taps(config, *size, double, single)
 
     @classmethod

@@ -49,6 +49,7 @@ class HunyuanDiT(LatentModel):
     A cross map has a channel for each of BERT's 77 tokens, then for each of mT5's 256; a word's map is the mean over
     both. Padding is seen by the network, as a learned token. The network is told the timestep as it is, 0 to 999,
     also in half precision, which diffusers' pipeline rounds. Versions up to 1.1 are told the size of the image.
+    The input of a block in the second half, such as "block25.in", is what the long skip has been joined to.
 
     >>> from shiftless.backbones.registry import load
     >>> model = load("twin:hunyuan-dit", dtype="fp32")
@@ -74,7 +75,8 @@ class HunyuanDiT(LatentModel):
     @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every transformer block, "block0" to "block39", and the means of their attention maps."""
-        return all_block_taps(configs, "blocks", widen=configs["transformer"]["mlp_ratio"])
+        options: dict[str, Any] = {"modulation": ("{}.norm1.linear", "{}.norm1.norm"), "entry": "{}.norm1"}
+        return all_block_taps(configs, "blocks", widen=configs["transformer"]["mlp_ratio"], **options)
 
     @classmethod
     def twin_parts(cls, row: Mapping[str, Any], *, full: bool = False) -> dict[str, Any]:

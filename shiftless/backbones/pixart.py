@@ -41,7 +41,7 @@ class PixArt(LatentModel):
     @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every transformer block, "block0" to "block27", and the means of their attention maps."""
-        return all_block_taps(configs)
+        return all_block_taps(configs, modulation=("adaln_single.linear", "{}.scale_shift_table"))
 
     @classmethod
     def twin_parts(cls, row: Mapping[str, Any], *, full: bool = False) -> dict[str, Any]:

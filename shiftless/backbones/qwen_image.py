@@ -63,7 +63,8 @@ class QwenImage(LatentModel):
         width = config["num_attention_heads"] * config["attention_head_dim"]
         stride, taps = _stride_of(configs["vae"]) * _PATCH, list[Tap]()
         for i in range(config["num_layers"]):
-            taps += joint_taps(f"block{i}", f"transformer_blocks.{i}", width, stride, inner="img_mlp.net.0")
+            options: dict[str, Any] = {"inner": "img_mlp.net.0", "modulation": ("{}.img_mod",)}
+            taps += joint_taps(f"block{i}", f"transformer_blocks.{i}", width, stride, **options)
         return (*taps, *map_groups(taps))
 
     @classmethod

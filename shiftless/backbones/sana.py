@@ -24,6 +24,7 @@ from shiftless.taps.layout import Layout
 from shiftless.taps.names import Tap
 
 _TOKENS = 300  # of a prompt; padding is masked
+_MODULATION = ("time_embed.linear", "{}.scale_shift_table")
 
 
 class SanaLayout(Layout):
@@ -90,7 +91,7 @@ class Sana(LatentModel):
         inner, taps = int(config["mlp_ratio"] * width), []
         for i in range(config["num_layers"]):
             name, module = f"block{i}", f"transformer_blocks.{i}"
-            *inside, block = block_taps(name, module, width, stride, maps=False)
+            *inside, block = block_taps(name, module, width, stride, maps=False, modulation=_MODULATION)
             taps += [*inside, Tap(f"{name}.ffn.inner", inner, stride, f"{module}.ff.conv_point", side="in"), block]
         return (*taps, *map_groups(taps))
 

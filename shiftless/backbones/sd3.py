@@ -60,7 +60,7 @@ class StableDiffusion3(LatentModel):
         taps: list[Tap] = []
         for i in range(config["num_layers"]):
             name, module = f"block{i}", f"transformer_blocks.{i}"
-            *before, output = joint_taps(name, module, width, stride)
+            *before, output = joint_taps(name, module, width, stride, modulation=("{}.norm1.linear",))
             dual = _dual_taps(name, module, width, stride) if i in (config.get("dual_attention_layers") or ()) else ()
             taps += [*before, *dual, output]
         return (*taps, *map_groups(taps))

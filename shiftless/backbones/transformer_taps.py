@@ -9,7 +9,16 @@ from shiftless.taps.names import Tap
 
 
 def block_taps(
-    name: str, module: str, width: int, stride: int, *, cross: bool = True, inner: int = 0, maps: bool = True
+    name: str,
+    module: str,
+    width: int,
+    stride: int,
+    *,
+    cross: bool = True,
+    inner: int = 0,
+    maps: bool = True,
+    modulation: tuple[str, ...] = (),
+    entry: str = "{}",
 ) -> Iterator[Tap]:
     """List the taps of one of diffusers' `BasicTransformerBlock`s.
 
@@ -17,10 +26,15 @@ def block_taps(
     width   its channels                            stride  pixels of the image per token
     cross   whether it attends to a prompt          inner   the width inside its feed-forward layer
     maps    whether its self-attention has a map, which linear attention has not
+    modulation  of a block that scales and shifts its input: `Tap.modulation`, with "{}" for the block's path; it then
+            has the taps "in" and "modulated" of `joint_taps`
+    entry   the module whose input is "in", with "{}" for the block's path
 
     >>> [tap.name for tap in block_taps("block0", "transformer_blocks.0", 8, 16, cross=False)]
     ['block0.self.q', 'block0.self.k', 'block0.self.v', 'block0.self.map', 'block0.self.map.heads', 'block0']
     """
+    if modulation:
+        yield from _input_taps(name, module, width, stride, "attn1", modulation, entry)
     for which, attention in (("self", "attn1"), ("cross", "attn2")):
         if which == "cross" and not cross:
             continue
@@ -55,21 +69,24 @@ def all_block_taps(
     *,
     cross: bool = True,
     widen: float = 4,
+    modulation: tuple[str, ...] = (),
+    entry: str = "{}",
 ) -> tuple[Tap, ...]:
     """List the taps of every block, "block0" and so on, and the means of their attention maps.
 
     blocks  where the blocks lie in the transformer      widen  how much wider the inside of a feed-forward layer is
+    modulation, entry  as in `block_taps`
 
     >>> transformer = {"num_attention_heads": 2, "attention_head_dim": 8, "patch_size": 2, "num_layers": 1}
     >>> [tap.name for tap in all_block_taps({"transformer": transformer, "vae": {"block_out_channels": [8]}})][-3:]
     ['block0', 'self.map', 'cross.map']
     """
     width, stride = width_and_stride(configs)
-    inner = int(widen * width)
+    options: dict[str, Any] = {"cross": cross, "inner": int(widen * width), "modulation": modulation, "entry": entry}
     taps = [
         tap
         for i in range(configs["transformer"]["num_layers"])
-        for tap in block_taps(f"block{i}", f"{blocks}.{i}", width, stride, cross=cross, inner=inner)
+        for tap in block_taps(f"block{i}", f"{blocks}.{i}", width, stride, **options)
     ]
     return (*taps, *map_groups(taps))
 
@@ -86,6 +103,7 @@ def joint_taps(
     inner_side: str = "out",
     key_width: int = 0,
     widen: float = 4,
+    modulation: tuple[str, ...] = (),
 ) -> Iterator[Tap]:
     """List the taps of a block that attends to text and image at once, as those of SD3 and Flux do.
 
@@ -95,6 +113,7 @@ def joint_taps(
     projections  where queries, keys and values lie in it, "{}" for their letter; in the attention layer by default
     inner        where the inside of its feed-forward layer lies, `widen` times as wide, on which side of that module
     key_width    the channels of keys and values, where they are fewer than those of queries
+    modulation   `Tap.modulation` of its input, with "{}" for the block's path; none where no layer norm is modulated
 
     Every tap is of the image; "in" is the block's input, and "modulated" is what its attention is given: the input
     normed, scaled and shifted for the timestep. "cross.map" shows how much the image looks at each word, "self.map"
@@ -103,9 +122,8 @@ def joint_taps(
     >>> [tap.name for tap in joint_taps("block0", "transformer_blocks.0", 8, 16)][:4]
     ['block0.in', 'block0.modulated', 'block0.self.q', 'block0.self.k']
     """
-    yield Tap(f"{name}.in", width, stride, module, side="in")
+    yield from _input_taps(name, module, width, stride, attention, modulation)
     layer, projections = f"{module}.{attention}", projections or f"{attention}.to_{{}}"
-    yield Tap(f"{name}.modulated", width, stride, layer, side="in")
     for letter, channels in (("q", width), ("k", key_width or width), ("v", key_width or width)):
         yield Tap(f"{name}.self.{letter}", channels, stride, f"{module}.{projections.format(letter)}")
     for which, block in (("self", "image"), ("cross", "text")):
@@ -137,6 +155,15 @@ def double_and_single_taps(
         for i in range(count):
             taps += joint_taps(f"{kind}{i}", f"{path}.{i}", width, stride, **(options or {}))
     return (*taps, *map_groups(taps))
+
+
+def _input_taps(
+    name: str, module: str, width: int, stride: int, attention: str, modulation: tuple[str, ...], entry: str = "{}"
+) -> Iterator[Tap]:
+    """A block's input, and what its attention makes of it: normed, scaled and shifted."""
+    paths = tuple(path.format(module) for path in modulation)
+    yield Tap(f"{name}.in", width, stride, entry.format(module), side="in", modulation=paths)
+    yield Tap(f"{name}.modulated", width, stride, f"{module}.{attention}", side="in")
 
 
 def map_groups(taps: Sequence[Tap]) -> Iterator[Tap]:

@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from shiftless.taps.attention import word_columns
 from shiftless.taps.layout import Layout
 from shiftless.taps.lock import exclusive
+from shiftless.taps.modulation import KIND, shift_and_scale
 from shiftless.taps.names import Tap
 
 Words = Sequence[Sequence[str]]
@@ -92,7 +93,7 @@ def tapped(
             hooks.callback(handle.remove)
 
         for tap in requested.values():
-            for handle in _hooks_of(tap, module.get_submodule(tap.module), layout or Layout(), keep):
+            for handle in _hooks_of(tap, module, layout or Layout(), keep):
                 hook(handle)
         with suppress(_LastTapRead):
             yield captured
@@ -108,8 +109,14 @@ def _expand(taps: Sequence[Tap], by_name: dict[str, Tap]) -> dict[str, Tap]:
 
 
 def _hooks_of(
-    tap: Tap, target: nn.Module, layout: Layout, keep: Callable[[str, torch.Tensor], None]
+    tap: Tap, network: nn.Module, layout: Layout, keep: Callable[[str, torch.Tensor], None]
 ) -> Iterator[RemovableHandle]:
+    target = network.get_submodule(tap.module)
+    if tap.kind == KIND:
+        yield target.register_forward_hook(
+            lambda _module, _args, output: keep(tap.name, shift_and_scale(tap, network, output))
+        )
+        return
     if tap.kind != "out":
         yield from _map_hooks(tap, target, layout, keep)
         return

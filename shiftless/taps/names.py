@@ -21,7 +21,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from shiftless.errors import BadInput
@@ -39,6 +39,8 @@ class Tap:
     word      for a map: the prompt word whose tokens are averaged, or "" for every token
     side      which side of the module is read: "out", or "in" for its first input
     block     for a map of joint attention: whose keys it shows, "text" or "image"; their weights sum to less than 1
+    modulation  for the input of a block that scales and shifts it (AdaLN): the path of the module whose output begins
+              with the shift and the scale, and of what else belongs to them, as `shiftless.taps.modulation` says
     """
 
     name: str
@@ -50,6 +52,7 @@ class Tap:
     word: str = ""
     side: str = "out"
     block: str = ""
+    modulation: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def over_words(self) -> bool:
