@@ -18,6 +18,9 @@ TUPLES = ("taps", "textual_inversion", *STEERERS, *(f"{name}_scale" for name in 
 _LARGEST_SCALE = 1e6  # of a LoRA, a ControlNet or an image prompt; their published range is about -2 to 2
 _EXAMPLE = {"control": "canny", "lora": "horses.safetensors", "image_prompt": "ip-adapter",
             "textual_inversion": "cat-toy.safetensors"}  # fmt: skip
+AUTO = "auto"
+"""Of `discard`: the channels that hold massive activations, found in each image."""
+_LARGEST_CHANNEL = 2**20
 LATENTS = ("mean", "sample")
 FITS = ("aspect", "squash")
 NOISES = ("draw", "invert")
@@ -41,6 +44,8 @@ HELP = {  # one line a field: what the command line says of its flag
     "noise": f"How noise is added: {' or '.join(NOISES)} (DDIM inversion: what the model itself says was there).",
     "seed": "Seed of the noise.",
     "ensemble": "How many noise draws are averaged; the image is encoded once.",
+    "modulate": "Of a transformer's block input: normed, scaled and shifted as the block does it, after the averaging.",
+    "discard": "Channels set to zero after the averaging: numbers, comma-separated, or auto (massive activations).",
     "size": "Longer side in pixels that the model sees; by default the model's own.",
     "fit": f"How an image is fitted: {' or '.join(FITS)} (squash makes it square, as the papers do).",
     "latent": f"Which latent of the image: its posterior's {' or a '.join(LATENTS)}.",
@@ -73,6 +78,10 @@ class Recipe:
     noise     "draw" it from the seed, or "invert": walk up from the clean latent by the model's own predictions
     seed      of the noise; the noise of an image depends on (seed, image content, ensemble index) only
     ensemble  how many noise draws are averaged; the image is encoded once
+    modulate  of taps that are the input of a transformer's block: the mean over draws is normed, then scaled and
+              shifted as that block modulates its input (AdaLN), as in DiTF (Gan et al. 2025)
+    discard   numbers of channels that are set to zero, after the mean and before the norm, or "auto": those that hold
+              massive activations in this image (`shiftless.taps.massive`)
     size      longer side in pixels that the model sees; None is the model's own
     fit       "aspect" keeps the shape (sides rounded to what the model can take), "squash" makes it square
     latent    "mean" of the encoder's posterior, or a "sample" of it, as the papers do
@@ -107,6 +116,8 @@ class Recipe:
     noise: str = "draw"
     seed: int = 0
     ensemble: int = 1
+    modulate: bool = False
+    discard: tuple[int, ...] | str = ()
     size: int | None = None
     fit: str = "aspect"
     latent: str = "mean"
@@ -157,8 +168,10 @@ class Recipe:
         _one_of("fit", self.fit, FITS)
         _one_of("latent", self.latent, LATENTS)
         _one_of("scheduler", self.scheduler, SCHEDULERS)
-        if not isinstance(self.joined, bool):
-            raise BadInput(f"joined={self.joined!r}: must be true or false")
+        for name in ("modulate", "joined"):
+            if not isinstance(getattr(self, name), bool):
+                raise BadInput(f"{name}={getattr(self, name)!r}: must be true or false")
+        object.__setattr__(self, "discard", _channels(self.discard))
 
     def but(self, **changes: Any) -> Recipe:
         """Return a variant with some fields changed; an unknown field raises BadInput.
@@ -350,6 +363,16 @@ def _steering(name: str, chosen: tuple[Any, ...], scale: tuple[Any, ...]) -> Non
         raise BadInput(f"{name}_scale={scale!r}: give numbers; 1.0 is full strength")
     if len(scale) not in {1, len(chosen)}:
         raise BadInput(f"{name}_scale={scale!r}: give one number for all, or {len(chosen)}, one each")
+
+
+def _channels(discard: Any) -> tuple[int, ...] | str:
+    """The numbers of channels in order, each once, so that the same reading has one key; or AUTO."""
+    given = _tuple(discard)
+    if given == (AUTO,):
+        return AUTO
+    if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= _LARGEST_CHANNEL for one in given):
+        raise BadInput(f"discard={discard!r}: give numbers of channels, such as (154, 1446), or {AUTO!r}")
+    return tuple(sorted(set(given)))
 
 
 def _one_of(name: str, value: object, legal: tuple[str, ...]) -> None:

@@ -47,6 +47,8 @@ recipes = st.builds(
     latent=st.sampled_from(LATENTS),
     scheduler=st.sampled_from(SCHEDULERS),
     textual_inversion=names,
+    modulate=st.booleans(),
+    discard=st.just("auto") | st.lists(st.integers(0, 4000), max_size=3),
     inpaint=st.sampled_from(("", *INPAINTS)),
     joined=st.booleans(),
     label=texts,
@@ -100,6 +102,9 @@ def test_what_changes_nothing_of_the_reading_changes_no_key(change):
         {"size": 512},
         {"inpaint": "keep"},
         {"textual_inversion": ("a.safetensors",)},
+        {"modulate": True},
+        {"discard": (154, 1446)},
+        {"discard": "auto"},
         {"fit": "squash"},
         {"latent": "sample"},
         {"scheduler": "pndm-reference"},
@@ -134,6 +139,12 @@ def test_one_tap_may_be_written_without_brackets():
     assert Recipe.from_toml('taps = "up2"').taps == ("up2",)
 
 
+def test_channels_in_any_order_are_one_recipe():
+    assert Recipe(discard=[1446, 154, 154]).discard == (154, 1446)
+    assert Recipe(discard=7) == Recipe(discard=(7,))
+    assert Recipe(discard=("auto",)).key() == Recipe(discard="auto").key()
+
+
 def test_a_walk_of_no_length_is_no_walk():
     assert Recipe(timestep=50, start=50) == Recipe(timestep=50)
     assert Recipe(control="canny", control_scale=1) == Recipe(control=["canny"], control_scale=[1.0])
@@ -159,6 +170,11 @@ def test_a_walk_of_no_length_is_no_walk():
         ({"textual_inversion": ("",)}, "textual_inversion=('',): give names or files"),
         ({"inpaint": None}, "inpaint=None: must be"),
         ({"joined": 1}, "joined=1: must be true or false"),
+        ({"modulate": "yes"}, "modulate='yes': must be true or false"),
+        ({"discard": (154, -1)}, "discard=(154, -1): give numbers of channels, such as (154, 1446), or 'auto'"),
+        ({"discard": "massive"}, "discard='massive': give numbers"),
+        ({"discard": (True,)}, "discard=(True,): give numbers"),
+        ({"discard": None}, "discard=None: give numbers"),
         ({"scheduler": "ddim"}, "must be one of plain, pndm-reference"),
         ({"control": ("",)}, "control=('',): give names or files"),
         ({"lora": (3,)}, "lora=(3,): give names"),

@@ -110,7 +110,11 @@ def _seed(recipe: Recipe) -> str:
 
 
 def _taps(recipe: Recipe) -> str:
-    return f" at {'+'.join(recipe.taps)}"
+    after = [" modulated"] if recipe.modulate else []
+    if recipe.discard:
+        channels = recipe.discard if isinstance(recipe.discard, str) else "+".join(map(str, recipe.discard))
+        after.append(f" without {channels}")
+    return f" at {'+'.join(recipe.taps)}{''.join(after)}"
 
 
 def _key(recipe: Recipe) -> str:

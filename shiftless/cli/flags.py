@@ -14,7 +14,7 @@ import typer
 from shiftless.atomic import check_writable
 from shiftless.errors import BadInput
 from shiftless.presets import Preset, default_recipe, preset_or_file
-from shiftless.recipe import HELP, READ_THE_SAME, TUPLES, Recipe
+from shiftless.recipe import AUTO, HELP, READ_THE_SAME, TUPLES, Recipe
 
 MODEL = "mini, sd15, sd21 ..., a hub id, a diffusers folder, or twin:NAME."
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL)]
@@ -50,6 +50,7 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
+_WHOLE = ("timestep", "seed", "ensemble", "size", "start", "steps")
 Json = Annotated[Path | None, typer.Option("--json", help="Write the table here as JSON.", callback=writable)]
 
 
@@ -75,9 +76,7 @@ def takes_recipe(command: Callable[..., Any]) -> Callable[..., Any]:
         if len(chosen) > 1 and not several:
             raise BadInput(f"preset {start!r} is a bucket of {len(chosen)} readings; this command takes one recipe")
         changes = {name: value for name, value in changes.items() if value is not None}
-        for name in TUPLES:
-            if name in changes:
-                changes[name] = _split(name, changes[name])
+        changes |= {name: _split(name, changes[name]) for name in (*TUPLES, "discard") if name in changes}
         varied = tuple(recipe.but(**changes) for recipe in chosen)
         return command(**({"recipes": varied} if several else {"recipe": varied[0]}), **given)
 
@@ -117,9 +116,7 @@ def takes_fields(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> Any:
         changes = {name: value for name in names if (value := given.pop(name)) is not None}
-        for name in TUPLES:
-            if name in changes:
-                changes[name] = _split(name, changes[name])
+        changes |= {name: _split(name, changes[name]) for name in (*TUPLES, "discard") if name in changes}
         return command(changes=changes, **given)
 
     wrapped.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
@@ -186,6 +183,10 @@ def filler(
 
 def _split(name: str, text: str) -> tuple[Any, ...]:
     parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if name == "discard" and parts != (AUTO,):
+        if not all(part.isdecimal() for part in parts):
+            raise BadInput(f"--discard {text!r}: give numbers of channels, such as 154,1446, or {AUTO}")
+        return tuple(int(part) for part in parts)
     if not name.endswith("_scale"):
         return parts
     try:
@@ -207,8 +208,10 @@ def _model_flag(parameter: inspect.Parameter) -> inspect.Parameter:
 
 
 def _flag(name: str, default: object) -> inspect.Parameter:
-    kind = int if name in ("timestep", "seed", "ensemble", "size", "start", "steps") else str
-    option = typer.Option(f"--{name.replace('_', '-')}", help=HELP[name], rich_help_panel="Recipe", show_default=False)
+    kind = bool if default is False else int if name in _WHOLE else str
+    flag = f"--{name.replace('_', '-')}"
+    names = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
+    option = typer.Option(names, help=HELP[name], rich_help_panel="Recipe", show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )

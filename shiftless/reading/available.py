@@ -9,8 +9,8 @@ from typing import TypeVar
 from shiftless.backbones.base import Backbone, steerable
 from shiftless.conditions.template import CAPTION, fields_of
 from shiftless.errors import BadInput
+from shiftless.reading.answer import taps_of
 from shiftless.recipe import Recipe
-from shiftless.taps.names import select
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -39,7 +39,7 @@ def available(model: Backbone, recipes: Mapping[Key, Recipe]) -> dict[Key, Recip
                 steerable(model, "inpaint")
             if CAPTION in fields_of(recipe.prompt):
                 model.captioner(recipe.captioner)  # type: ignore[attr-defined]
-            select(recipe.taps, model.taps, model.spec.name)
+            taps_of(recipe, model.taps, model.spec.name)
         except (BadInput, AttributeError):
             return False
         return all(name in loras or Path(name).is_file() for name in recipe.lora)

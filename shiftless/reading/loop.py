@@ -20,12 +20,13 @@ from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
 from shiftless.image import Frame, Photo, open_photo, plan
 from shiftless.noise import reference_timestep
+from shiftless.reading.answer import answered, taps_of, taps_read
 from shiftless.reading.latents import Latents
 from shiftless.reading.origin import check_unchanged, of_photo, origins_of
 from shiftless.reading.passes import Pass, controls_of, effective, image_prompts_of, loras_of, passes_of, union
 from shiftless.reading.words import Fill, check_named, check_techniques, prompts_of
 from shiftless.recipe import Recipe
-from shiftless.taps.names import Tap, select
+from shiftless.taps.names import Tap
 
 RecipesOfPass = dict[Pass, list[int]]  # a pass -> which of the K recipes read from it
 PassResult = tuple[list[Pass], Condition, torch.Tensor, int, Reading]
@@ -46,7 +47,7 @@ def buckets(
 
     Raises BadInput as `shiftless.extract` does; `check` is left to the caller.
     """
-    tap_lists = [select(recipe.taps, model.taps, model.spec.name) for recipe in recipes]
+    tap_lists = [taps_of(recipe, model.taps, model.spec.name) for recipe in recipes]
     for photos, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
         yield from _read_window(model, photos, recipes, prompts, tap_lists, batch, dtype, fill)
 
@@ -59,7 +60,7 @@ def check(model: Backbone, recipes: Sequence[Recipe], batch: int | None) -> int:
         raise BadInput("no recipe was given; give at least one Recipe")
     check_techniques(model, recipes)
     for recipe in recipes:
-        select(recipe.taps, model.taps, model.spec.name)
+        taps_of(recipe, model.taps, model.spec.name)
     for name in dict.fromkeys(name for recipe in recipes for name in recipe.control):
         steerable(model, "control").control(name)
     for loras in dict.fromkeys(loras_of(recipe) for recipe in recipes if recipe.lora):
@@ -138,22 +139,24 @@ def _read_window(
     frames = frames_of(model, photos, recipes)
     latents, run = Latents(model, photos), [effective(recipe, model.spec) for recipe in recipes]
     requested = recipes_of_passes(run, prompts, frames)
+    read_at = [taps_read(recipe, taps) for recipe, taps in zip(recipes, tap_lists)]
     totals: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
     words: dict[tuple[int, int], tuple[str, ...]] = {}
     origins = origins_of(model, recipes)
-    for rows, condition, _, _, read in run_passes(model, latents, requested, tap_lists, batch):
+    for rows, condition, _, _, read in run_passes(model, latents, requested, read_at, batch):
         maps = {name: value.cpu() for name, value in read.maps.items()}  # features leave the device as they are made
         for row, one in enumerate(rows):
             for k in requested[one]:
                 key = (one.photo, k)
                 words[key] = condition.words[row] if condition.words else ()
-                _add(totals.setdefault(key, {}), maps, tap_lists[k], row, run[k].ensemble)
+                _add(totals.setdefault(key, {}), maps, read_at[k], row, run[k].ensemble)
     check_unchanged(model, recipes, origins)
+    answers = {(i, k): answered(recipes[k], tap_lists[k], mean, photos[i].name) for (i, k), mean in totals.items()}
     return [
         Bucket(
             tuple(
                 FeatureMaps(
-                    {tap.name: totals[i, k][tap.name].to(dtype=dtype) for tap in tap_lists[k]},
+                    {name: value.to(dtype=dtype) for name, value in answers[i, k].items()},
                     {tap.name: tap for tap in tap_lists[k]},
                     frames[i][k],
                     recipe,

@@ -20,7 +20,7 @@ class Pass:
     member  which draw of the ensemble
     fed     (h, w) in pixels as the model sees it
     prompt  the text, fields filled in
-    recipe  how it is steered; taps, ensemble, prompt and label take no part
+    recipe  how it is steered; taps, ensemble, prompt, label and what becomes of the mean take no part
     """
 
     photo: int
@@ -85,7 +85,7 @@ def passes_of(i: int, recipe: Recipe, prompt: str, fed: tuple[int, int]) -> list
     >>> passes_of(0, a, "", (64, 64))[0] in passes_of(0, b, "", (64, 64))
     True
     """
-    bare = recipe.but(taps=("all",), prompt="", captioner="", ensemble=1, label="")
+    bare = recipe.but(taps=("all",), prompt="", captioner="", ensemble=1, modulate=False, discard=(), label="")
     return [Pass(i, member, fed, prompt, bare) for member in range(recipe.ensemble)]
 
 

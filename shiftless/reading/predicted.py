@@ -12,11 +12,12 @@ from shiftless.backbones.base import Backbone
 from shiftless.backbones.walk import finish as denoise_to_the_end
 from shiftless.conditions.condition import take
 from shiftless.image import Frame, Photo
+from shiftless.reading.answer import answered, taps_of, taps_read
 from shiftless.reading.latents import Latents
 from shiftless.reading.loop import check, frames_of, recipes_of_passes, run_passes, windows
 from shiftless.reading.words import Fill, check_predicts
 from shiftless.recipe import Recipe
-from shiftless.taps.names import Tap, select
+from shiftless.taps.names import Tap
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ def predictions(
     """
     check_predicts(model)
     batch = check(model, recipes, batch)
-    tap_lists = [select(recipe.taps, model.taps, model.spec.name) if maps else () for recipe in recipes]
+    tap_lists = [taps_of(recipe, model.taps, model.spec.name) if maps else () for recipe in recipes]
     steps = [finish] * len(recipes) if isinstance(finish, int) else list(finish)
     for photos, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
         by_reading = _window(model, photos, recipes, prompts, tap_lists, steps, batch)
@@ -105,8 +106,9 @@ def _window(
     """The predictions of a window of photos, by (photo, recipe)."""
     frames = frames_of(model, photos, recipes)
     latents, requested = Latents(model, photos), recipes_of_passes(recipes, prompts, frames)
+    read_at = [taps_read(recipe, taps) for recipe, taps in zip(recipes, tap_lists)]
     joined: dict[tuple[int, int], Prediction] = {}
-    for rows, condition, noisy, timestep, read in run_passes(model, latents, requested, tap_lists, batch, full=True):
+    for rows, condition, noisy, timestep, read in run_passes(model, latents, requested, read_at, batch, full=True):
         assert read.prediction is not None
         once = model.predict_clean(noisy.to(read.prediction.device), read.prediction, timestep)
         ends: dict[tuple[int, int], torch.Tensor] = {}
@@ -120,13 +122,16 @@ def _window(
                     latents.clean(one).float().cpu(),
                     once[row : row + 1].float().cpu(),
                     ends.get((row, steps[k])),
-                    {tap.name: read.maps[tap.name][row : row + 1].float().cpu() for tap in tap_lists[k]},
+                    {tap.name: read.maps[tap.name][row : row + 1].float().cpu() for tap in read_at[k]},
                     photos[one.photo],
                     frames[one.photo][k],
                     prompts[k][one.photo],
                 )
                 joined[one.photo, k] = _joined(joined.get((one.photo, k)), part, recipes[k])
-    return joined
+    return {
+        (i, k): replace(one, maps=answered(recipes[k], tap_lists[k], one.maps, one.photo.name))
+        for (i, k), one in joined.items()
+    }
 
 
 def _joined(total: Prediction | None, part: Prediction, recipe: Recipe) -> Prediction:

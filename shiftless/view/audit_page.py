@@ -12,7 +12,7 @@ from shiftless.auditing.measures import FINISHED, measure_named, shown, worded
 from shiftless.auditing.suggest import MEASURE
 from shiftless.errors import BadInput
 from shiftless.presets import default_recipe
-from shiftless.recipe import Recipe
+from shiftless.recipe import READ_THE_SAME, Recipe
 from shiftless.view.audit import columns, glance_sheet, heat_scale, photo_sheet, roles
 from shiftless.view.audit_answer import advised, answer, described_groups, doubts, photos, techniques
 from shiftless.view.audit_curves import curves_of, moves
@@ -243,16 +243,19 @@ def flags(recipe: Recipe, model: str) -> str:
 
     >>> flags(Recipe(timestep=100, control=("canny", "depth"), label="a"), "twin:sd15")
     '--timestep 100 --taps up1 --control canny,depth'
+    >>> flags(Recipe(timestep=260, taps="single9.in", modulate=True, discard=(154, 1446)), "flux-dev")
+    '--timestep 260 --taps single9.in --modulate --discard 154,1446'
     """
     usual, parts = default_recipe(model), []
-    for name in (field.name for field in fields(Recipe) if field.name != "label"):
+    for name in (field.name for field in fields(Recipe) if field.name not in READ_THE_SAME):
         value = getattr(recipe, name)
         if value is None or (value == getattr(usual, name) and name not in ("timestep", "taps")):
             continue
-        text = (
-            ",".join(f"{one:g}" if isinstance(one, float) else one for one in value)
-            if isinstance(value, tuple)
-            else value
-        )
-        parts.append(f"--{name.replace('_', '-')} {shlex.quote(str(text))}")
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(f"--{'' if value else 'no-'}{flag}")
+            continue
+        many = isinstance(value, tuple)
+        text = ",".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value) if many else str(value)
+        parts.append(f"--{flag} {shlex.quote(text)}")
     return " ".join(parts)

@@ -16,6 +16,7 @@ from shiftless.taps.names import select
 NAMES = {of: next(name for name, row in models().items() if row["family"] == of) for of in FAMILIES}
 SIZE = (64, 128)  # of an image, h w
 LABELS = ("281", "207")  # what is asked of a model whose prompt is a class
+MODULATED = {"sd3", "flux", "flux2", "flux2-dev", "qwen-image", "pixart", "sana", "hunyuan-dit", "dit"}
 EXACT = {"atol": 1e-5, "rtol": 1e-4}
 
 
@@ -85,6 +86,25 @@ def test_a_batch_gives_what_single_images_give(model):
     for picture, maps in zip(pictures, together):
         alone = shiftless.extract(model, picture, recipe, batch=1)
         torch.testing.assert_close(maps[recipe.taps[0]], alone[recipe.taps[0]], **EXACT)
+
+
+def test_a_modulated_input_is_what_its_attention_is_given(model):
+    inputs = tuple(tap.name for tap in model.taps if tap.modulation)
+    assert bool(inputs) == (model.spec.family in MODULATED)
+    if not inputs:
+        return
+    model = shiftless.load(model.spec.name, device="cpu", dtype="fp32")  # one to be changed
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in model.denoiser.named_parameters():  # norms of ones would hide one that is left out
+        if "norm" in name and weight.ndim == 1:
+            weight.data = weight + torch.rand(weight.shape, generator=generator) / 2
+    picture = np.random.default_rng(0).integers(0, 255, SIZE + (3,), dtype=np.uint8)
+    recipe = shiftless.Recipe(timestep=260, taps=inputs, modulate=True, prompt=prompts(model)[0])
+    ours = shiftless.extract(model, picture, recipe)
+    taps = {name: f"{name.removesuffix('.in')}.modulated" for name in inputs}
+    theirs = shiftless.extract(model, picture, recipe.but(taps=tuple(taps.values()), modulate=False))
+    for name, modulated in taps.items():
+        torch.testing.assert_close(ours[name], theirs[modulated], atol=1e-5, rtol=1e-5)
 
 
 def test_walks_and_inversions_serve_every_family_that_takes_noise(model):

@@ -89,6 +89,8 @@ def test_a_preset_and_a_recipe_file_can_be_audited_together(command, photos):
         (("photos", "--taps", "upp0", "--control", "canny"), "no tap 'upp0'; nearest: up0"),
         (("photos", "--start", 100, "--timestep", 300), "start=100 with timestep=300"),
         (("photos", "--steps", 2), "steps=2: needs a start"),
+        (("photos", "--modulate"), "modulate: tap up0 is not the input of a block"),
+        (("photos", "--discard", "massive"), "--discard 'massive': give numbers of channels, such as 154,1446"),
         (("photos", "--control", "canny", "--control-scale", "1,0.5"), "control_scale=(1.0, 0.5): give one number"),
         (("photos", "--suggest", "mine.toml", "--control", "canny", "--noise", "invert", "--cost", 4), "cost 4"),
         (("photos", "--suggest", "mine.json"), "mine.json: a recipe file ends in .toml"),
@@ -209,13 +211,14 @@ def test_it_stops_after_the_photos_that_fit_and_says_so(command, photos, monkeyp
 
 def test_every_field_of_a_recipe_is_a_flag(command, photos):
     quick = ("--json", "a.json", "--pictures", 0, "--finish", 0, "--draws", 1)
-    fields = ("--size", 64, "--seed", 3, "--ensemble", 2, "--fit", "squash", "--latent", "sample", "--taps", "up0,up1")
+    fields = ("--size", 64, "--seed", 3, "--ensemble", 2, "--fit", "squash", "--latent", "sample", "--taps", "up0,up1",
+              "--discard", "9,2")  # fmt: skip
     walk = ("--timestep", 300, "--timestep", 200, "--start", 240, "--steps", 2)
     steers = ("--control", "canny", "--control-scale", 0.5, "--lora", "photo-a", "--lora-scale", 0.7)
     code, _, err = command("audit", "photos/0.png", *quick, *fields, *walk, *steers)
     assert code == 0, err
     result = [Recipe.from_dict(one) for one in json.loads(Path("a.json").read_text(encoding="utf-8"))["recipes"]]
-    base = Recipe(taps=("up0", "up1"), size=64, seed=3, ensemble=2, fit="squash", latent="sample")
+    base = Recipe(taps=("up0", "up1"), size=64, seed=3, ensemble=2, fit="squash", latent="sample", discard=(2, 9))
     canny, lora = {"control": "canny", "control_scale": 0.5}, {"lora": "photo-a", "lora_scale": 0.7}
     assert result == [
         base.but(timestep=t, **more)

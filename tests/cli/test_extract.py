@@ -213,3 +213,20 @@ def test_a_model_may_be_offloaded(command, photos, tmp_path):
     code, _, err = command(*arguments, "--out", tmp_path / "disk", "--offload", "disk")
     assert code == 2
     assert "offload='disk': must be parts or layers" in err
+
+
+def test_channels_are_discarded_and_inputs_modulated_by_flags(extract, command):
+    given = ("-m", "twin:flux-dev", "--taps", "single1.in", "--timestep", 260)
+    _, plain = extract(*given)
+    _, both = extract(*given, "--modulate", "--discard", "7,2")
+    assert len(both) == 2 * len(plain) == 4  # files of their own
+    recipes = {maps.recipe for maps in both.values()}
+    base = shiftless.Recipe(timestep=260, taps="single1.in")
+    assert recipes == {base, base.but(modulate=True, discard=(2, 7))}
+    Path("ditf.toml").write_text(base.but(modulate=True, discard="auto").to_toml(), encoding="utf-8")
+    err, _ = extract("-m", "twin:flux-dev", "--recipe", "ditf.toml", "--no-modulate", "--discard", "2")
+    assert "2 read into out" in err
+    code, _, err = command("extract", "ph", "-o", "none", *MODEL, "--taps", "up1", "--discard", "64")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "discard=64: tap up1 has 64 channels, 0 to 63" in err
+    assert not Path("none").exists()
