@@ -91,6 +91,8 @@ _TABLE = (
          taps=("up1",), prompt="a photo of a {category}", ensemble=8, fit="squash", latent="sample"),
     _one("dift-geometric", "sd21", "DIFT, NeurIPS 2023, section 4: geometric matching", timestep=0,
          taps=("up2",), ensemble=8, fit="squash", latent="sample"),
+    _one("cleandift-spair", "cleandift-sd21", "CleanDIFT, CVPR 2025: 768 px, the clean image, as its notebook matches",
+         timestep=261, taps=("up1",), prompt="A photo of a {category}", fit="squash"),
     _one("gdf-legacy", "sd15", "Generic diffusion features, NeurIPS 2024: config_15_legacy", taps=_LEGACY, **_GDF),
     _one("gdf-sdxl", "sdxl", "Generic diffusion features, NeurIPS 2024: SDXL at 1024 px", timestep=50,
          taps=("up0.attn0.block5", "up0.attn0.block7", "up1.attn0.block0.cross.q", "up1.attn0.block0"), fit="squash",

@@ -269,6 +269,16 @@ def places(network: torch.nn.Module) -> set[str]:
     return {value.device.type for value in network.state_dict().values()}
 
 
+@pytest.mark.parametrize("fake", ["mps:0"], indirect=True)  # on CUDA, diffusers computes positions in float64
+@pytest.mark.parametrize("name", ["twin:qwen-image", "twin:lumina2"])
+def test_transformers_with_complex_rotations_read_there_as_on_the_cpu(fake, name):
+    recipe = Recipe(timestep=200, taps=("block1", "cross.map"), prompt="a horse")
+    models = (shiftless.load(name, device=where, dtype="fp32", size=32) for where in (fake, "cpu"))
+    there, here = (shiftless.extract(one, PICTURES[0], recipe) for one in models)
+    for tap in here:
+        torch.testing.assert_close(there[tap], here[tap], atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("refine", ["upsample", "cell", "soft"])
 def test_maps_on_a_device_match_as_on_the_cpu(fake, cpu, refine):
     a, b = shiftless.extract(cpu, PICTURES, Recipe(taps=("up1",)))
