@@ -56,8 +56,8 @@ class Flux(LatentModel):
     @classmethod
     def list_taps(cls, configs: Mapping[str, Mapping[str, Any]]) -> tuple[Tap, ...]:
         """List the taps of every block and the means of their attention maps."""
-        double = {"modulation": ("{}.norm1.linear",)}
-        single = {"inner": "act_mlp", "modulation": ("{}.norm.linear",)}
+        double = {"modulation": ("{}.norm1.linear",), "output": True}
+        single = {"inner": "act_mlp", "modulation": ("{}.norm.linear",), "output": True}
         return double_and_single_taps(configs["transformer"], *width_and_stride(configs, _PATCH), double, single)
 
     @classmethod

@@ -26,7 +26,8 @@ class JointLayout(Layout):
 
     def to_map(self, tap: Tap, output: Any) -> torch.Tensor:
         """Return the image's part of what a module gave back, B C H W."""
-        return self.unfold(tap, output[1] if isinstance(output, tuple) else output)
+        image = 0 if tap.name.endswith(".self.out") else 1  # attention returns (image, text), a block (text, image)
+        return self.unfold(tap, output[image] if isinstance(output, tuple) else output)
 
     def unfold(self, tap: Tap, tokens: torch.Tensor) -> torch.Tensor:
         """B N C, the image's tokens last -> B C H W."""

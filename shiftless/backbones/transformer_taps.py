@@ -104,6 +104,7 @@ def joint_taps(
     key_width: int = 0,
     widen: float = 4,
     modulation: tuple[str, ...] = (),
+    output: bool = False,
 ) -> Iterator[Tap]:
     """List the taps of a block that attends to text and image at once, as those of SD3 and Flux do.
 
@@ -114,6 +115,7 @@ def joint_taps(
     inner        where the inside of its feed-forward layer lies, `widen` times as wide, on which side of that module
     key_width    the channels of keys and values, where they are fewer than those of queries
     modulation   `Tap.modulation` of its input, with "{}" for the block's path; none where no layer norm is modulated
+    output       whether what its attention layer gives back, for the image, is the tap "self.out"
 
     Every tap is of the image; "in" is the block's input, and "modulated" is what its attention is given: the input
     normed, scaled and shifted for the timestep. "cross.map" shows how much the image looks at each word, "self.map"
@@ -129,6 +131,8 @@ def joint_taps(
     for which, block in (("self", "image"), ("cross", "text")):
         yield Tap(f"{name}.{which}.map", 0, stride, layer, "map", block=block)
         yield Tap(f"{name}.{which}.map.heads", 0, stride, layer, "heads", block=block)
+    if output:
+        yield Tap(f"{name}.self.out", width, stride, layer)
     yield Tap(f"{name}.ffn.inner", int(widen * width), stride, f"{module}.{inner}", side=inner_side)
     yield Tap(name, width, stride, module)
 

@@ -11,6 +11,7 @@
     down0.downsampler  up1.upsampler  mid  mid.res0  mid.attn0
     block3                          a transformer block's output    block3.in      its input
     block3.modulated                what its attention is given: the input normed, scaled and shifted
+    single8.self.out                what Flux's attention gives back for the image
     block3.self.map  block3.cross.map   in joint attention: weights of the image's and of the text's keys
 
 Stars and question marks are globs (`up*.cross.map.s*`, `up?.res*`); a glob skips nothing but itself must match.

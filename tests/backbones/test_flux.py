@@ -44,8 +44,9 @@ def plain(model, latent, t):
         handles += [
             block.register_forward_hook(lambda _m, _a, kw, out, n=name: kept.update({n: out, f"{n}.call": kw}),
                                         with_kwargs=True),
-            block.attn.register_forward_pre_hook(lambda _m, _a, kw, n=name: kept.update({f"{n}.attn": kw}),
-                                                 with_kwargs=True),
+            block.attn.register_forward_hook(lambda _m, _a, kw, out, n=name: kept.update({f"{n}.attn": kw,
+                                                                                          f"{n}.out": out}),
+                                             with_kwargs=True),
         ]  # fmt: skip
     guidance = torch.tensor([3.5]) if model.denoiser.config.guidance_embeds else None
     with torch.no_grad():
@@ -100,6 +101,7 @@ def test_features_and_predictions_are_those_of_plain_diffusers(model, hw):
             f"{name}.modulated": call["hidden_states"],
             f"{name}.self.q": block.attn.to_q(call["hidden_states"]),
             f"{name}.self.v": block.attn.to_v(call["hidden_states"]),
+            f"{name}.self.out": kept[f"{name}.out"][0] if name == "double1" else kept[f"{name}.out"],
         }
         for tap, tokens in expected.items():
             torch.testing.assert_close(ours.maps[tap], on_grid(tokens), **CLOSE)
