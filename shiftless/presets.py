@@ -77,6 +77,12 @@ _CANNY = {"control": ("canny",), "start": 60}
 _HYPER = "Diffusion hyperfeatures, NeurIPS 2023"
 
 
+_DITF = {"modulate": True, "discard": (154, 1446), "latent": "sample"}
+_DITF_SOURCE = "DiTF, NeurIPS 2025"
+_GOCA = "GoCA, CVPR 2026: cross-attention maps and, last, the reference that weighs them"
+_CAPTIONED = {"prompt": "{caption}", "fit": "squash", "latent": "sample"}
+
+
 def _bucket(name: str, source: str, *readings: Mapping[str, object]) -> Preset:
     """A bucket of readings at GATE's settings, labelled by what steers them."""
     return Preset(name, "sd15", tuple(Recipe.from_dict({**_GDF, "taps": _LEGACY, **one}) for one in readings), source)
@@ -101,6 +107,22 @@ _TABLE = (
          timestep=50, taps=("up0.attn0.block3",), fit="squash", latent="sample"),
     _one("gdf-practical", "sd15", "Generic diffusion features, NeurIPS 2024: config_15_practical", taps=_PRACTICAL,
          **_GDF),
+    _one("ditf-spair", "flux-dev", f"{_DITF_SOURCE}: SPair-71k, block k=28; its prompts are captions by a language "
+         "model, which gained 0.3 points", timestep=260, taps=("single9.in",), prompt="a photo of a {category}",
+         ensemble=8, size=640, **_DITF),
+    _one("ditf-davis", "flux-dev", f"{_DITF_SOURCE}: DAVIS, block k=24; 854x480 frames are read at 1696x960",
+         timestep=90, taps=("single5.in",), size=1696, **_DITF),
+    _one("goca-sd15", "sd15", _GOCA, timestep=100, taps=("*.block0.cross.map", "up2.attn1.block0.cross.q"),
+         **{**_CAPTIONED, **_GDF}),
+    _one("goca-sdxl", "sdxl", _GOCA, timestep=100, taps=("*.block?.cross.map", "up1.attn0.block0.cross.q"),
+         **_CAPTIONED),
+    _one("goca-pixart", "pixart-sigma", _GOCA, timestep=100, taps=("block*.cross.map", "block13.cross.q"),
+         **_CAPTIONED),
+    _one("goca-hunyuan", "hunyuan-dit", f"{_GOCA}; those of blocks 20 to 29", timestep=100,
+         taps=("block2?.cross.map", "block25.cross.q"), **_CAPTIONED),
+    _one("goca-flux", "flux-dev", f"{_GOCA}; those of blocks 8, 28 and 47, the reference is what block 27's attention "
+         "gives back", timestep=150,
+         taps=("double8.cross.map", "single9.cross.map", "single28.cross.map", "single8.self.out"), **_CAPTIONED),
     _one("gate-spair-baseline", "sd15", f"{_GATE}: the baseline row of SPair-71k", prompt="a photo", taps=_LEGACY,
          **_GDF),
     _seeds("gate-spair-prompt", f"{_GATE}: SPair-71k's fine-grained prompt, 2 seeds", _SPAIR, 2, taps=_LEGACY, **_GDF),
@@ -159,11 +181,11 @@ _DEFAULTS = {  # the default recipe of each model; mini's was picked on validati
     "sd21-base": Recipe(timestep=261, taps=("up1",)),
     **dict.fromkeys(("sdxl", "sdxl-turbo", "playground-v2"), Recipe(timestep=50, taps=("up0.attn0.block5", "up1"))),
 }
-_FAMILY_DEFAULTS = {  # of Flux as DiTF reads it, of PixArt and HunyuanDiT as GoCA does; else a block in the middle
+_FAMILY_DEFAULTS = {  # of Flux where DiTF reads it, of PixArt and HunyuanDiT where GoCA does; else a middle block
     "cleandift": Recipe(timestep=261, taps=("up1",)), "vit": Recipe(timestep=0, taps=("last",)),
     "resnet": Recipe(timestep=0, taps=("stage2",)), "pixart": Recipe(timestep=100, taps=("block13",)),
     "hunyuan-dit": Recipe(timestep=100, taps=("block25",)),
-    "flux": Recipe(timestep=260, taps=("single9.in",)), "flux2": Recipe(timestep=260, taps=("single4",)),
+    "flux": Recipe(timestep=260, taps=("single9.modulated",)), "flux2": Recipe(timestep=260, taps=("single4",)),
     "sd3": Recipe(timestep=260, taps=("block12",)), "dit": Recipe(timestep=50, taps=("block13",)),
     "sana": Recipe(timestep=260, taps=("block9",)), "qwen-image": Recipe(timestep=260, taps=("block30",)),
     "flux2-dev": Recipe(timestep=260, taps=("single9",)), "z-image": Recipe(timestep=260, taps=("block15",)),
