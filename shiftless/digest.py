@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -102,9 +102,21 @@ def digest_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name].detach()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-        flat = value.cpu().contiguous().flatten()
-        digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+        for part in plain([value]):
+            flat = part.cpu().contiguous().flatten()
+            digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
     return digest.hexdigest()[:LENGTH]
+
+
+def plain(tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Yield tensors, and in the place of each that is made of others (quantised weights) those.
+
+    >>> len(list(plain([torch.zeros(2), torch.zeros(3)])))
+    2
+    """
+    for tensor in tensors:
+        inner = getattr(tensor, "__tensor_flatten__", None)
+        yield from [tensor] if inner is None else plain(getattr(tensor, name) for name in inner()[0])
 
 
 def state_of(tensors: Iterable[torch.Tensor]) -> tuple[tuple[int, int], ...]:
@@ -118,7 +130,7 @@ def state_of(tensors: Iterable[torch.Tensor]) -> tuple[tuple[int, int], ...]:
     >>> state_of([weight]) == before
     False
     """
-    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in plain(tensors))
 
 
 def samples_of(tensors: Iterable[torch.Tensor], each: int = 8) -> bytes:
@@ -131,7 +143,7 @@ def samples_of(tensors: Iterable[torch.Tensor], each: int = 8) -> bytes:
     False
     """
     parts = []
-    for tensor in tensors:
+    for tensor in plain(tensors):
         if n := tensor.numel():
             dense = tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
             flat = tensor.detach().as_strided((n,), (1,)) if dense else tensor.detach().flatten()

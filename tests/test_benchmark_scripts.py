@@ -80,3 +80,15 @@ def test_an_audit_s_peak_memory_is_that_of_its_process(tmp_path, capsys):
 def test_pictures_for_memory_are_measured_by_no_table(tmp_path):
     script("audit_memory").draw(tmp_path / "photos", 2)
     assert len(list((tmp_path / "photos").glob("*.png"))) == 2
+
+
+def test_quantised_features_are_compared(capsys):
+    pytest.importorskip("torchao", reason='needs the extra "quantise"')
+    pytest.importorskip("bitsandbytes", reason='needs the extra "quantise"')
+    script("quantised").main(["twin:sd15", "--size", "64", "--taps", "up1,up2", "--device", "cpu"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[1].split()[1:] for line in lines] == [
+        [k, t] for k in ("int8", "nf4") for t in ("up1", "up2")
+    ]
+    means = [float(line.split("cosine ")[1].split(",")[0]) for line in lines]
+    assert min(means[:2]) > 0.999 > max(means[2:]) > 0.97

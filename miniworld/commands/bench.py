@@ -10,7 +10,7 @@ import typer
 from shiftless.cli.answer import say
 from shiftless.cli.bench import Count, Refine, bench, show
 from shiftless.cli.command import command
-from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, Offload, takes_recipe, writable
+from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, Offload, Quantise, takes_recipe, writable
 from shiftless.recipe import Recipe
 
 LOOK = "photo, or a look that the embedded denoiser was not trained on: pencil, nightvision, embroidery."
@@ -43,6 +43,7 @@ def mini_pairs(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """Match 360 fixed pairs of the embedded world: one kind a pair, all else different, exact ground truth."""
     from shiftless.backbones.registry import load
@@ -50,7 +51,7 @@ def mini_pairs(
 
     if sweep:
         check_drawing(out)
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     if sweep:
         from rich.console import Console
 
@@ -103,6 +104,7 @@ def mini_correspondence(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """GATE's correspondence table in miniature: baseline, each technique, all amalgamated, on two looks.
 
@@ -111,7 +113,7 @@ def mini_correspondence(
     from miniworld.tables.correspondence import LOOKS, run
     from shiftless.backbones.registry import load
 
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     looks = tuple(look or LOOKS)
     trained: Any = None
     if train:
@@ -146,6 +148,7 @@ def mini_attention(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """Where attention to the word "horse" lies and where the word changes features, by technique.
 
@@ -158,7 +161,7 @@ def mini_attention(
     from miniworld.tables.attention_picture import attention_picture
     from shiftless.backbones.registry import load
 
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     show(run(backbone, recipe, look=look, quick=quick, n=pictures, batch=batch), json)
     if out is not None:
         from shiftless.view import save_picture
@@ -187,15 +190,14 @@ def mini_walks(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """What denoising down to the timestep with a ControlNet gains, and how step size trades scores for time."""
     from miniworld.tables.walks import run
     from shiftless.backbones.registry import load
 
-    show(
-        run(load(model, device=device, dtype=dtype, offload=offload), recipe, n=pairs or 60, look=look, batch=batch),
-        json,
-    )
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
+    show(run(backbone, recipe, n=pairs or 60, look=look, batch=batch), json)
 
 
 @command(
@@ -216,13 +218,14 @@ def mini_lora_scale(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """Score the LoRAs by strength, each look's own on validation pairs, and pick one strength for all."""
     from miniworld.tables.correspondence import LOOKS
     from miniworld.tables.lora_scale import run
     from shiftless.backbones.registry import load
 
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     show(run(backbone, looks=tuple(look or LOOKS), n=pairs, batch=batch), json)
 
 
@@ -245,13 +248,14 @@ def mini_shift(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """Content shift of each technique: the error of the predicted clean latent, before anything is matched."""
     from miniworld.tables.correspondence import LOOKS
     from miniworld.tables.technique_shift import TIMESTEPS, run
     from shiftless.backbones.registry import load
 
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     chosen: dict[str, Any] = {"looks": tuple(look or LOOKS), "timesteps": tuple(timestep or TIMESTEPS)}
     show(run(backbone, n=pictures, batch=batch, **chosen), json)
 
@@ -283,6 +287,7 @@ def mini_audit(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """Does content shift, measured without ground truth, predict how good features are? Noise x technique x look.
 
@@ -303,7 +308,9 @@ def mini_audit(
         counts = {"pictures": 4, "pairs": 8}
     if out is not None:
         figure_class()  # a missing matplotlib is reported before the work
-    result = run(load(model, device=device, dtype=dtype, offload=offload), batch=batch, **chosen, **counts)
+    result = run(
+        load(model, device=device, dtype=dtype, offload=offload, quantise=quantise), batch=batch, **chosen, **counts
+    )
     show(result.summary(), None)
     if out is not None:
         result.draw(out)

@@ -154,6 +154,8 @@ def steerable(model: Backbone, technique: str) -> Steerable:
     >>> steerable(load("twin:sd15"), "control").spec.techniques
     ('prompt', 'control', 'lora', 'image_prompt', 'textual_inversion', 'start')
     """
+    if technique == "lora" and bool(getattr(model, "quantise", "")):
+        raise BadInput(f"{model.spec.name}: its weights are quantised, and LoRAs change plain ones; load it without")
     if technique not in model.spec.techniques:
         takes = ", ".join(model.spec.techniques) or "none"
         raise BadInput(

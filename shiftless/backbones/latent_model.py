@@ -12,7 +12,7 @@ import torch
 
 from shiftless.backbones.autoencoded import Autoencoded
 from shiftless.backbones.base import Reading, Spec
-from shiftless.backbones.fingerprinted import Fingerprinted, state_of_tensors
+from shiftless.backbones.fingerprinted import state_of_tensors
 from shiftless.backbones.parts import (
     check_configs,
     check_there,
@@ -41,7 +41,7 @@ from shiftless.taps.names import Tap
 _PROMPTS_KEPT = 256
 
 
-class LatentModel(Autoencoded, Steering, Fingerprinted):
+class LatentModel(Autoencoded, Steering):
     """The adapter of a diffusion model; `shiftless.backbones.base.Backbone` documents each method.
 
     A family derives from it, names its parts, and says how its network is called. docs/add-a-family.md walks through
@@ -171,17 +171,8 @@ class LatentModel(Autoencoded, Steering, Fingerprinted):
 
         with self._turn():
             made = type(self)(name, whole, self.spec.size, self.waits_on, self.dtype, made_of=digest)
-            made.place(self.device, self.offload)
+            made.place(self.device, self.offload, self.quantise)
         return made
-
-    def place(self, device: torch.device, offload: str) -> None:
-        """Let a model that lies in main memory run on a device by turns, if `offload` says how; see `Placed`."""
-        if offload:
-            self._format = memory_format(device) if self.CHANNELS_LAST else self._format
-            for network in (self.networks[part] for part in self.networks if part not in self.TEXT_ENCODERS):
-                network.to(memory_format=self._format)
-            self.placed(self.networks, device, offload, whole=(self.AUTOENCODER,))
-            self._made_of_is(self._made_of)
 
     # ---- what a family says of itself
 

@@ -84,7 +84,7 @@ class _Station:
     """One network that is offloaded: all of it at once, or its blocks one after another and the rest at once."""
 
     def __init__(self, network: nn.Module, layers: bool) -> None:
-        blocks = list(_blocks(network)) if layers else []
+        blocks = list(blocks_of(network)) if layers else []
         self._rest, self._blocks = _Group([network], without=blocks), [_Group([block]) for block in blocks]
         self._shown: _Group | None = None
         self._device: torch.device | None = None
@@ -113,10 +113,14 @@ class _Station:
         return {id(there): home for g in (self._rest, *self._blocks) for _, _, home, there, _ in g.away}
 
 
-def _blocks(network: nn.Module) -> Iterator[nn.Module]:
-    """The members of a network's outermost lists of modules."""
+def blocks_of(network: nn.Module) -> Iterator[nn.Module]:
+    """Yield the members of a network's outermost lists of modules, which come one at a time by "layers".
+
+    >>> len(list(blocks_of(nn.Sequential(nn.ModuleList([nn.Linear(2, 2), nn.ModuleList([nn.ReLU()])])))))
+    2
+    """
     for child in network.children():
-        yield from child if isinstance(child, nn.ModuleList) else _blocks(child)
+        yield from child if isinstance(child, nn.ModuleList) else blocks_of(child)
 
 
 class _Queue:

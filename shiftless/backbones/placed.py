@@ -1,42 +1,70 @@
-"""Placed: what adapters derive from to lie on a device, wholly or by turns."""
+"""Placed: what adapters derive from to lie on a device, wholly or by turns, and to have their weights quantised."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import wraps
-from typing import Any, TypeVar
+from dataclasses import replace
+from functools import partial, wraps
+from typing import Any, ClassVar, TypeVar
+from weakref import WeakSet
 
 import torch
 
+from shiftless.backbones.base import Spec
+from shiftless.backbones.fingerprinted import Fingerprinted
 from shiftless.backbones.offload import LAYERS, Offload
+from shiftless.backbones.quantise import quantise_weights
+from shiftless.digest import digest_of
+from shiftless.memory_format import memory_format
 from shiftless.progress import detail
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+_owned: WeakSet[torch.nn.Module] = WeakSet()
 
 
-class Placed:
-    """The place of a model's networks.
+class Placed(Fingerprinted):
+    """The place of a model's networks, and the precision that their weights are kept in.
 
-    device   where they run
-    offload  "" if they lie there always; "parts" or "layers" if they wait in main memory until it is their turn
+    device    where they run
+    offload   "" if they lie there always; "parts" or "layers" if they wait in main memory until it is their turn
+    quantise  "" if their weights are in the model's dtype; "int8" or "nf4"
     """
 
+    spec: Spec
     device: torch.device
+    networks: dict[str, Any]
     offload: str = ""
+    quantise: str = ""
+    AUTOENCODER: ClassVar[str] = ""
+    TEXT_ENCODERS: ClassVar[tuple[str, ...]] = ()
+    CHANNELS_LAST: ClassVar[bool] = True
     _offload: Offload | None = None
 
-    def placed(
-        self, networks: Mapping[str, Any], device: torch.device, offload: str, whole: Collection[str] = ()
-    ) -> None:
-        """Let networks that lie in main memory run on a device by turns; part -> network.
+    def place(self, device: torch.device, offload: str = "", quantise: str = "") -> None:
+        """Put a model that lies in main memory on a device, or let it come there by turns; quantise it first.
 
-        whole  parts that come at once even by "layers", since they are small
+        What is quantised is what may learn from a prompt or a LoRA: denoiser and text encoders.
         """
-        layered = [one for part, one in networks.items() if part not in whole] if offload == LAYERS else []
+        if quantise:
+            for network in self._locked():
+                quantise_weights(network, quantise)
+            self.quantise, self._made_of = quantise, partial(_digest_of_quantised, self._made_of, quantise)
+            kept = tuple(one for one in self.spec.techniques if one != "lora")
+            self.spec = replace(self.spec, techniques=kept)
+        self._format = memory_format(device) if self.CHANNELS_LAST else torch.contiguous_format
+        for network in (self.networks[part] for part in self.networks if part not in self.TEXT_ENCODERS):
+            network.to(memory_format=self._format)
         self.device, self.offload = device, offload
-        self._offload = Offload(networks.values(), device, layered)
-        detail(f"its {offload} wait in main memory, and come to {device} by turns")
+        if offload:
+            large = [self.networks[part] for part in self.networks if part != self.AUTOENCODER]
+            self._offload = Offload(self.networks.values(), device, large if offload == LAYERS else ())
+        else:
+            for network in self.networks.values():
+                network.to(device)
+        self._made_of_is(self._made_of)
+        how = f"its {offload} wait in main memory and come by turns" if offload else "moved there"
+        detail(f"{self.spec.name}: {device}: {how}{f', quantised in {quantise}' if quantise else ''}")
 
     @property
     def waits_on(self) -> torch.device:
@@ -48,20 +76,31 @@ class Placed:
         return nullcontext() if self._offload is None else self._offload.turn(*networks)
 
     def _rest(self) -> None:
-        """Send all networks to main memory, before layers are added to them."""
+        """Send all networks to main memory if offloaded, before layers are added to them."""
         with self._turn():
             pass
 
-    def _at_home(self, tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-        """Weights as they lie in main memory if offloaded, which stay the same whoever's turn it is."""
-        return list(tensors) if self._offload is None else self._offload.at_home(tensors)
+    def _weights(self, network: Any) -> list[torch.Tensor]:
+        """The weights of one network, as they lie in main memory if offloaded: the same whoever's turn it is."""
+        # bitsandbytes makes some values of a state dict anew each time
+        own = list(network.parameters() if self.quantise else network.state_dict(keep_vars=True).values())
+        return own if self._offload is None else self._offload.at_home(own)
+
+
+def _digest_of_quantised(made_of: Callable[[], str] | None, how: str) -> str:
+    of = made_of() if made_of is not None else ""
+    return digest_of("quantised", how, of) if of else ""
 
 
 def own_weights(module: torch.nn.Module) -> None:
-    """Copy weights that are still memory-mapped, so that the file does not stay in memory beside converted ones."""
-    if next(module.parameters()).device.type == "cpu":
+    """Copy weights that are still memory-mapped, so that the file does not stay in memory beside converted ones.
+
+    A network that another model has already is left as it is.
+    """
+    if module not in _owned and next(module.parameters()).device.type == "cpu":
         for parameter in module.parameters():
             parameter.data = parameter.data.clone()
+    _owned.add(module)
 
 
 def with_autoencoder(method: Method) -> Method:

@@ -15,6 +15,7 @@ from shiftless.backbones.device import choose_device, choose_dtype
 from shiftless.backbones.families import SUPPORTED, family, family_of
 from shiftless.backbones.offload import choose_offload
 from shiftless.backbones.parts import place_of
+from shiftless.backbones.quantise import choose_quantise
 from shiftless.backbones.single_file import row_of
 from shiftless.conditions.config import read_config
 from shiftless.conditions.hub import fetch_command, fetched, is_hub_id
@@ -44,6 +45,7 @@ def load(
     dtype: str | torch.dtype = "auto",
     size: int | None = None,
     offload: bool | str = False,
+    quantise: str = "",
 ) -> Backbone:
     """Load a backbone, from disk only; nothing is fetched.
 
@@ -56,15 +58,19 @@ def load(
     size    the longer side in pixels that images are read at; the model's own by default
     offload True or "parts": text encoders, autoencoder and denoiser wait in main memory and come to the device by
             turns; "layers": of text encoders and denoiser one block at a time, for models larger than the device
+    quantise "int8" or "nf4": in how many bits the weights of the denoiser and the large text encoders are kept
+
 
     Raises BadInput when the model is not on this machine (with the command that fetches it) or is incomplete.
 
     >>> load("twin:sd15").spec.multiple
     64
     """
-    where, turns = choose_device(device), choose_offload(offload)
-    model = _loaded(os.fspath(name), torch.device("cpu") if turns else where, choose_dtype(dtype, where), size)
-    model.place(where, turns)
+    where, turns, bits = choose_device(device), choose_offload(offload), choose_quantise(quantise)
+    first = torch.device("cpu") if turns or bits else where
+    model: Backbone = _loaded(os.fspath(name), first, choose_dtype(dtype, where), size)
+    if turns or bits:
+        model.place(where, turns, bits)  # type: ignore[attr-defined]  # every family's adapter has it
     return model
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 
-from shiftless.backbones.base import Spec
+from shiftless.backbones.base import Backbone, steerable
 from shiftless.backbones.fingerprinted import state_of_tensors
 from shiftless.backbones.placed import Placed
 from shiftless.conditions.control import Control, digest_of_control, load_control
@@ -53,11 +54,8 @@ class Steering(Placed):
     _image_layers  those that acted last, made ready: the IP-Adapters and what is put in place
     """
 
-    spec: Spec
     dtype: torch.dtype
-    networks: dict[str, Any]
     DENOISER: ClassVar[str]
-    TEXT_ENCODERS: ClassVar[tuple[str, ...]]
     home: Path | None
     _stride: int
     _own_controls: Mapping[str, Any]
@@ -73,11 +71,18 @@ class Steering(Placed):
     tokenizers: dict[str, Any]
     _image_layers: tuple[list[ImageAdapter], ImageInjection] | None
 
+    def place(self, device: torch.device, offload: str = "", quantise: str = "") -> None:
+        """Put the model on a device, as `Placed` says."""
+        if quantise:  # a twin's ControlNets are made of its denoiser's weights as they were
+            made = {kind: make() for kind, make in self._own_controls.items() if callable(make)}
+            self._own_controls = {**self._own_controls, **{kind: partial(dict.get, made, kind) for kind in made}}
+        super().place(device, offload, quantise)
+
     def _tensors(self, part: str) -> tuple[torch.Tensor, ...]:
         """The tensors of one network, without LoRAs that are injected now."""
         if self._bare is not None:
             return self._bare[part]
-        return tuple(self._at_home(self.networks[part].state_dict(keep_vars=True).values()))
+        return tuple(self._weights(self.networks[part]))
 
     def _steered(self) -> dict[str, Any]:
         """The denoiser and the text encoders, in the order in which they are locked."""
@@ -123,6 +128,7 @@ class Steering(Placed):
         if not files:
             yield
             return
+        steerable(cast(Backbone, self), "lora")
         with exclusive(*self._steered().values()):  # other threads wait: LoRAs change the model for every reader
             if self._loras:
                 raise ValueError("LoRAs are in place already; give them all at once")

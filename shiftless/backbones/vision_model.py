@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 
 from shiftless.backbones.base import Reading, Spec
-from shiftless.backbones.fingerprinted import Fingerprinted
 from shiftless.backbones.placed import Placed
 from shiftless.backbones.vision_folder import (
     Preparation,
@@ -33,7 +32,7 @@ from shiftless.taps.lock import construction, exclusive
 from shiftless.taps.names import Tap
 
 
-class VisionModel(Fingerprinted, Placed):
+class VisionModel(Placed):
     """The adapter of one of transformers' vision models; `shiftless.backbones.base.Backbone` documents each method.
 
     Its latent is the picture: B 3 H W in [-1, 1]. It takes no noise and no text, so timestep, seed and condition
@@ -62,6 +61,7 @@ class VisionModel(Fingerprinted, Placed):
         """Adapt a loaded network; `made_of` gives the digest of what its weights were made of, "" if unknown."""
         network = network.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.denoiser = network.to(memory_format=memory_format(device))
+        self.networks = {"network": self.denoiser}
         self.prepared, self.device, self.dtype, self.schedule = prepared, device, dtype, Schedule.none()
         self.settings: dict[str, Any] = network.config.to_dict()
         self.taps = self.list_taps({"network": self.settings})
@@ -115,15 +115,8 @@ class VisionModel(Fingerprinted, Placed):
         digest = digest_of("untrained", self.fingerprint, seed, torch.__version__)
         name = f"untrained {self.spec.name}"
         made = type(self)(name, network, self.prepared, self.waits_on, self.dtype, made_of=lambda: digest, **settings)  # type: ignore[arg-type]
-        made.place(self.device, self.offload)
+        made.place(self.device, self.offload, self.quantise)
         return made
-
-    def place(self, device: torch.device, offload: str) -> None:
-        """Let a model that lies in main memory run on a device by turns, if `offload` says how; see `Placed`."""
-        if offload:
-            self.denoiser.to(memory_format=memory_format(device))
-            self.placed({"network": self.denoiser}, device, offload)
-            self._made_of_is(self._made_of)
 
     # ---- what a family says of itself
 
@@ -188,7 +181,7 @@ class VisionModel(Fingerprinted, Placed):
     # ---- identity
 
     def _own_tensors(self) -> list[torch.Tensor]:
-        return self._at_home(self.denoiser.state_dict(keep_vars=True).values())
+        return self._weights(self.denoiser)
 
     def _locked(self) -> Iterable[Any]:
         return [self.denoiser]

@@ -14,7 +14,18 @@ from shiftless.atomic import check_writable
 from shiftless.cli import app, say_error
 from shiftless.cli.answer import note_what_it_is_for
 from shiftless.cli.command import command
-from shiftless.cli.flags import Captions, Device, Dtype, Fill, Offload, RecipeModel, filler, model_for, takes_fields
+from shiftless.cli.flags import (
+    Captions,
+    Device,
+    Dtype,
+    Fill,
+    Offload,
+    Quantise,
+    RecipeModel,
+    filler,
+    model_for,
+    takes_fields,
+)
 from shiftless.errors import BadInput
 
 if TYPE_CHECKING:
@@ -152,6 +163,7 @@ def audit(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
     *,
     changes: dict[str, Any],
 ) -> None:
@@ -206,7 +218,7 @@ def audit(
     given = [one for preset in presets for one in preset.recipes]
     named = [at for one in given for at in varied(one, changes, timestep or [])]
     filler(named, fill, captions, photos)  # a field without a value is told before the model is loaded
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     check_predicts(backbone)
     judge: Any = None
     if perceptual is not None:

@@ -10,7 +10,7 @@ import typer
 from shiftless.cli import app
 from shiftless.cli.answer import note_what_it_is_for, say
 from shiftless.cli.command import command
-from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, Offload, takes_recipe
+from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, Offload, Quantise, takes_recipe
 from shiftless.recipe import Recipe
 
 bench = typer.Typer(
@@ -47,12 +47,13 @@ def pairs_of_yours(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """Match your own annotated pairs; docs/pairs.md describes the folder's layout."""
     from shiftless.backbones.registry import load
     from shiftless.bench.folder import run
 
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     note_what_it_is_for(backbone)
     show(run(backbone, data, recipe, n=pairs, refine=refine, batch=batch), json)
 
@@ -83,12 +84,13 @@ def spair(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """SPair-71k in its published layout: PCK at image and box thresholds."""
     from shiftless.backbones.registry import load
     from shiftless.bench.spair import run
 
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     chosen: dict[str, Any] = {"split": split, "category": category, "per_category": per_category, "n": pairs}
     show(run(backbone, data, recipe, refine=refine, batch=batch, **chosen), json)
 

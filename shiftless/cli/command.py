@@ -25,6 +25,8 @@ Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Results only: no progress, no notes.", rich_help_panel="How much is printed"),
 ]
+_TALKATIVE = ("torchao", "bitsandbytes", "torch.utils._pytree", "diffusers.quantizers.torchao.torchao_quantizer")
+"""What logs to stderr when diffusers imports it, whether or not it is used: the packages that quantise."""
 
 
 def command(
@@ -64,6 +66,8 @@ def set_verbosity(verbose: bool, quiet: bool) -> None:
     """Do what -v and -q say; neither leaves what was said before the command's name."""
     if verbose and quiet:
         raise BadInput("--verbose with --quiet: give one of them")
+    for name in _TALKATIVE if not verbose else ():
+        logging.getLogger(name).setLevel(logging.ERROR)
     if verbose:
         progress.set_verbosity(progress.VERBOSE)
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")

@@ -12,7 +12,7 @@ from shiftless.atomic import check_writable, write_atomic
 from shiftless.cli import app
 from shiftless.cli.answer import note_what_it_is_for
 from shiftless.cli.command import command
-from shiftless.cli.flags import Batch, Device, Dtype, Json, Offload, RecipeModel, model_for
+from shiftless.cli.flags import Batch, Device, Dtype, Json, Offload, Quantise, RecipeModel, model_for
 from shiftless.errors import BadInput
 from shiftless.presets import Preset, preset_or_file
 from shiftless.recipe import recipes_to_toml
@@ -68,6 +68,7 @@ def fit(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """Fit a head: photos are read once, kept in memory, and the head trains from what was read.
 
@@ -98,7 +99,7 @@ def fit(
     check_writable(*(place / WEIGHTS for place in places))  # a place that cannot be written is told before the work
     annotated = {split: annotated_pairs(data, split, n, look) for split, n in (("train", pairs), ("val", val_pairs))}
     check_writable(out / READINGS)
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     _note_photographs(backbone, data)
     for_all = [pair for split in annotated.values() for pair in split.pairs]
     memory = memory_of_kept(backbone, for_all, [*merged, *joined], side=side)
@@ -151,6 +152,7 @@ def score_heads(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """Test heads: PCK with intervals, beside the plain mean of the same readings and beside no model at all."""
     from shiftless.backbones.registry import load
@@ -160,7 +162,7 @@ def score_heads(
     heads = _heads(head)
     model = model_for(model, [preset_or_file(str(file)) for file in _readings(head)])
     annotated = annotated_pairs(data, split, pairs, look)
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     _note_photographs(backbone, data)
     name = f"correspond {Path(data).name} {split}" + ("" if look == "photo" else f" {look}")
     show(run(backbone, annotated.pairs, heads, name=name, refine=refine, batch=batch, notes=annotated.notes), json)

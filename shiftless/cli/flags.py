@@ -43,6 +43,14 @@ Captions = Annotated[
     typer.Option(help="A folder of .txt files that fill {caption}, as `shiftless caption PHOTOS --out` writes."),
 ]
 
+Quantise = Annotated[
+    str,
+    typer.Option(
+        help="int8 or nf4: keep the weights of the denoiser and large text encoders in so many bits.",
+        show_default="no",
+    ),
+]
+
 
 def writable(path: Path | None) -> Path | None:
     """Refuse a place that cannot be written when its flag is read, before any work."""

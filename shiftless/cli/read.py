@@ -11,7 +11,19 @@ from shiftless.atomic import check_writable
 from shiftless.cli import app, say_error
 from shiftless.cli.answer import note_what_it_is_for, say, show, write_json
 from shiftless.cli.command import command
-from shiftless.cli.flags import Batch, Captions, Device, Dtype, Fill, Model, Offload, filler, takes_recipe, writable
+from shiftless.cli.flags import (
+    Batch,
+    Captions,
+    Device,
+    Dtype,
+    Fill,
+    Model,
+    Offload,
+    Quantise,
+    filler,
+    takes_recipe,
+    writable,
+)
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
 
@@ -36,6 +48,7 @@ def extract(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
     batch: Batch = None,
     save_dtype: Annotated[
         str, typer.Option(help="In which dtype maps are saved: fp16, fp32, or bf16 (which NumPy does not read).")
@@ -63,7 +76,7 @@ def extract(
     values = filler(recipes, fill, captions, photos)
     paths = [path for place in photos for path in list_photos(place)]
     check_writable(out / NAME, json)
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     check(backbone, recipes, batch)
     note_what_it_is_for(backbone)
     failed, done, each = [], 0, calls(recipes, backbone.spec)
@@ -136,6 +149,7 @@ def match(
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
+    quantise: Quantise = "",
     batch: Batch = None,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the matches here as JSON.", callback=writable)
@@ -160,7 +174,7 @@ def match(
     points = [_point(text) for text in at]
     first, second = open_photo(a), open_photo(b)
     values = filler([recipe], fill, captions, [a, b])
-    backbone = load(model, device=device, dtype=dtype, offload=offload)
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     note_what_it_is_for(backbone)
     maps_a, maps_b = read(backbone, [first, second], recipe, fill=values, batch=batch)
     if points:

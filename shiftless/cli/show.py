@@ -54,36 +54,75 @@ def taps(
 @command(
     app,
     panel="Look around",
-    examples=("shiftless models", "shiftless models flux-dev", "shiftless models --json models.json"),
+    examples=("shiftless models", "shiftless models flux-dev", "shiftless models flux-dev --memory"),
 )
 def models(
     name: Annotated[str, typer.Argument(help="Say all that is known of this one.")] = "",
+    memory: Annotated[
+        bool, typer.Option("--memory", help="What the weights take on the device, offloaded and quantised.")
+    ] = False,
     json: Json = None,
 ) -> None:
     """List the known models with their size in memory and licence, and which of them are on this machine."""
-    from rich.table import Table
-    from rich.text import Text
+    from rich.markup import escape
 
     from shiftless.backbones.catalogue import list_models, model_info
 
     listed = [model_info(one) for one in ([name] if name else list_models())]
+    if memory:
+        _show_memory([one.name for one in listed if one.name != "mini"], json)
+        return
     if name:
         typer.echo(_all_of(listed[0]))
         write_json(json, _plain(listed[0]))
         return
-    style: dict[str, Any] = {"box": None, "header_style": "bold", "collapse_padding": True, "pad_edge": False}
-    table = Table(title="Models", caption=_BELOW, caption_justify="left", **style)
-    for column in ("name", "family", "pixels", "parameters", "GB in bf16", "licence", "here"):
-        number = column in ("pixels", "parameters", "GB in bf16")
-        table.add_column(column, justify="right" if number else "left", no_wrap=column != "licence", overflow="fold")
+    table = _table("Models", _BELOW, "name family pixels parameters GB_in_bf16 licence here", left=("licence", "here"))
     for one in listed:
         numbers = (str(one.size), _many(one.millions), f"{one.gigabytes():.2f}")
-        licence = Text(f"{one.licence}{', gated' if one.gated else ''}")
-        table.add_row(one.name, one.family, *numbers, licence, "yes" if one.available else "no")
+        licence = f"{one.licence}{', gated' if one.gated else ''}"
+        table.add_row(one.name, one.family, *numbers, escape(licence), "yes" if one.available else "no")
     show(table, 100)
     write_json(json, [_plain(one) for one in listed])
 
 
+def _show_memory(names: list[str], json: Path | None) -> None:
+    """Print what the weights of some models take on the device, in GB."""
+    from shiftless.backbones.registry import models as rows
+    from shiftless.backbones.weight_memory import PLACES, PRECISIONS, weight_memory
+    from shiftless.progress import Progress
+
+    keys = [(kept, place) for kept in PRECISIONS for place in PLACES]
+    table = _table(
+        "GB of weights on the device", _HOW, " ".join(["name", *("_".join(key).rstrip("_") for key in keys)])
+    )
+    found = {}
+    with Progress("sizing models", len(names), "model") as step:
+        for name in names:
+            needed = weight_memory(rows()[name])
+            found[name] = {" ".join(key).rstrip(): round(needed[key], 2) for key in keys}
+            table.add_row(name, *(f"{size:.1f}" for size in found[name].values()))
+            step.advance(1)
+    show(table, 100)
+    write_json(json, found)
+
+
+def _table(title: str, caption: str, columns: str, left: tuple[str, ...] = ()) -> Any:
+    """A plain table; names of columns are divided by spaces, their own spaces written as _."""
+    from rich.table import Table
+
+    style: dict[str, Any] = {"box": None, "header_style": "bold", "collapse_padding": True, "pad_edge": False}
+    table = Table(title=title, caption=caption, caption_justify="left", **style)
+    for column in columns.split():
+        text = column in (*left, "name", "family")
+        title = column.replace("_", " ")
+        table.add_column(title, justify="left" if text else "right", overflow="fold", no_wrap=column == "name")
+    return table
+
+
+_HOW = (
+    "parts: text encoders, autoencoder and denoiser by turns (--offload parts); layers: one block of them at a time.\n"
+    "int8, nf4: denoiser and large text encoders with --quantise. What is computed with them comes on top."
+)
 _BELOW = (
     "GB: of the weights alone. The model's own page decides on the licence; gated: accept it there first.\n"
     "`shiftless models NAME` says more of one, and how to get it.\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -73,6 +74,8 @@ def test_taps_models_presets(command):
     _, out, _ = command("models", "flux-dev")
     assert "transformer 11.90 B" in out
     assert "shiftless fetch flux-dev" in out
+    code, out, _ = command("models", "flux-dev", "--memory")
+    assert re.search(r"flux-dev +33\.7 +23\.8 ", out)
     code, _, err = command("models", "flux")
     assert code == 2
     assert "did you mean flux-dev" in err

@@ -230,3 +230,13 @@ def test_channels_are_discarded_and_inputs_modulated_by_flags(extract, command):
     assert (code, err.count("\n")) == (2, 1)
     assert "discard=64: tap up1 has 64 channels, 0 to 63" in err
     assert not Path("none").exists()
+
+
+def test_weights_may_be_quantised(command, photos, tmp_path):
+    arguments = ("extract", photos, "-m", "twin:sd15", "--taps", "up1", "--dtype", "fp32", "--out", tmp_path / "f")
+    code, _, err = command(*arguments, "--quantise", "int5")
+    assert code == 2
+    assert "quantise='int5': must be int8 or nf4" in err
+    pytest.importorskip("torchao", reason='needs the extra "quantise"')
+    assert command(*arguments)[0] == command(*arguments, "--quantise", "int8")[0] == 0
+    assert len(list((tmp_path / "f").glob("*.safetensors"))) == 2 * len(list(photos.iterdir()))  # two fingerprints

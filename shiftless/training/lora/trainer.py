@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from shiftless.atomic import write_atomic
-from shiftless.backbones.base import Backbone
+from shiftless.backbones.base import Backbone, steerable
 from shiftless.conditions.caption_folder import CaptionFolder
 from shiftless.errors import BadInput
 from shiftless.image import Photo, to_uint8
@@ -107,8 +107,8 @@ def train(
     restart    begin anew although a run of this name has begun; by default it is continued
 
     The model is as before afterwards. A run of the same photos, settings and steps gives the same file on one machine.
-    Raises BadInput for a model of another family than Stable Diffusion 1 and 2, one for inpainting or one that is
-    offloaded, too few photos, a file that cannot be written, and a run begun with other settings.
+    Raises BadInput for a model of another family than Stable Diffusion 1 and 2, one for inpainting, one that is
+    offloaded or quantised, too few photos, a file that cannot be written, and a run begun with other settings.
     """
     if model.spec.family != "sd":
         raise BadInput(
@@ -117,6 +117,7 @@ def train(
         )
     if "inpaint" in model.spec.techniques:
         raise BadInput(f"{model.spec.name}: LoRAs are not trained on a model for inpainting; take its base model")
+    steerable(model, "lora")  # quantised weights take none
     if getattr(model, "offload", ""):
         raise BadInput(
             f"{model.spec.name}: LoRAs are not trained on a model that is offloaded; load it without offload"
