@@ -53,6 +53,11 @@ class Autoencoded(Placed):
             clean = mean + std * self._unpacked(noise).to(clean)
         return self._scaled(clean)
 
+    def encode_map(self, image: torch.Tensor, shifted: bool = True) -> torch.Tensor:
+        """A control map B 3 H W in [-1, 1] -> its latent's mean, scaled, with the autoencoder's shift or without it."""
+        latent, config = self.encode_image(image), self.vae.config
+        return latent if shifted else latent + (config.get("shift_factor") or 0.0) * config.scaling_factor
+
     @torch.no_grad()
     @with_autoencoder
     def decode(self, latent: torch.Tensor) -> torch.Tensor:

@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import pixel_shuffle
 
 from shiftless.backbones.joint_layout import JointLayout
 from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.random_parts import autoencoder, clip, network, t5, t5_tokenizer
 from shiftless.backbones.sd_config import check_tokenizer
 from shiftless.backbones.transformer_taps import double_and_single_taps, width_and_stride
+from shiftless.backbones.twin_controls import twin_transformer_control
 from shiftless.backbones.twins import byte_tokenizer
 from shiftless.conditions.condition import Condition
+from shiftless.conditions.controlnet_flux import flux_residuals, packed
 from shiftless.conditions.pooled_prompt import encode_with_pooled_clip
 from shiftless.conditions.t5 import encode_with_t5
 from shiftless.taps.names import Tap
 
 _TOKENS = 512  # of T5, which diffusers' pipeline pads to; padding is not masked, so that their number matters
+_CONTROL = "diffusers:FluxControlNetModel"
 _GUIDANCE = 3.5  # what Flux-dev is told in place of guidance by two calls: the default of diffusers' pipeline
 _PATCH = 2  # cells of the latent a side, which are packed into one token
 
@@ -50,7 +53,7 @@ class Flux(LatentModel):
         "scheduler": "diffusers:FlowMatchEulerDiscreteScheduler",
     }
     LAYOUT = JointLayout
-    TECHNIQUES = ("prompt", "lora", "start")
+    TECHNIQUES = ("prompt", "control", "lora", "start")
     TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
     @classmethod
@@ -82,6 +85,12 @@ class Flux(LatentModel):
             "scheduler": network(cls.PARTS["scheduler"], row["scheduler"]),
         }
 
+    @classmethod
+    def twin_controls(cls, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """A ControlNet of edges with random weights."""
+        blocks = {"num_layers": 1, "num_single_layers": 1}
+        return {"canny": lambda: twin_transformer_control(_CONTROL, parts["transformer"], **blocks)}
+
     def _encode(self, prompt: str) -> Condition:
         """T5's tokens, and CLIP's vector for the whole prompt."""
         short = encode_with_pooled_clip(self.tokenizers["tokenizer"], self.networks["text_encoder"], prompt)
@@ -91,20 +100,20 @@ class Flux(LatentModel):
 
     def _predict(self, latent: torch.Tensor, timestep: int, condition: Condition) -> torch.Tensor:
         assert condition.embeds is not None
-        packed = pixel_unshuffle(latent, _PATCH)
-        told = torch.full((len(latent),), timestep / 1000, device=self.device, dtype=self.dtype)
+        rows, columns = latent.shape[2] // _PATCH, latent.shape[3] // _PATCH
+        told = {
+            "hidden_states": packed(latent),
+            "encoder_hidden_states": condition.embeds,
+            "pooled_projections": condition.extra["pooled"],
+            "timestep": torch.full((len(latent),), timestep / 1000, device=self.device, dtype=self.dtype),
+            "img_ids": _positions(rows, columns, self.device),
+            "txt_ids": torch.zeros(condition.embeds.shape[1], 3, device=self.device),
+        }
+        steered = flux_residuals(self.denoiser, condition.steers, _GUIDANCE, **told)
         guided = self.denoiser.config.guidance_embeds
-        output = self.denoiser(
-            packed.flatten(2).transpose(1, 2),
-            encoder_hidden_states=condition.embeds,
-            pooled_projections=condition.extra["pooled"],
-            timestep=told,
-            img_ids=_positions(packed.shape[2], packed.shape[3], self.device),
-            txt_ids=torch.zeros(condition.embeds.shape[1], 3, device=self.device),
-            guidance=torch.full((len(latent),), _GUIDANCE, device=self.device) if guided else None,
-            return_dict=False,
-        )[0]
-        return pixel_shuffle(output.transpose(1, 2).unflatten(2, packed.shape[2:]), _PATCH)
+        guidance = torch.full((len(latent),), _GUIDANCE, device=self.device) if guided else None
+        output = self.denoiser(**told, **steered, guidance=guidance, return_dict=False)[0]
+        return pixel_shuffle(output.transpose(1, 2).unflatten(2, (rows, columns)), _PATCH)
 
     def _native_size(self, name: str) -> int:
         told = int(self.vae.config.sample_size)  # the transformer's config says none

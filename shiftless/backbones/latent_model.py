@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from shiftless.backbones.autoencoded import Autoencoded
 from shiftless.backbones.base import Reading, Spec
 from shiftless.backbones.fingerprinted import state_of_tensors
 from shiftless.backbones.parts import (
@@ -41,7 +40,7 @@ from shiftless.taps.names import Tap
 _PROMPTS_KEPT = 256
 
 
-class LatentModel(Autoencoded, Steering):
+class LatentModel(Steering):
     """The adapter of a diffusion model; `shiftless.backbones.base.Backbone` documents each method.
 
     A family derives from it, names its parts, and says how its network is called. docs/add-a-family.md walks through

@@ -245,10 +245,14 @@ def _twin_row(name: str) -> tuple[dict[str, Any] | None, bool]:
     return models()[of], kind == "twin-full"
 
 
+_SHAPE = ("cross_attention_dim", "joint_attention_dim", "num_layers", "qk_norm")  # what models of one kind share
+
+
 def _like(adapter: Any, folder: Path) -> dict[str, Any]:
-    """The known model that a folder's is of the kind of: of its family, and with prompts as wide; {} if none is."""
+    """The known model that a folder's is of the kind of: of its family and as wide and deep; {} if none is."""
     if "control" not in adapter.TECHNIQUES:
         return {}
-    width = read_config(place_of(folder, adapter.DENOISER) / "config.json").get("cross_attention_dim")
-    of_family = (row for row in models().values() if row["family"] == adapter.FAMILY)
-    return next((row for row in of_family if row[adapter.DENOISER].get("cross_attention_dim") == width), {})
+    config = read_config(place_of(folder, adapter.DENOISER) / "config.json")
+    rows = [row for row in models().values() if row["family"] == adapter.FAMILY]
+    alike = (row for row in rows if all(row[adapter.DENOISER].get(key) == config.get(key) for key in _SHAPE))
+    return next(alike, {})

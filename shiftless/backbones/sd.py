@@ -13,7 +13,8 @@ from shiftless.backbones.parts import check_there, load_parts
 from shiftless.backbones.random_parts import image_adapter
 from shiftless.backbones.sd_config import check_model, check_tokenizer, read_vae
 from shiftless.backbones.single_file import read_checkpoint
-from shiftless.backbones.twins import twin_adapter, twin_control, twin_parts
+from shiftless.backbones.twin_controls import twin_adapter, twin_control
+from shiftless.backbones.twins import twin_parts
 from shiftless.backbones.unet_taps import unet_taps
 from shiftless.conditions.condition import Condition, image_embeds
 from shiftless.conditions.config import read_config

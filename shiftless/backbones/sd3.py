@@ -14,14 +14,17 @@ from shiftless.backbones.latent_model import LatentModel
 from shiftless.backbones.random_parts import autoencoder, clip, network, t5, t5_tokenizer
 from shiftless.backbones.sd_config import check_tokenizer
 from shiftless.backbones.transformer_taps import joint_taps, map_groups, width_and_stride
+from shiftless.backbones.twin_controls import twin_transformer_control
 from shiftless.backbones.twins import byte_tokenizer
 from shiftless.conditions.condition import Condition
+from shiftless.conditions.controlnet_sd3 import sd3_residuals
 from shiftless.conditions.pooled_prompt import encode_with_pooled_clip
 from shiftless.conditions.t5 import encode_with_t5
 from shiftless.errors import BadInput
 from shiftless.taps.names import Tap
 
 _TOKENS = 256  # of T5, which diffusers' pipeline pads to; padding is not masked, so that their number matters
+_CONTROL = "diffusers:SD3ControlNetModel"
 _WITH_PROJECTION = "transformers:CLIPTextModelWithProjection"
 
 
@@ -49,7 +52,7 @@ class StableDiffusion3(LatentModel):
         "scheduler": "diffusers:FlowMatchEulerDiscreteScheduler",
     }
     LAYOUT = JointLayout
-    TECHNIQUES = ("prompt", "lora", "start")
+    TECHNIQUES = ("prompt", "control", "lora", "start")
     TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
     @classmethod
@@ -93,6 +96,11 @@ class StableDiffusion3(LatentModel):
             "scheduler": network(cls.PARTS["scheduler"], row["scheduler"]),
         }
 
+    @classmethod
+    def twin_controls(cls, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """A ControlNet of edges with random weights."""
+        return {"canny": lambda: twin_transformer_control(_CONTROL, parts["transformer"], num_layers=2)}
+
     def _encode(self, prompt: str) -> Condition:
         """CLIP's tokens, then T5's; a row of the former is both encoders' vectors side by side, and zeros."""
         pairs = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
@@ -115,12 +123,14 @@ class StableDiffusion3(LatentModel):
                 f"{self.spec.name}: {cells * self._stride} pixels a side is more than this model has positions for "
                 f"(at most {most * config.patch_size * self._stride}); give a smaller size"
             )
+        told = torch.full((len(latent),), timestep, device=self.device)
         prediction: torch.Tensor = self.denoiser(
             latent,
             encoder_hidden_states=condition.embeds,
             pooled_projections=condition.extra["pooled"],
-            timestep=torch.full((len(latent),), timestep, device=self.device),
+            timestep=told,
             return_dict=False,
+            **sd3_residuals(self.denoiser, condition, latent, told),
         )[0]
         return prediction
 

@@ -14,7 +14,8 @@ from shiftless.backbones.parts import check_there, load_parts
 from shiftless.backbones.random_parts import autoencoder, network
 from shiftless.backbones.sd import StableDiffusion
 from shiftless.backbones.sd_config import check_model, check_tokenizer, check_told, read_vae
-from shiftless.backbones.twins import byte_tokenizer, twin_union
+from shiftless.backbones.twin_controls import twin_union
+from shiftless.backbones.twins import byte_tokenizer
 from shiftless.conditions.condition import Condition, image_embeds
 from shiftless.conditions.config import read_config
 from shiftless.conditions.prompt import encode_with_two_clips

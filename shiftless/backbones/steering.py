@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 
+from shiftless.backbones.autoencoded import Autoencoded
 from shiftless.backbones.base import Backbone, steerable
 from shiftless.backbones.fingerprinted import state_of_tensors
-from shiftless.backbones.placed import Placed
 from shiftless.conditions.control import Control, digest_of_control, load_control
 from shiftless.conditions.control_classes import class_of
 from shiftless.conditions.control_maps import MAPS
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _INJECTIONS_KEPT = 4  # GATE's readings take two LoRAs in turn
 
 
-class Steering(Placed):
+class Steering(Autoencoded):
     """What steers a model, for adapters of diffusion models to derive from.
 
     home           the model's folder, where its own ControlNets, LoRAs and captioner lie, or None
@@ -94,6 +94,7 @@ class Steering(Placed):
             digest = self.digest("control", name)
             if name not in self._controls or self._controls[name][0] != digest:
                 place: dict[str, Any] = {"stride": self._stride, "device": self.device, "dtype": self.dtype}
+                place["encode"] = self.encode_map
                 place["loaded"] = [one for _, one in self._controls.values()]
                 net = load_control(name, self._own_controls, self.networks[self.DENOISER], **place)
                 self._controls[name] = digest, net

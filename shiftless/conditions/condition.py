@@ -21,7 +21,7 @@ class Steer:
 
     net    a network of one of diffusers' classes of control networks
     image  what it is given of the images: for UNets the map that it follows, B 3 H W in [0, 1], as large as the
-           image that was fed
+           image that was fed; for transformers the map's latent, B c h w
     scale  its strength
     mode   the number that a union of networks knows this kind of map by, or None
     """

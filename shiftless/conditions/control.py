@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from shiftless.conditions.control_class import Encode
 from shiftless.conditions.control_classes import check_fit, class_of, class_of_folder
 from shiftless.conditions.control_maps import MAPS, kind_in
 from shiftless.conditions.hub import is_hub_id, need_fetched
@@ -24,7 +25,8 @@ from shiftless.memory_format import memory_format
 class Control:
     """A control network and its map: `draw` takes B 3 H W in [-1, 1] to what the network is given.
 
-    A network of a UNet is given the map itself: B 3 H W in [0, 1], or B 1 H W for T2I-Adapters of gray maps.
+    A network of a UNet is given the map itself: B 3 H W in [0, 1], or B 1 H W for T2I-Adapters of gray maps. Those of
+    transformers are given the map's latent, B c h w.
 
     mode     the number that a union of networks knows this kind of map by, or None
     content  the digest of the folder that the network was read from, or ""
@@ -74,12 +76,14 @@ def load_control(
     stride: int,
     device: torch.device,
     dtype: torch.dtype,
+    encode: Encode,
     loaded: Iterable[Control] = (),
 ) -> Control:
     """Load the control network that a name stands for, from disk only, and check that it fits the denoiser.
 
     denoiser  the model's network
     stride    pixels of the image a cell of the latent; the map must shrink by as much
+    encode    takes a map B 3 H W in [-1, 1] to the model's latent, with the autoencoder's shift or without it
     loaded    controls that are loaded; a union of networks is loaded once for all kinds of maps
 
     Raises BadInput if it is not on this machine, is broken, or belongs to another family or size.
@@ -91,7 +95,8 @@ def load_control(
         net = where() if callable(where) else _load(_folder(where), dtype)
     called = name if callable(where) else str(where)
     check_fit(net, denoiser, stride, called)
-    draw, mode = class_of(net).drawn(net, kind, MAPS[kind], called), class_of(net).mode(net, kind, called)
+    of = class_of(net)
+    draw, mode = of.drawn(net, kind, MAPS[kind], called, encode), of.mode(net, kind, called)
     with silenced():
         net = net.to(device=device, dtype=dtype, memory_format=memory_format(device)).eval().requires_grad_(False)
     return Control(name, net, draw, mode, content)

@@ -16,6 +16,9 @@ from shiftless.conditions.silence import silenced
 from shiftless.conditions.weights import DIFFUSERS, find_weights
 from shiftless.errors import BadInput, first_line
 
+Draw = Callable[[torch.Tensor], torch.Tensor]
+Encode = Callable[[torch.Tensor, bool], torch.Tensor]
+
 
 class ControlClass(ABC):
     """One class of control networks; a file each, a row each in `control_classes.CONTROL_CLASSES`.
@@ -50,10 +53,13 @@ class ControlClass(ABC):
         name    what messages call the network
         """
 
-    def drawn(self, net: Any, kind: str, draw: Callable[[torch.Tensor], torch.Tensor], name: str) -> Any:
-        """Return what takes pixels B 3 H W in [-1, 1] to what the network is given; raises BadInput for no such kind.
+    def drawn(self, net: Any, kind: str, draw: Draw, name: str, encode: Encode) -> Draw:
+        """Return what takes pixels B 3 H W in [-1, 1] to what the network is given.
 
         kind, draw  a kind of map, and what draws it: B 3 H W in [0, 1]
+        encode      takes a map B 3 H W in [-1, 1] to its latent B c h w, with the autoencoder's shift or without it
+
+        Raises BadInput for a kind of map that it cannot be given.
         """
         return draw
 

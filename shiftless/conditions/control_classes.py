@@ -8,11 +8,14 @@ from typing import Any
 from shiftless.conditions.config import read_config, short
 from shiftless.conditions.control_class import ControlClass
 from shiftless.conditions.controlnet import ControlNet
+from shiftless.conditions.controlnet_flux import FluxControlNet
+from shiftless.conditions.controlnet_sd3 import SD3ControlNet
 from shiftless.conditions.controlnet_union import ControlNetUnion
 from shiftless.conditions.t2i_adapter import T2IAdapter
 from shiftless.errors import BadInput
 
-CONTROL_CLASSES: dict[str, ControlClass] = {one.NAME: one for one in (ControlNet(), ControlNetUnion(), T2IAdapter())}
+_ALL = (ControlNet(), ControlNetUnion(), T2IAdapter(), SD3ControlNet(), FluxControlNet())
+CONTROL_CLASSES: dict[str, ControlClass] = {one.NAME: one for one in _ALL}
 """The class's name in diffusers -> what is known of it."""
 
 

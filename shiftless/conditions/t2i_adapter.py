@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import lcm
 from typing import Any
 
 import torch
 
 from shiftless.conditions.config import Claim, Field
-from shiftless.conditions.control_class import ControlClass
+from shiftless.conditions.control_class import ControlClass, Draw, Encode
 from shiftless.errors import BadInput
 
 _KINDS = ("full_adapter", "full_adapter_xl", "light_adapter")
@@ -67,7 +67,7 @@ class T2IAdapter(ControlClass):
                     "take one that was trained with this model's family"
                 )
 
-    def drawn(self, net: Any, kind: str, draw: Callable[[torch.Tensor], torch.Tensor], name: str) -> Any:
+    def drawn(self, net: Any, kind: str, draw: Draw, name: str, encode: Encode) -> Draw:
         """Return what draws the map in as many channels as the adapter takes: three, or one for gray maps."""
         if net.config.in_channels == 3:
             return draw

@@ -159,7 +159,7 @@ def test_listed_taps_are_those_of_the_real_network():
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (shiftless.Recipe(taps=("single0",), control="canny"), "control cannot steer a model of the flux family"),
+        (shiftless.Recipe(taps=("single0",), inpaint="keep"), "inpaint cannot steer a model of the flux family"),
         (shiftless.Recipe(taps=("block28",)), "no tap 'block28'"),
     ],
 )

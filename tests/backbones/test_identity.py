@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 import shiftless
 from shiftless import Recipe
 from shiftless.backbones.registry import untrained
-from shiftless.backbones.twins import save_folder, twin_control, twin_parts
+from shiftless.backbones.twin_controls import twin_control
+from shiftless.backbones.twins import save_folder, twin_parts
 
 
 def text_lora(path, value: float):

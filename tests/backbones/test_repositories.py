@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 import shiftless
 from shiftless import BadInput
 from shiftless.backbones.registry import models
-from shiftless.backbones.twins import save_folder, twin_control, twin_parts
+from shiftless.backbones.twin_controls import twin_control
+from shiftless.backbones.twins import save_folder, twin_parts
 from shiftless.conditions.control import load_control
 from shiftless.conditions.fetch import chosen_files
 
@@ -193,7 +194,8 @@ def test_controlnets_of_the_hub_load_in_each_shape_or_say_what_to_do(source, tmp
     model = shiftless.load(source, device="cpu", dtype="fp32")
 
     def load(name):
-        return load_control(name, {}, model.unet, stride=8, device=torch.device("cpu"), dtype=torch.float32).net
+        place = {"stride": 8, "device": torch.device("cpu"), "dtype": torch.float32, "encode": model.encode_map}
+        return load_control(name, {}, model.unet, **place).net
 
     def refused(name):
         with pytest.raises(BadInput) as caught:

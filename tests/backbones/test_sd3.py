@@ -139,7 +139,7 @@ def test_listed_taps_are_those_of_the_real_network():
     ("recipe", "message"),
     [
         (shiftless.Recipe(size=512, taps=("block1",)), "512 pixels a side is more than this model has positions for"),
-        (shiftless.Recipe(taps=("block1",), control="canny"), "control cannot steer a model of the sd3 family"),
+        (shiftless.Recipe(taps=("block1",), inpaint="keep"), "inpaint cannot steer a model of the sd3 family"),
         (shiftless.Recipe(taps=("block1.cross.map:cow",), prompt=PROMPT), "does not hold the word 'cow'"),
     ],
 )

@@ -15,7 +15,8 @@ import shiftless
 from shiftless.backbones.registry import models, taps
 from shiftless.backbones.sd import StableDiffusion
 from shiftless.backbones.sd_config import check_model
-from shiftless.backbones.twins import save_folder, twin_control, twin_parts
+from shiftless.backbones.twin_controls import twin_control
+from shiftless.backbones.twins import save_folder, twin_parts
 from shiftless.conditions.control import load_control
 from shiftless.conditions.unet_config import check_controlnet, read_controlnet
 from shiftless.errors import BadInput
@@ -257,7 +258,7 @@ def test_published_models_pass(name, tmp_path, monkeypatch):
 def test_controlnets_that_lie(field, value, says, tmp_path):
     unet = twin_parts(models()["sd15"])["unet"]
     twin_control(unet, 8).save_pretrained(tmp_path)
-    place = {"stride": 8, "device": torch.device("cpu"), "dtype": torch.float32}
+    place = {"stride": 8, "device": torch.device("cpu"), "dtype": torch.float32, "encode": None}
     assert load_control(f"canny={tmp_path}", {}, unet, **place).net.config.in_channels == 4
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))

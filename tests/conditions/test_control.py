@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import shiftless
-from shiftless.backbones.twins import twin_control
+from shiftless.backbones.twin_controls import twin_control
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.control import load_control, own_controls, read_name
 from shiftless.conditions.control_classes import check_fit
@@ -26,7 +26,8 @@ def model():
 
 
 def load(model, name, own=None):
-    return load_control(name, own or {}, model.unet, stride=8, device=torch.device("cpu"), dtype=torch.float32)
+    place = {"stride": 8, "device": torch.device("cpu"), "dtype": torch.float32, "encode": model.encode_map}
+    return load_control(name, own or {}, model.unet, **place)
 
 
 @given(st.text(max_size=30))

@@ -12,7 +12,7 @@ from diffusers import ControlNetUnionModel, DDIMScheduler, StableDiffusionXLCont
 
 import shiftless
 from shiftless import BadInput, Recipe
-from shiftless.backbones.twins import twin_union
+from shiftless.backbones.twin_controls import twin_union
 from shiftless.conditions.condition import Steer, join, take
 from shiftless.conditions.unet_residuals import residuals
 from tests.conditions.pipeline_calls import record

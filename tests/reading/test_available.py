@@ -7,7 +7,7 @@ import pytest
 
 import shiftless
 from shiftless import BadInput, Recipe
-from shiftless.backbones.twins import twin_control
+from shiftless.backbones.twin_controls import twin_control
 from shiftless.conditions.depth import ESTIMATORS
 from shiftless.reading.available import available
 

@@ -27,7 +27,8 @@ def lora(goldens):
 def saved(tmp_path_factory):
     """A diffusers folder on disk, with a ControlNet and a folder of LoRAs in it."""
     from shiftless.backbones.registry import models
-    from shiftless.backbones.twins import save_folder, twin_control, twin_parts
+    from shiftless.backbones.twin_controls import twin_control
+    from shiftless.backbones.twins import save_folder, twin_parts
 
     folder = tmp_path_factory.mktemp("model")
     parts = twin_parts(models()["sd15"])
