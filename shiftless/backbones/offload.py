@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -75,7 +76,10 @@ class _Group:
 
 
 def _moved(home: torch.Tensor, device: torch.device) -> torch.Tensor:
+    state = copy(getattr(home, "quant_state", None))
     there = home.to(device)
+    if state is not None:  # bitsandbytes moves the scales of weights in place, along with their copy
+        home.quant_state = state  # type: ignore[attr-defined]
     wanted = isinstance(home, nn.Parameter) and not isinstance(there, nn.Parameter)
     return nn.Parameter(there, requires_grad=home.requires_grad) if wanted else there
 

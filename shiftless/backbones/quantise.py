@@ -97,6 +97,7 @@ def _in_four_bits(layer: nn.Linear) -> nn.Module:
     made.bias = layer.bias
     made.support_avx512bf16_for_cpu = False  # on such a CPU it would pack its weights anew when it is first called
     quantised: nn.Module = made.to(layer.weight.device).eval()  # moving it quantises it
+    quantised.quant_state = None  # type: ignore[assignment]  # the weight has it; here it would stay on a device
     return quantised
 
 

@@ -14,6 +14,7 @@ from torch import nn
 import shiftless
 from shiftless.backbones import quantise
 from shiftless.backbones.families import family
+from shiftless.backbones.offload import Offload
 from shiftless.backbones.quantise import choose_quantise, quantisable, quantise_weights
 from shiftless.backbones.random_parts import save_parts
 from shiftless.backbones.registry import models
@@ -114,6 +115,25 @@ def test_nf4_is_what_bitsandbytes_makes_of_the_same_weights():
     before = network[0].weight.data.clone()
     network(x)
     assert torch.equal(network[0].weight.data, before)  # calling it changes nothing
+
+
+def test_the_scales_come_and_go_with_their_weights(kind):
+    network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
+    quantise_weights(network, kind)
+    inputs = torch.randn(2, 64)
+    before, home = network(inputs), network[0].weight
+    offload = Offload([network], torch.device("meta"))
+    for _ in range(2):
+        with offload.turn(network):
+            assert scales(network[0].weight, kind).device.type == network[0].weight.device.type == "meta"
+        with offload.turn():
+            assert network[0].weight is home
+            assert scales(home, kind).device.type == "cpu"
+    assert torch.equal(network(inputs), before)
+
+
+def scales(weight: torch.Tensor, kind: str) -> torch.Tensor:
+    return weight.scale if kind == "int8" else weight.quant_state.absmax
 
 
 def test_images_and_edges_may_steer_and_loras_may_not(kind, goldens, tmp_path):
