@@ -279,6 +279,15 @@ def test_transformers_with_complex_rotations_read_there_as_on_the_cpu(fake, name
         torch.testing.assert_close(there[tap], here[tap], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("fake", "how"), [("mps:0", ""), ("mps:0", "layers")], indirect=["fake"])
+def test_a_modulation_whose_table_waits_elsewhere_is_that_of_the_cpu(fake, how):
+    recipe = Recipe(taps=("block1.in",), modulate=True, discard="auto", ensemble=2, prompt="a horse", size=32)
+    places = ((fake, how), ("cpu", ""))
+    models = (shiftless.load("twin:pixart-sigma", device=on, dtype="fp32", offload=o) for on, o in places)
+    there, here = (shiftless.extract(one, PICTURES[0], recipe)["block1.in"] for one in models)
+    torch.testing.assert_close(there, here, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("refine", ["upsample", "cell", "soft"])
 def test_maps_on_a_device_match_as_on_the_cpu(fake, cpu, refine):
     a, b = shiftless.extract(cpu, PICTURES, Recipe(taps=("up1",)))

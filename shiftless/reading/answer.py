@@ -30,7 +30,8 @@ def taps_of(recipe: Recipe, known: Sequence[Tap], model: str) -> tuple[Tap, ...]
             inputs = [one.name for one in known if one.modulation]
             remedy = f"read one, such as {inputs[len(inputs) // 2]}" if inputs else "this model has none, leave it out"
             raise BadInput(
-                f"{model}: modulate: tap {tap.name} is not the input of a block that scales and shifts it; {remedy}"
+                f"{model}: modulate: tap {tap.name} is not the input of a block with AdaLN (a layer norm, then a scale "
+                f"and a shift); {remedy}"
             )
         if recipe.discard and (tap.kind != "out" or not tap.channels):
             raise BadInput(f"{model}: discard: tap {tap.name} is a map of attention, which has no channels to discard")

@@ -39,6 +39,4 @@ def without_channels(value: torch.Tensor, channels: Sequence[int]) -> torch.Tens
     >>> without_channels(torch.ones(1, 3, 1, 1), [1]).flatten()
     tensor([1., 0., 1.])
     """
-    kept = value.clone()
-    kept[:, list(channels)] = 0
-    return kept
+    return value.index_fill(1, torch.tensor(list(channels), dtype=torch.long, device=value.device), 0)
