@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -21,8 +23,11 @@ import shiftless
 from miniworld.tables.part_probe import PartProbe
 from shiftless import Bucket, FeatureMaps, Recipe
 from shiftless.backbones.perceptual import load_perceptual_model
+from shiftless.backbones.twin_controls import twin_transformer_control
 from shiftless.backbones.walk import finish, invert, reference_walk, walk
 from shiftless.conditions.caption import load_captioner
+from shiftless.conditions.condition import Steer
+from shiftless.conditions.unet_residuals import residuals
 from shiftless.image import Frame, open_photo
 from shiftless.taps.names import Tap
 from shiftless.tasks.correspondence import heat
@@ -286,6 +291,36 @@ def test_a_modulation_whose_table_waits_elsewhere_is_that_of_the_cpu(fake, how):
     models = (shiftless.load("twin:pixart-sigma", device=on, dtype="fp32", offload=o) for on, o in places)
     there, here = (shiftless.extract(one, PICTURES[0], recipe)["block1.in"] for one in models)
     torch.testing.assert_close(there, here, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fake", ["mps:0"], indirect=True)  # on CUDA, diffusers computes positions in float64
+@pytest.mark.parametrize(("name", "tap", "how"), [("sd3-medium", "block1", "layers"), ("flux-schnell", "double1", "")])
+def test_controls_of_transformers_steer_there_as_on_the_cpu(fake, name, tap, how):
+    recipe, places = Recipe(taps=(tap,), control=("canny",)), ((fake, how), ("cpu", ""))
+    models = [shiftless.load(f"twin:{name}", device=on, dtype="fp32", size=64, offload=o) for on, o in places]
+    if name == "sd3-medium":  # Stability's own ControlNets take positions from the denoiser
+        settings = {"use_pos_embed": False, "joint_attention_dim": None, "num_layers": 1}
+        for model in models:
+            net = twin_transformer_control("diffusers:SD3ControlNetModel", model.denoiser, **settings)
+            model._own_controls = {"canny": partial(deepcopy, net)}
+    there, here = (shiftless.extract(one, PICTURES[0], recipe)[tap] for one in models)
+    torch.testing.assert_close(there, here, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fake", ["cuda:1"], indirect=True)
+def test_adapters_and_unions_give_there_what_they_give_on_the_cpu(fake):
+    sdxl = shiftless.load("twin:sdxl", device="cpu", dtype="fp32")
+    controls = [sdxl.control(name) for name in ("t2i-canny", "union-canny", "union-tile")]
+    condition, image, latent = sdxl.encode_prompt(["a horse"]), torch.rand(1, 3, 64, 64), torch.randn(1, 4, 8, 8)
+    here = residuals([Steer(one.net, image, 0.5, one.mode) for one in controls], latent, 50, condition.embeds,
+                     condition.extra)  # fmt: skip
+    nets = {one.net: deepcopy(one.net).to(fake) for one in controls}
+    steers = [Steer(nets[one.net], image, 0.5, one.mode) for one in controls]
+    told = {name: value.to(fake) for name, value in condition.extra.items()}
+    there = residuals(steers, latent.to(fake), 50, condition.embeds.to(fake), told)
+    for name in here:
+        for ours, theirs in zip(there[name], here[name], strict=True):
+            torch.testing.assert_close(ours.to("cpu"), theirs, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("refine", ["upsample", "cell", "soft"])

@@ -121,6 +121,18 @@ def test_walks_and_inversions_serve_every_family_that_takes_noise(model):
                 shiftless.extract(model, picture, recipe)
 
 
+def test_controls_steer_every_family_that_takes_them_and_leave_no_trace(model):
+    known = model.controls() if "control" in model.spec.techniques else []
+    assert ("canny" in known) == ("control" in model.spec.techniques)
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    walk = {"timestep": 50, "start": 90, "steps": 1} if "start" in model.spec.techniques else {}
+    base = shiftless.Recipe(taps=(model.taps[-1].name,), prompt=prompts(model)[0], size=64, **walk)
+    steered = [base.but(control=name) for name in known]
+    alone, *read = shiftless.extract(model, picture, [base, *steered])
+    assert all(not torch.equal(one[base.taps[0]], alone[base.taps[0]]) for one in read)
+    assert torch.equal(shiftless.extract(model, picture, base)[base.taps[0]], alone[base.taps[0]])
+
+
 def test_a_folder_in_the_published_layout_gives_the_same_features(model, tmp_path):
     adapter, name = family(model.spec.family), NAMES[model.spec.family]
     if "base" in models()[name]:

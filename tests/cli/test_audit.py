@@ -244,6 +244,17 @@ def test_an_image_prompt_is_tried_from_the_command_line(command, photos):
     assert "image prompt ip-adapter" in out
 
 
+@pytest.mark.parametrize(
+    ("model", "control"),
+    [("sdxl", "t2i-canny"), ("sdxl", "union-canny"), ("sd3-medium", "canny"), ("flux-dev", "canny")],
+)
+def test_controls_of_every_class_are_tried_from_the_command_line(command, photos, model, control):
+    quick = ("--json", "a.json", "--pictures", 0, "--finish", 0, "--draws", 1, "--size", 64, "--timestep", 300)
+    code, _, err = command("audit", "photos/0.png", "-m", f"twin:{model}", "--control", control, *quick)
+    assert code == 0, err
+    assert labels() == ["t=300", f"t=300 {control}"]
+
+
 def test_a_learned_word_is_tried_by_the_prompts_that_name_it(command, photos):
     save_file({"<cat-toy>": torch.randn(2, 32)}, "toy.safetensors")
     quick = ("--json", "a.json", "--pictures", 0, "--finish", 0, "--draws", 1, "--size", 64)
