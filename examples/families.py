@@ -20,4 +20,4 @@ for family, name in names.items():
     outputs = [tap for tap in model.taps if tap.kind == "out"]
     recipe = shiftless.Recipe(timestep=50, taps=(outputs[len(outputs) // 2].name, outputs[-1].name))
     features = shiftless.extract(model, picture, recipe)
-    print(f"{family:8} {name:14} {len(model.taps):4} taps   {features}")
+    print(f"{family:11} {name:14} {len(model.taps):4} taps   {features}")

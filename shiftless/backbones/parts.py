@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -122,16 +123,26 @@ def check_there(folder: Path, classes: Mapping[str, str]) -> dict[str, Weights]:
 def check_configs(folder: Path, classes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return the configs of a folder's networks, checked: finite numbers, no more layers than the weights hold.
 
-    Nothing is built from them before. Raises BadInput naming the file and the field that is wrong.
+    Fields that a config of a diffusers class lacks have the defaults of that class, with which it loads. Nothing is
+    built from them before. Raises BadInput naming the file and the field that is wrong.
     """
     configs = {}
     for part in networks_of(classes):
         place = place_of(folder, part)
-        configs[part] = read_config(place / "config.json")
-        check_layers(place, configs[part], place / "config.json")
+        config = read_config(place / "config.json")
+        check_layers(place, config, place / "config.json")
+        configs[part] = {**_defaults_of(classes[part]), **config}
     scheduler = place_of(folder, "scheduler") / "scheduler_config.json"
     check_fields(read_config(scheduler), SCHEDULER, scheduler)
     return configs
+
+
+def _defaults_of(path: str) -> dict[str, Any]:
+    """The default of every field of the config of a diffusers class that has one."""
+    if not path.startswith("diffusers:"):
+        return {}
+    parameters = inspect.signature(class_of(path).__init__).parameters.values()
+    return {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
 
 
 def digest_of_parts(folder: Path, classes: Mapping[str, str]) -> Callable[[], str]:

@@ -33,7 +33,7 @@ def test_what_is_no_repository_is_made_from_its_checkpoint(command):
     code, _, err = command("fetch", "swav-r50")
     assert code == 2
     assert "make a folder of its checkpoint with: curl -O https://" in err
-    assert "convert_checkpoint" in err
+    assert "&& shiftless convert swav_800ep_pretrain.pth.tar swav-r50" in err
 
 
 def test_a_unet_comes_with_the_parts_of_the_model_that_it_was_made_of(command, monkeypatch):
