@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from shiftless.backbones.parts import class_of
+from shiftless.conditions.silence import silenced
 from shiftless.noise import seeded
 from shiftless.taps.lock import construction
 
@@ -67,7 +68,7 @@ def twin_transformer_control(path: str, transformer: Any, seed: int = 0, **chang
     """
     kind = class_of(path)
     settings = {name: value for name, value in transformer.config.items() if name in signature(kind).parameters}
-    with construction(), seeded(seed):
+    with construction(), seeded(seed), silenced():
         net = kind(**{**settings, **changes})
         for name, weight in net.named_parameters():  # some are initialised to zero, and would have no effect
             if name.startswith(("controlnet_", "pos_embed_input")) and name.endswith(("weight", "bias")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -42,6 +43,8 @@ def _silenced() -> Callable[[], None]:
     from diffusers.utils import logging as ours
     from transformers.utils import logging as theirs
 
+    # diffusers' own ControlNet of Flux uses a name that diffusers is going to move
+    warnings.filterwarnings("ignore", "`FluxPosEmbed` is deprecated", FutureWarning)
     levels = ours.get_verbosity(), theirs.get_verbosity()
     bars = getattr(theirs, "is_progress_bar_enabled", lambda: True)()
     ours.set_verbosity_error()

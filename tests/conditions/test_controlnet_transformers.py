@@ -175,6 +175,12 @@ def test_a_union_of_flux_is_told_the_kind_and_several_add_up(schnell, tmp_path):
     check_equal(schnell, pipeline, controls, [0.7, 0.4], images, **options)
 
 
+def test_nothing_is_printed_of_names_that_diffusers_will_move(schnell, tmp_path, recwarn):
+    flux_net(schnell).save_pretrained(tmp_path / "net")
+    schnell.control(f"tile={tmp_path / 'net'}")
+    assert not [one for one in recwarn if issubclass(one.category, FutureWarning)]
+
+
 def test_networks_of_different_depths_add_up_block_by_block(schnell, tmp_path):
     flux_net(schnell, 0, num_layers=1, num_single_layers=2).save_pretrained(tmp_path / "a")
     flux_net(schnell, 1, num_layers=2, num_single_layers=0).save_pretrained(tmp_path / "b")
