@@ -56,13 +56,12 @@ class _Group:
         for module in self._modules():
             own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
             for name, home in own:
-                if home.device == device:
-                    continue
-                if id(home) not in copies:  # tied weights stay tied
-                    copies[id(home)] = _moved(home, device)
-                there = copies[id(home)]
-                setattr(module, name, there)
-                self.away.append((module, name, home, there, there._version))
+                there = copies.get(id(home))  # tied weights stay tied
+                if there is None:
+                    there = copies[id(home)] = _moved(home, device)
+                if there is not home:
+                    setattr(module, name, there)
+                    self.away.append((module, name, home, there, there._version))
 
     @torch.no_grad()
     def leave(self) -> None:
@@ -76,6 +75,8 @@ class _Group:
 
 
 def _moved(home: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if home.device == device:
+        return home
     state = copy(getattr(home, "quant_state", None))
     there = home.to(device)
     if state is not None:  # bitsandbytes moves the scales of weights in place, along with their copy

@@ -11,7 +11,10 @@ import torch
 from torch import nn
 
 import shiftless
+from shiftless.backbones import offload as offload_module
+from shiftless.backbones.families import FAMILIES
 from shiftless.backbones.offload import Offload, choose_offload
+from shiftless.backbones.registry import models
 
 META = torch.device("meta")
 PICTURE = np.random.default_rng(0).integers(0, 255, (64, 48, 3), dtype=np.uint8)
@@ -145,6 +148,34 @@ def test_it_changes_no_feature_no_fingerprint_and_no_technique(how, goldens):
     maps = [shiftless.extract(one, PICTURE, recipes[0])["up1"] for one in (bare, plain.untrained(), offloaded)]
     assert torch.equal(maps[0], maps[1])
     assert torch.equal(maps[2], here[0]["up1"])
+
+
+@pytest.mark.parametrize("how", ["parts", "layers"])
+@pytest.mark.parametrize("of", FAMILIES)
+def test_every_family_finds_its_weights_where_it_needs_them(of, how, monkeypatch):
+    """On a CPU, where nothing moves: here the weights in main memory are not numbers, and their copies are."""
+    name = next(name for name, row in models().items() if row["family"] == of)
+    plain, offloaded = (shiftless.load(f"twin:{name}", device="cpu", dtype="fp32", offload=one) for one in ("", how))
+    expected = all_of(plain)
+    true = {}
+    for network in offloaded.networks.values():
+        weights = {id(one): one for one in network.state_dict(keep_vars=True).values()}  # tied ones once
+        for value in filter(torch.is_floating_point, weights.values()):
+            true[id(value)] = nn.Parameter(value.detach()) if isinstance(value, nn.Parameter) else value.detach()
+            value.data = torch.full_like(value, torch.nan)
+    monkeypatch.setattr(offload_module, "_moved", lambda home, _device: true.get(id(home), home))
+    for ours, theirs in zip(all_of(offloaded), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def all_of(model) -> list[torch.Tensor]:
+    """A picture encoded, read at the last tap with all of its prediction, and decoded."""
+    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    prompt = "281" if model.spec.family == "dit" else "a horse" if model.spec.takes_text else ""
+    latent, condition = model.encode_image(pixels), model.encode_prompt([prompt], size=(64, 64))
+    reading = model.denoise(latent, 50, condition, model.taps[-1:], full=True)
+    found = [latent, condition.embeds, *reading.maps.values(), reading.prediction, model.decode(latent)]
+    return [one for one in found if one is not None]
 
 
 @pytest.mark.parametrize("how", ["parts", "layers"])
