@@ -39,7 +39,8 @@ def network(path: str, config: Mapping[str, Any], changes: Mapping[str, Any] | N
 def anew(network: Any) -> Any:
     """Build the same network again, with the random weights that its class begins with.
 
-    >>> anew(network("diffusers:AutoencoderKL", {"norm_num_groups": 8, "block_out_channels": [8]})).latent_channels
+    >>> config = {"norm_num_groups": 8, "block_out_channels": [8], "latent_channels": 8}
+    >>> anew(network("diffusers:AutoencoderKL", config)).config.latent_channels
     8
     """
     kind = type(network)
