@@ -67,9 +67,12 @@ def models(
     from rich.markup import escape
 
     from shiftless.backbones.catalogue import list_models, model_info
+    from shiftless.errors import BadInput
 
     listed = [model_info(one) for one in ([name] if name else list_models())]
     if memory:
+        if name == "mini":
+            raise BadInput("mini: its weights take 0.03 GB, so there is nothing to offload; name another model")
         _show_memory([one.name for one in listed if one.name != "mini"], json)
         return
     if name:

@@ -76,6 +76,9 @@ def test_taps_models_presets(command):
     assert "shiftless fetch flux-dev" in out
     code, out, _ = command("models", "flux-dev", "--memory")
     assert re.search(r"flux-dev +33\.7 +23\.8 ", out)
+    code, _, err = command("models", "mini", "--memory")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "nothing to offload" in err
     code, _, err = command("models", "flux")
     assert code == 2
     assert "did you mean flux-dev" in err
