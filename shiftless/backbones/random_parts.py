@@ -12,7 +12,7 @@ import torch
 
 from shiftless.backbones.parts import class_of
 from shiftless.backbones.twins import byte_tokenizer
-from shiftless.conditions.image_prompt import ImageAdapter
+from shiftless.conditions.image_prompt import ImageAdapter, image_processor
 from shiftless.conditions.prompt import byte_alphabet
 from shiftless.noise import seeded
 from shiftless.taps.lock import construction
@@ -242,7 +242,6 @@ def image_adapter(unet: Any, *, tokens: bool = False, width: int = 16) -> ImageA
     False
     """
     from diffusers.models.embeddings import ImageProjection, IPAdapterPlusImageProjection
-    from transformers import CLIPImageProcessor
 
     cross, side = int(unet.config.cross_attention_dim), 32
     encoder = network("transformers:CLIPVisionModelWithProjection", {
@@ -265,8 +264,8 @@ def image_adapter(unet: Any, *, tokens: bool = False, width: int = 16) -> ImageA
             for letter in "kv":
                 key = f"{2 * number + 1}.to_{letter}_ip.weight"
                 attention[key] = torch.randn(hidden, cross) / cross**0.5
-    processor = CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
-    return ImageAdapter("twin", {"image_proj": projection, "ip_adapter": attention}, encoder, processor, tokens)
+    halves = {"image_proj": projection, "ip_adapter": attention}
+    return ImageAdapter("twin", halves, encoder, image_processor(side), tokens)
 
 
 def _plus_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

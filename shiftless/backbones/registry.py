@@ -19,6 +19,7 @@ from shiftless.backbones.quantise import choose_quantise
 from shiftless.backbones.single_file import row_of
 from shiftless.conditions.config import read_config
 from shiftless.conditions.hub import fetch_command, fetched, is_hub_id
+from shiftless.conditions.silence import import_quietly
 from shiftless.conditions.weights import converted
 from shiftless.errors import BadInput
 from shiftless.mini import weights
@@ -75,6 +76,7 @@ def load(
 
 
 def _loaded(name: str, where: torch.device, kind: torch.dtype, size: int | None) -> Any:
+    import_quietly()
     twin, full = _twin_row(name)
     if twin is not None:
         made: Backbone = family(twin["family"]).from_twin(name, twin, where, kind, full=full, size=size)

@@ -139,7 +139,8 @@ class ImageInjection:
 
     def __init__(self, unet: Any, adapters: Sequence[ImageAdapter]) -> None:
         """Let diffusers' own loader make the attention processors that look at the adapters' image prompts."""
-        from diffusers.loaders import IPAdapterMixin
+        with silenced():
+            from diffusers.loaders import IPAdapterMixin
 
         class Holder(IPAdapterMixin):
             """What diffusers' own loader needs of a pipeline."""
@@ -222,7 +223,7 @@ def _encoder_of(adapter: Path) -> Path:
 
 
 def _load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+    from transformers import CLIPVisionModelWithProjection
 
     path = folder / "config.json"
     check_layers(folder, read_config(path), path)
@@ -237,6 +238,17 @@ def _load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tup
         raise BadInput(f"{folder}: not an image encoder that can be loaded ({reason}); fetch it again") from error
     check_complete(info, folder)
     check_values(encoder, folder)
-    side = int(encoder.config.image_size)
-    processor = CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+    processor = image_processor(int(encoder.config.image_size))
     return encoder.to(device=device, dtype=dtype).eval().requires_grad_(False), processor
+
+
+def image_processor(side: int) -> Any:
+    """Return what prepares photos for a CLIP image encoder of `side` pixels: the middle of the photo, resized.
+
+    >>> image_processor(224).crop_size["height"]
+    224
+    """
+    with silenced():
+        from transformers import CLIPImageProcessor
+
+        return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 
 from shiftless.progress import VERBOSE, verbosity
 
 _lock = threading.Lock()
 _inside = 0
 _restore: Callable[[], None] | None = None
+_SPOKEN = ("torchao", "bitsandbytes")  # libraries that diffusers imports where they are installed
+
+
+@cache
+def import_quietly() -> None:
+    """Let diffusers import libraries for quantising that are installed, whose notes on missing kernels are held back.
+
+    >>> import_quietly()
+    """
+    if verbosity() == VERBOSE or not any(find_spec(name) for name in _SPOKEN):
+        return
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        import diffusers.quantizers  # noqa: F401
+    finally:
+        logging.disable(before)
 
 
 @contextmanager
@@ -40,6 +60,7 @@ def silenced() -> Iterator[None]:
 
 def _silenced() -> Callable[[], None]:
     """Silence the libraries; return a function that restores their settings."""
+    import_quietly()
     from diffusers.utils import logging as ours
     from transformers.utils import logging as theirs
 
