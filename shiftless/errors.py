@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+_MISFIT = re.compile(r"(\S+) expected shape torch\.Size\((.*?)\), but got torch\.Size\((.*?)\)")
 MOST = 1000  # characters of a message; what it quotes may come from a hostile file
 
 
@@ -28,7 +31,15 @@ class BadInput(ValueError):
 def first_line(error: BaseException) -> str:
     """Return the first line of what a library's error says, or its kind if it says nothing.
 
+    What diffusers says of weights that do not fit their config is put in fewer words.
+
     >>> first_line(ValueError("no such key\\nand more")), first_line(KeyError())
     ('no such key', 'KeyError')
+    >>> first_line(ValueError("Cannot: a.bias expected shape torch.Size([4]), but got torch.Size([2]). If"))
+    'the weights are those of another model: a.bias is [2] there, and [4] by config.json'
     """
+    misfit = _MISFIT.search(str(error))
+    if misfit:
+        name, expected, there = misfit.groups()
+        return f"the weights are those of another model: {name} is {there} there, and {expected} by config.json"
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+
+import pytest
 
 import shiftless
 from shiftless.backbones.families import family
@@ -18,3 +21,14 @@ def test_a_config_that_lacks_fields_lists_what_is_loaded(tmp_path):
         config = json.loads(file.read_text())
         file.write_text(json.dumps({key: value for key, value in config.items() if key not in fields}))
     assert taps(tmp_path) == shiftless.load(tmp_path, device="cpu", dtype="fp32").taps
+
+
+def test_weights_of_another_model_are_one_line(tmp_path):
+    for name in ("sd3-medium", "sana"):
+        save_parts(family(models()[name]["family"]).twin_parts(models()[name]), tmp_path / name)
+    (theirs,) = (tmp_path / "sana" / "transformer").glob("*.safetensors")
+    shutil.copy(theirs, tmp_path / "sd3-medium" / "transformer" / "diffusion_pytorch_model.safetensors")
+    message = r"transformer: cannot be loaded \(the weights are those of another model: \S+ is \[.*\] there, and \["
+    with pytest.raises(shiftless.BadInput, match=message) as raised:
+        shiftless.load(tmp_path / "sd3-medium")
+    assert "\n" not in str(raised.value)
