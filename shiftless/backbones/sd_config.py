@@ -38,7 +38,7 @@ TEXT_ENCODER = {
     "vocab_size": Field(int, 1, 10**7, default=49408),
     "hidden_size": Field(int, 1, 16384, default=512),
     "intermediate_size": Field(int, 1, 131072, default=2048),
-    "num_hidden_layers": Field(int, 1, 256, default=12),
+    "num_hidden_layers": Field(int, 0, 256, default=12),
     "num_attention_heads": Field(int, 1, 1024, default=8),
     "max_position_embeddings": Field(int, 3, 65536, default=77),
     "projection_dim": Field(int, 0, 131072, null=True),
@@ -177,7 +177,8 @@ def _text_claims(config: Mapping[str, Any]) -> Iterator[Claim]:
     positions = config["max_position_embeddings"]
     yield Claim("max_position_embeddings", "embeddings.position_embedding.weight", positions, 0)
     yield Claim("num_hidden_layers", "encoder.layers", config["num_hidden_layers"])
-    yield Claim("intermediate_size", "encoder.layers.0.mlp.fc1.weight", config["intermediate_size"], 0)
+    if config["num_hidden_layers"]:  # without layers the embeddings are the prompt
+        yield Claim("intermediate_size", "encoder.layers.0.mlp.fc1.weight", config["intermediate_size"], 0)
 
 
 def check_tokenizer(tokenizer: Any, encoder: Any, folder: Path) -> None:

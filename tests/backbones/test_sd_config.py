@@ -122,7 +122,7 @@ LIES = [
     ("vae", "block_out_channels", [16] * 4, "'block_out_channels' asks for 16 where the weights'"),
     ("vae", "in_channels", 1, "from 3 to 3"),
     ("text_encoder", "num_hidden_layers", 200, "asks for 200 where the weights' encoder.layers has 2"),
-    ("text_encoder", "num_hidden_layers", 10**6, "is 1000000; it must be a whole number from 1 to 256"),
+    ("text_encoder", "num_hidden_layers", 10**6, "is 1000000; it must be a whole number from 0 to 256"),
     ("text_encoder", "hidden_size", None, "is null; it must be a whole number"),
     ("text_encoder", "intermediate_size", 131072, "asks for 131072 where"),
     ("text_encoder", "vocab_size", 9_000_000, "asks for 9000000 where the weights' embeddings.token_embedding"),
@@ -154,6 +154,19 @@ def test_a_size_that_is_not_said_can_be_given(folder):
     assert shiftless.load(folder, device="cpu", size=128).spec.size == 128
     change(folder, "unet", sample_size=[16, 24])
     assert shiftless.load(folder, device="cpu").spec.size == 192  # the longer side
+
+
+def test_a_text_encoder_may_have_no_layers(folder):
+    change(folder, "text_encoder", num_hidden_layers=0)
+    assert "asks for 0 where the weights' encoder.layers has 2" in refused(folder)
+    file = folder / "text_encoder" / "model.safetensors"
+    weights = load_file(file)
+    save_file({name: one for name, one in weights.items() if ".layers." not in name}, file, metadata={"format": "pt"})
+    model = shiftless.load(folder, device="cpu")
+    one, other = (model.encode_prompt([text]).embeds[0] for text in ("a horse", "a house"))
+    moved = (one != other).any(-1)
+    assert moved.any()
+    assert not moved.all()  # each token is its own word alone
 
 
 def test_weights_that_config_asks_for_must_be_there(folder):
