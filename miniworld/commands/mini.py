@@ -66,7 +66,7 @@ def draw(
     mini,
     examples=(
         "shiftless mini train --stage vae --minutes 60",
-        "shiftless mini train --stage unet --minutes 120 --out out/mini",
+        "shiftless mini train --stage unet --images 4000000 --device cuda",
         "shiftless mini train --stage oracle --images 20000 --seed 1",
     ),
 )
@@ -80,19 +80,26 @@ def train(
     minutes: Annotated[float | None, typer.Option(min=0, help="Stop after so many minutes of training.")] = None,
     images: Annotated[int | None, typer.Option(min=1, help="Stop after so many images; repeatable to the bit.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, data and noise.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; data are the same on each.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that draw pictures; by default one for each core.")
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew even if the folder holds a run.")] = False,
     start_from: Annotated[
         Path | None, typer.Option("--from", help="A model folder to begin with or to add to.")
     ] = None,
 ) -> None:
-    """Train one stage of the embedded model; checkpoints every few minutes, resumable."""
+    """Train one stage of the embedded model on the CPU or a GPU; checkpoints every few minutes, resumable."""
+    from miniworld.training.stage import Stage
+
     if stage not in STAGES:
         raise BadInput(f"--stage {stage!r}: must be one of {', '.join(STAGES)}")
     if (minutes is None) == (images is None):
         raise BadInput("give either --minutes or --images, to say when training is done")
     file, function, begin = STAGES[stage]
     run = getattr(import_module(f"miniworld.training.{file}"), function)
-    run(out, minutes=minutes, images=images, seed=seed, resume=not restart, **{begin: start_from})
+    this = Stage(out, minutes=minutes, images=images, seed=seed, resume=not restart, device=device, workers=workers)
+    run(this, **{begin: start_from})
     say(f"done; weights are in {out}")
 
 

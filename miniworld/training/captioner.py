@@ -18,19 +18,21 @@ from transformers import (
     VisionEncoderDecoderModel,
 )
 
-from miniworld.training.budget import Budget, Log
+from miniworld.training.attention import use_fast_attention
+from miniworld.training.batches import Batch
 from miniworld.training.captioned import LENGTH, CaptionedPictures
 from miniworld.training.checkpoint import save_half, swap_folder
-from miniworld.training.compiled import compiled
 from miniworld.training.fp32_master import Fp32MasterAdamW
-from miniworld.training.pictures import PictureFolder, draw_pictures
-from miniworld.training.run import Mean, Run
+from miniworld.training.run import Numbers
+from miniworld.training.stage import Stage
 from miniworld.training.tokenizer import new_tokenizer, save_tokenizer
 
 NAME = "captioner"
 """The captioner's folder, beside the parts of the pipeline."""
 SIZE = 128
 """Pixels a side that it sees; other pictures are resized to this."""
+N_PICTURES = 30_000
+"""How many pictures a run draws for itself."""
 
 ENCODER: dict[str, Any] = {
     "num_encoder_blocks": 3,
@@ -135,58 +137,40 @@ class CaptionLoss(nn.Module):
 
 
 def train_captioner(
-    out: str | Path,
+    stage: Stage,
     *,
-    minutes: float | None = None,
-    images: int | None = None,
-    seed: int = 0,
-    resume: bool = True,
-    pictures: str | Path | None = None,
-    n_pictures: int = 30_000,
-    draw: bool = True,
     start_from: str | Path | None = None,
     batch: int = 32,
     lr: float = 1e-3,
-    compile: bool = True,
-    checkpoint_minutes: float = 5.0,
     changes: dict[str, Any] | None = None,
 ) -> Path:
-    """Train the captioner and write it to `out/captioner`; continues from `out/captioner.pt`.
+    """Train the captioner and write it to `captioner` in the run's folder.
 
-    The pictures are `pictures`, or `out/pictures`, drawn as far as they are missing. `start_from` is a captioner's
-    folder, or a pipeline's that has one, to train further. A run of `images` is a function of its seed; one of
-    `minutes` also of the machine. Raises `BadInput` without a length.
+    `start_from` is a captioner's folder, or a pipeline's that has one, to train further.
     """
-    out = Path(out)
-    budget = Budget(minutes=minutes, images=images)
-    tokenizer, model = _networks(start_from, seed, changes or {})
-    folder = Path(pictures) if pictures is not None else out / "pictures"
-    with Log(NAME) as log:
-        if draw:
-            draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
-        data = CaptionedPictures(PictureFolder(folder), tokenizer)
-        model.set_attn_implementation("eager")  # on a processor its backward pass is faster than the fused one
-        network = CaptionLoss(model, tokenizer.eos_token_id).train()
-        optimiser = Fp32MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.999)
+    tokenizer, model = _networks(start_from, stage.seed, changes or {})
+    with stage.begin(NAME) as log:
+        data = CaptionedPictures(stage.picture_folder(N_PICTURES), tokenizer)
+        network = CaptionLoss(model, tokenizer.eos_token_id).train().to(stage.device)
+        use_fast_attention(model)
+        optimiser = Fp32MasterAdamW(network.parameters(), dtype=stage.dtype, weight_decay=0.01, ema_max=0.999)
         use_exact_norms(network)
-        run = Run(out / f"{NAME}.pt", optimiser, budget, log, lr, checkpoint_minutes)
-        if resume:
-            run.restore()
-        loss_of = compiled(network, [data.batch(batch, seed, 0)] if compile else [], log.say)  # before the clock runs
-        mean = Mean()
+        run = stage.run(optimiser, lr)
 
-        def step(number: int, _: float) -> tuple[Tensor, int, dict[str, float]]:
-            loss, right = loss_of(*data.batch(batch, seed, number))
-            return loss, batch, {"right": mean(float(right))}
+        def batch_of(number: int) -> Batch:
+            return data.batch(batch, stage.seed, number)
 
-        log.say(
-            f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training"
-        )
+        def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
+            loss, right = loss_of(*batches(number))
+            return loss, batch, {"right": right}
+
+        loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
+        stage.ready(network, len(data))
         run.go(step)
         with optimiser.averaged():
-            swap_folder(out / NAME, lambda path: save_captioner(path, model, tokenizer))
-        log.say(f"written to {out / NAME}")
-    return out / NAME
+            swap_folder(stage.out / NAME, lambda path: save_captioner(path, model, tokenizer))
+        log.say(f"written to {stage.out / NAME}")
+    return stage.out / NAME
 
 
 def save_captioner(folder: str | Path, model: VisionEncoderDecoderModel, tokenizer: Any) -> None:

@@ -36,11 +36,11 @@ def load_checkpoint(path: str | Path) -> dict[str, Any] | None:
 
 
 def save_half(model: Any, folder: Path) -> None:
-    """Write a network, which is turned to half precision for it, as a folder that plain `from_pretrained` loads.
+    """Write a network, which is moved to the CPU and to half precision, as a folder that plain `from_pretrained` loads.
 
     The weights are float16 safetensors; the config says that they are to be computed in float32.
     """
-    model.half().save_pretrained(folder)
+    model.cpu().half().save_pretrained(folder)
     config = folder / "config.json"
     text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())
     config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a local path means nothing elsewhere

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from shiftless.errors import first_line
+
 Loss = Callable[..., tuple[Tensor, Tensor]]
 
 
@@ -25,7 +27,12 @@ def compiled(network: nn.Module, examples: Sequence[tuple[Any, ...]], say: Calla
         return network
     fast: Loss = torch.compile(network, dynamic=False)
     for example in examples:
-        wrong = differing(_gradients(network, network, example), _gradients(network, fast, example))
+        plain = _gradients(network, network, example)
+        try:
+            wrong = differing(plain, _gradients(network, fast, example))
+        except Exception as error:  # no compiler for this device, or one that does not know an operation
+            say(f"cannot be compiled ({first_line(error)}); going on uncompiled")
+            return network
         if wrong:
             say(f"compiled gradients are wrong for {', '.join(wrong[:3])} and {len(wrong)} in all; going on uncompiled")
             return network

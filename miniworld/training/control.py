@@ -11,16 +11,15 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from miniworld.training.budget import Budget, Log
+from miniworld.training.attention import use_fast_attention
+from miniworld.training.batches import Batch
 from miniworld.training.checkpoint import swap_folder
-from miniworld.training.compiled import compiled
 from miniworld.training.edges import EdgeMaps, draw_edges
-from miniworld.training.encoded_pictures import EncodedPictures, encode_pictures, fingerprint, tokenize
+from miniworld.training.encoded_pictures import tokenize
 from miniworld.training.fp32_master import Fp32MasterAdamW
-from miniworld.training.norm import use_kernel
-from miniworld.training.pictures import PictureFolder, draw_pictures
-from miniworld.training.run import Mean, Run
-from miniworld.training.unet import NoiseLoss, PlainAttention, save_part
+from miniworld.training.run import Numbers
+from miniworld.training.stage import Stage
+from miniworld.training.unet import N_PICTURES, NoiseLoss, encoded, save_part
 from shiftless.conditions.control_classes import check_fit
 from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
@@ -89,32 +88,21 @@ def opened(net: ControlNetModel) -> Iterator[None]:
 
 
 def train_controlnet(
-    out: str | Path,
+    stage: Stage,
     *,
     model: str | Path | None = None,
-    minutes: float | None = None,
-    images: int | None = None,
-    seed: int = 0,
-    resume: bool = True,
-    pictures: str | Path | None = None,
-    n_pictures: int = 30_000,
-    draw: bool = True,
     start_from: str | Path | None = None,
     batch: int = 32,
     lr: float = 1.2e-3,
-    compile: bool = True,
-    checkpoint_minutes: float = 5.0,
     latest: str | Path | None = None,
 ) -> Path:
-    """Train a Canny ControlNet and write it to `out/controlnet-canny`; continues from `out/controlnet.pt`.
+    """Train a Canny ControlNet and write it to `controlnet-canny` in the run's folder.
 
-    `model` is the pipeline's folder it is for: `out/mini` of the stage before, or else the embedded one. `start_from`
-    is a ControlNet's folder that is trained further. `latest` is a folder that gets the moving average at every
-    checkpoint. A run of `images` is a function of its seed; one of `minutes` also of the machine. Raises `BadInput`
-    without a length, or when a folder is not what it should be.
+    `model` is the pipeline's folder it is for: `mini` of the stage before, or else the embedded one. `start_from` is a
+    ControlNet's folder that is trained further. `latest` is a folder that gets the moving average at every checkpoint.
+    Raises `BadInput` when a folder is not what it should be.
     """
-    out = Path(out)
-    budget = Budget(minutes=minutes, images=images)
+    out = stage.out
     if model is None:
         from shiftless.mini import weights
 
@@ -123,64 +111,47 @@ def train_controlnet(
         coder, tokenizer, text_encoder, unet = _frozen(Path(model))
     stride = 2 ** (len(coder.config.block_out_channels) - 1)
     if start_from is None:
-        controlnet = new_controlnet(unet, stride, seed)
+        controlnet = new_controlnet(unet, stride, stage.seed)
     else:
         controlnet = _existing(Path(start_from), unet, stride)
-    folder = Path(pictures) if pictures is not None else out / "pictures"
-    with Log("controlnet") as log:
-        if draw:
-            draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
-        drawn = PictureFolder(folder)
-        encoded = out / f"latents-{fingerprint(coder, tokenizer)}"
-        encode_pictures(coder, tokenizer, drawn, encoded, report=lambda a, b: log.say(f"{a} of {b} encoded"))
-        draw_edges(drawn, out / "edges", report=lambda a, b: log.say(f"edges of {a} of {b} drawn"))
-        data, edges, empty = (
-            EncodedPictures(encoded),
-            EdgeMaps(out / "edges"),
-            torch.from_numpy(tokenize(tokenizer, [""])),
-        )
+    with stage.begin("controlnet") as log:
+        drawn = stage.picture_folder(N_PICTURES)
+        data, empty = encoded(stage, coder, tokenizer, drawn), torch.from_numpy(tokenize(tokenizer, [""]))
+        draw_edges(drawn, out / "edges", progress=True)
+        edges = EdgeMaps(out / "edges")
         if len(edges) != len(data):
             raise BadInput(
-                f"{out / 'edges'}: {len(edges)} edge maps for the {len(data)} pictures of {encoded}; "
-                "delete both folders to have them made again"
+                f"{out / 'edges'}: {len(edges)} edge maps for the {len(data)} pictures; "
+                f"delete this folder and {out / 'latents-*'} to have them made again"
             )
-        network = ControlLoss(controlnet.train(), unet, text_encoder)
+        network = ControlLoss(controlnet.train(), unet, text_encoder).to(stage.device)
         for part in (controlnet, unet):
             part.to(memory_format=torch.channels_last)
-            part.set_attn_processor(PlainAttention())
+        use_fast_attention(controlnet, unet, text_encoder)
         with silenced():
             for frozen in (unet, text_encoder):
-                frozen.requires_grad_(False).eval().to(torch.bfloat16)
-        if hasattr(text_encoder, "set_attn_implementation"):
-            text_encoder.set_attn_implementation("eager")
-        optimiser = Fp32MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.9995)
-        run = Run(out / "controlnet.pt", optimiser, budget, log, lr, checkpoint_minutes)
-        if resume:
-            run.restore()
-        if compile:
-            use_kernel(network)
+                frozen.requires_grad_(False).eval().to(stage.dtype)
+        optimiser = Fp32MasterAdamW(network.parameters(), dtype=stage.dtype, weight_decay=0.01, ema_max=0.9995)
+        run = stage.run(optimiser, lr)
 
-        def batch_of(number: int) -> tuple[Tensor, ...]:
-            shown = data.batch(batch, seed, number, empty, shares=SHARES, levels=LEVELS)
-            return *shown.values(), edges.batch(data.rows(batch, seed, number))
-
-        with opened(controlnet):
-            loss_of = compiled(network, [batch_of(0)] if compile else [], log.say)
-        mean = Mean()
+        def batch_of(number: int) -> Batch:
+            shown = data.batch(batch, stage.seed, number, empty, shares=SHARES, levels=LEVELS)
+            return *shown.values(), edges.batch(data.rows(batch, stage.seed, number))
 
         def write(target: Path) -> None:
             with optimiser.averaged():
                 swap_folder(target, lambda path: save_part(controlnet, path))
 
-        def step(number: int, _: float) -> tuple[Tensor, int, dict[str, float]]:
-            loss, plain = loss_of(*batch_of(number))
-            return loss, batch, {"mse": mean(float(plain))}
+        def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
+            loss, plain = loss_of(*batches(number))
+            return loss, batch, {"mse": plain}
 
+        with opened(controlnet):
+            loss_of = stage.compiled(network, batch_of(0))
+        batches = stage.batches(batch_of)
         if latest is not None:
             run.on_save = lambda: write(Path(latest))
-        log.say(
-            f"{sum(p.numel() for p in controlnet.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training"
-        )
+        stage.ready(network, len(data))
         run.go(step)
         write(out / NAME)
         log.say(f"written to {out / NAME}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +14,22 @@ from miniworld.training.vae import to_tensor
 from shiftless.atomic import write_atomic
 from shiftless.conditions.control_maps import canny
 from shiftless.errors import BadInput
+from shiftless.progress import count, reporting
 
 
-def draw_edges(
-    pictures: PictureFolder, folder: str | Path, *, report: Callable[[int, int], None] | None = None
-) -> None:
+def draw_edges(pictures: PictureFolder, folder: str | Path, *, progress: bool = False) -> None:
     """Write the edges of every shard of a picture folder, N H W/8 uint8 of eight pixels a byte; old shards stay."""
-    root, done = Path(folder), 0
-    for name, (images, _) in zip(pictures.names, pictures.shards):
-        done += len(images)
-        if (root / f"{name}.npy").exists():
-            continue
-        shard = io.BytesIO()
-        edges = [canny(to_tensor(images[i : i + 50]))[:, 0].numpy() > 0 for i in range(0, len(images), 50)]
-        np.save(shard, np.packbits(np.concatenate(edges), axis=-1))
-        write_atomic(root / f"{name}.npy", shard.getvalue())
-        if report is not None:
-            report(done, len(pictures))
+    root = Path(folder)
+    missing = [(name, images) for name, (images, _) in zip(pictures.names, pictures.shards)]
+    missing = [(name, images) for name, images in missing if not (root / f"{name}.npy").exists()]
+    total = sum(len(images) for _, images in missing)
+    with reporting(progress and bool(missing), f"edges of {count(total, 'picture')}", total, "picture") as drawn:
+        for name, images in missing:
+            shard = io.BytesIO()
+            edges = [canny(to_tensor(images[i : i + 50]))[:, 0].numpy() > 0 for i in range(0, len(images), 50)]
+            np.save(shard, np.packbits(np.concatenate(edges), axis=-1))
+            write_atomic(root / f"{name}.npy", shard.getvalue())
+            drawn(len(images))
 
 
 class EdgeMaps:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,9 @@ from torch import Tensor
 from miniworld.training.epochs import Epochs
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.vae import to_tensor
+from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
+from shiftless.progress import count, reporting
 
 GRAINS = ("empty", "a photo", "class", "fine")
 """The grains of a training caption, from empty to full."""
@@ -36,35 +37,39 @@ def encode_pictures(
     folder: str | Path,
     *,
     batch: int = 25,
-    report: Callable[[int, int], None] | None = None,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    progress: bool = False,
 ) -> None:
     """Write the latents (the posterior's mean, times the scaling factor) and tokens of every shard of a picture folder.
 
     A shard is `latents` N 4 H/4 W/4 float16 and `tokens` N 3 77 int16 (the three grains). Shards that are there stay.
+    The autoencoder computes in `dtype` on `device`, by default where it lies.
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    vae = deepcopy(vae).eval().to(torch.bfloat16, memory_format=torch.channels_last)  # the caller's keeps its precision
-    done = 0
-    for name, (images, about) in zip(pictures.names, pictures.shards):
-        done += len(images)
-        path = root / f"{name}.npz"
-        if path.exists():
-            continue
-        latents = [encode(vae, images[i : i + batch]) for i in range(0, len(images), batch)]
-        tokens = tokenize(tokenizer, [text for one in about for text in one["captions"]]).reshape(len(images), 3, -1)
-        part = path.with_suffix(f".{os.getpid()}.tmp")
-        with part.open("wb") as handle:
-            np.savez(handle, latents=torch.cat(latents).half().numpy(), tokens=tokens)
-        os.replace(part, path)
-        if report is not None:
-            report(done, len(pictures))
+    missing = [one for one in zip(pictures.names, pictures.shards) if not (root / f"{one[0]}.npz").exists()]
+    if not missing:
+        return
+    with silenced():
+        vae = deepcopy(vae).eval().to(device, dtype, memory_format=torch.channels_last)  # the caller's stays as it is
+    total = sum(len(images) for _, (images, _) in missing)
+    with reporting(progress, f"encoding {count(total, 'picture')}", total, "picture") as encoded:
+        for name, (images, about) in missing:
+            latents = [encode(vae, images[i : i + batch]) for i in range(0, len(images), batch)]
+            texts = [text for one in about for text in one["captions"]]
+            tokens = tokenize(tokenizer, texts).reshape(len(images), 3, -1)
+            part = root / f"{name}.{os.getpid()}.tmp"
+            with part.open("wb") as handle:
+                np.savez(handle, latents=torch.cat(latents).half().numpy(), tokens=tokens)
+            os.replace(part, root / f"{name}.npz")
+            encoded(len(images))
 
 
 def fingerprint(vae: AutoencoderKL, tokenizer: Any) -> str:
     """Name what latents and tokens depend on, so that those of another autoencoder are not reused.
 
-    Weights are digested in bfloat16, as they encode.
+    Weights are digested in bfloat16, so that those kept in half precision have the name of those that they were.
     """
     digest = hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
     for name, tensor in sorted(vae.state_dict().items()):
@@ -75,9 +80,9 @@ def fingerprint(vae: AutoencoderKL, tokenizer: Any) -> str:
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, images: np.ndarray) -> Tensor:
-    """Encode B H W 3 uint8 to scaled latents B 4 H/4 W/4, float32."""
-    x = to_tensor(images, vae.dtype).contiguous(memory_format=torch.channels_last)
-    return vae.encode(x).latent_dist.mean.float() * vae.config.scaling_factor
+    """Encode B H W 3 uint8 where the autoencoder lies to scaled latents B 4 H/4 W/4, float32 on the CPU."""
+    x = to_tensor(images, vae.dtype).contiguous(memory_format=torch.channels_last).to(vae.device)
+    return vae.encode(x).latent_dist.mean.float().cpu() * vae.config.scaling_factor
 
 
 def tokenize(tokenizer: Any, texts: list[str]) -> np.ndarray:

@@ -16,15 +16,15 @@ class Epochs:
 
     def __init__(self, count: int, stream: int) -> None:
         self.count, self.stream = count, stream
-        self._epoch: tuple[int, int] | None = None
-        self._order = np.empty(0, np.int64)
+        self._kept: tuple[tuple[int, int], np.ndarray] | None = None  # replaced as one: batches come from a thread
 
     def rows(self, size: int, seed: int, step: int) -> list[int]:
         """Say which examples the batch of one step shows: B indices."""
         return [int(self._of(seed, i // self.count)[i % self.count]) for i in range(step * size, (step + 1) * size)]
 
     def _of(self, seed: int, epoch: int) -> np.ndarray:
-        if self._epoch != (seed, epoch):
-            self._epoch = (seed, epoch)
-            self._order = np.random.default_rng([seed, self.stream, epoch]).permutation(self.count)
-        return self._order
+        kept = self._kept
+        if kept is None or kept[0] != (seed, epoch):
+            kept = (seed, epoch), np.random.default_rng([seed, self.stream, epoch]).permutation(self.count)
+            self._kept = kept
+        return kept[1]

@@ -50,7 +50,7 @@ class Fp32MasterAdamW:
         for m, p in zip(self.master, self.parameters):
             m.grad = torch.zeros_like(m) if p.grad is None else p.grad.to(m.dtype)
             p.grad = None
-        norm = float(torch.nn.utils.clip_grad_norm_(self.master, self.clip, foreach=True))
+        norm = float(torch.nn.utils.clip_grad_norm_(self.master, self.clip))
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         if norm == norm and norm != float("inf"):  # one bad batch must not end a run

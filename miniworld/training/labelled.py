@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +14,7 @@ import torch
 from miniworld.datasets import SEEDS, seeds
 from miniworld.oracle import POINTS, truth_labels, truth_points
 from miniworld.training.epochs import Epochs
+from miniworld.training.processes import draw_in_processes
 from miniworld.world.picture import draw
 from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
@@ -58,12 +56,13 @@ def draw_labelled(
     *,
     first: int = FIRST,
     size: int = 128,
-    workers: int = 2,
-    report: Callable[[int, int], None] | None = None,
+    workers: int | None = None,
+    progress: bool = False,
 ) -> None:
     """Draw the pictures of seeds `first .. first + n - 1` with their truth into shards; shards that are there stay.
 
-    Raises `BadInput` when the seeds leave the oracle's own range.
+    They are drawn by `workers` processes, by default one for each core. Raises `BadInput` when the seeds leave the
+    oracle's own range.
 
     >>> draw_labelled("never-made", 10, first=2**30)
     Traceback (most recent call last):
@@ -73,14 +72,7 @@ def draw_labelled(
     seeds("oracle", n, first - FIRST)
     jobs = [(str(folder), first + s, min(SHARD, n - s), size) for s in range(0, n, SHARD)]
     missing = [job for job in jobs if not _path(job[0], job[1]).exists()]
-    done = n - sum(job[2] for job in missing)
-    if not missing:
-        return
-    with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        for job, _ in zip(missing, pool.map(draw_shard, missing)):
-            done += job[2]
-            if report is not None:
-                report(done, n)
+    draw_in_processes(_draw, missing, [job[2] for job in missing], workers, progress)
 
 
 def draw_shard(job: tuple[str, int, int, int]) -> None:
@@ -145,6 +137,6 @@ def _autoencoder() -> Backbone:
     return load("mini", device="cpu")
 
 
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+def _draw(job: tuple[str, int, int, int]) -> None:
+    torch.set_num_threads(1)  # of this process, which shares the cores with others
+    draw_shard(job)

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from miniworld.oracle import CHANNELS, NAME, STRIDE, SUB, load_oracle
-from miniworld.training.budget import Budget, Log
+from miniworld.training.attention import use_fast_attention
+from miniworld.training.batches import Batch, Batches
 from miniworld.training.captioner import begin_depthwise, use_exact_norms
 from miniworld.training.checkpoint import save_half, swap_folder
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.labelled import LabelledPictures, draw_labelled
-from miniworld.training.run import Mean, Run
+from miniworld.training.run import Numbers
+from miniworld.training.stage import Stage
 
 NETWORK: dict[str, Any] = {
     "num_encoder_blocks": 3,
@@ -35,6 +37,8 @@ NETWORK: dict[str, Any] = {
 """A small SegFormer (Xie et al. 2021) with an extra channel for each sub-cell of a label and for each point."""
 POINT_WEIGHT = 0.3
 """Weight of the points' loss beside the labels'."""
+N_PICTURES = 40_000
+"""How many pictures a run draws for itself."""
 STATISTICS = 40
 """Batches over which the one batch norm's statistics are taken when training is over."""
 
@@ -101,61 +105,46 @@ def point_loss(maps: Tensor, points: Tensor) -> Tensor:
 
 
 def train_oracle(
-    out: str | Path,
+    stage: Stage,
     *,
-    minutes: float | None = None,
-    images: int | None = None,
-    seed: int = 0,
-    resume: bool = True,
     start_from: str | Path | None = None,
-    pictures: str | Path | None = None,
-    n_pictures: int = 40_000,
-    draw: bool = True,
     batch: int = 32,
     lr: float = 1e-3,
-    checkpoint_minutes: float = 3.0,
     changes: dict[str, Any] | None = None,
 ) -> Path:
-    """Train the oracle and write it to `out/oracle`; continues from `out/oracle.pt`.
+    """Train the oracle and write it to `oracle` in the run's folder; its pictures are drawn into `labelled` there.
 
-    The pictures are `pictures`, or `out/labelled`, drawn as far as they are missing. `start_from` is an oracle's
-    folder, or a model's that has one, to train further. A run of `images` is a function of its seed; one of `minutes`
-    also of the machine. Raises `BadInput` without a length.
+    `start_from` is an oracle's folder, or a model's that has one, to train further.
     """
-    out = Path(out)
-    budget = Budget(minutes=minutes, images=images)
-    model = new_oracle(seed, **(changes or {})) if start_from is None else load_oracle(start_from).network
-    folder = Path(pictures) if pictures is not None else out / "labelled"
-    with Log(NAME) as log:
-        if draw:
-            draw_labelled(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
-        data = LabelledPictures(folder)
-        model.set_attn_implementation("eager")  # on a processor its backward pass is faster than the fused one
-        network = OracleLoss(model).train()
-        optimiser = Fp32MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.999)
+    model = new_oracle(stage.seed, **(changes or {})) if start_from is None else load_oracle(start_from).network
+    with stage.begin(NAME) as log:
+        data = LabelledPictures(stage.drawn(N_PICTURES, draw_labelled, "labelled"))
+        network = OracleLoss(model).train().to(stage.device)
+        use_fast_attention(model)
+        optimiser = Fp32MasterAdamW(network.parameters(), dtype=stage.dtype, weight_decay=0.01, ema_max=0.999)
         use_exact_norms(network)
         model.decode_head.batch_norm.float()
-        run = Run(out / f"{NAME}.pt", optimiser, budget, log, lr, checkpoint_minutes)
-        if resume:
-            run.restore()
-        mean = Mean()
+        run = stage.run(optimiser, lr)
 
-        def step(number: int, _: float) -> tuple[Tensor, int, dict[str, float]]:
-            loss, right = network(*data.batch(batch, seed, number))
-            return loss, batch, {"right": mean(float(right))}
+        def batch_of(number: int) -> Batch:
+            return data.batch(batch, stage.seed, number)
 
-        parameters = sum(p.numel() for p in network.parameters())
-        log.say(f"{parameters / 1e6:.2f} M parameters, {len(data)} pictures; training")
+        def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
+            loss, right = network(*batches(number))
+            return loss, batch, {"right": right}
+
+        batches = stage.batches(batch_of)
+        stage.ready(network, len(data))
         run.go(step)
         with optimiser.averaged():
-            take_statistics(network, data, batch, seed)
-            swap_folder(out / NAME, lambda path: save_oracle(path, model))
-        log.say(f"written to {out / NAME}")
-    return out / NAME
+            take_statistics(network, batches)
+            swap_folder(stage.out / NAME, lambda path: save_oracle(path, model))
+        log.say(f"written to {stage.out / NAME}")
+    return stage.out / NAME
 
 
 @torch.no_grad()
-def take_statistics(network: OracleLoss, data: LabelledPictures, batch: int, seed: int) -> None:
+def take_statistics(network: OracleLoss, batches: Batches) -> None:
     """Set the batch norm's statistics to the mean over training batches, for the weights that the network holds now.
 
     Running statistics would be of the weights on their way, not of their average (Wu and Johnson 2021).
@@ -164,7 +153,7 @@ def take_statistics(network: OracleLoss, data: LabelledPictures, batch: int, see
     norm.reset_running_stats()
     kept, norm.momentum = norm.momentum, None  # None: the plain mean over all batches
     for step in range(STATISTICS):
-        network(*data.batch(batch, seed, step))
+        network(*batches(step))
     norm.momentum = kept
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from miniworld.datasets import seeds
+from miniworld.training.processes import draw_in_processes
 from shiftless.errors import BadInput
 
 SHARD = 500
@@ -44,13 +43,13 @@ def draw_pictures(
     *,
     first: int = 0,
     size: int = 128,
-    workers: int = 2,
-    report: Callable[[int, int], None] | None = None,
+    workers: int | None = None,
+    progress: bool = False,
 ) -> None:
     """Draw the pictures of seeds `first .. first + n - 1` into a folder, keeping the shards that are there already.
 
-    A shard is an array of N H W 3 uint8 with its captions beside it. Raises `BadInput` when the seeds leave the
-    range that is set aside for training.
+    They are drawn by `workers` processes, by default one for each core. A shard is an array of N H W 3 uint8 with its
+    captions beside it. Raises `BadInput` when the seeds leave the range that is set aside for training.
 
     >>> draw_pictures("never-made", 10, first=2**30)
     Traceback (most recent call last):
@@ -62,12 +61,7 @@ def draw_pictures(
     root.mkdir(parents=True, exist_ok=True)
     jobs = [(first + s, min(SHARD, n - s)) for s in range(0, n, SHARD)]
     jobs = [job for job in jobs if not (root / f"{job[0]:010d}.npy").exists()]
-    done = n - sum(count for _, count in jobs)
-    with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        for (_, count), _name in zip(jobs, pool.map(_draw, [(str(root), *job, size) for job in jobs])):
-            done += count
-            if report is not None:
-                report(done, n)
+    draw_in_processes(_draw, [(str(root), *job, size) for job in jobs], [job[1] for job in jobs], workers, progress)
 
 
 class PictureFolder:
@@ -128,9 +122,3 @@ def _write(path: Path, data: bytes) -> None:
 
 def _draw(job: tuple[str, int, int, int]) -> str:
     return draw_shard(*job)
-
-
-def _one_thread() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from miniworld.training.budget import Budget, Log, learning_rate
 from miniworld.training.checkpoint import load_checkpoint, save_checkpoint
 from miniworld.training.fp32_master import Fp32MasterAdamW
 
-Step = Callable[[int, float], tuple[Tensor, int, dict[str, float]]]
+Numbers = dict[str, float | Tensor]
+"""What a step reports, as numbers or as tensors of one, which may lie on the device."""
+Step = Callable[[int, float], tuple[Tensor, int, Numbers]]
 
 
 @dataclass
@@ -45,14 +48,15 @@ class Run:
 
     def go(self, step: Step) -> None:
         """Take steps to the end; `step(number, progress)` gives the loss, how many images it saw, what to report."""
-        saved = time.monotonic()
+        saved, means = time.monotonic(), defaultdict[str, Mean](Mean)
         self.budget.start()
         while (progress := self.budget.progress()) < 1:
             loss, images, numbers = step(self.optimiser.steps, progress)
             loss.backward()
             norm = self.optimiser.step(learning_rate(self.lr, progress, self.optimiser.steps))
             self.budget.spend(images)
-            self.log.step(self.budget, loss=float(loss.detach()), norm=norm, **numbers)
+            shown = {"loss": loss.detach(), "norm": norm, **numbers}  # read from the device when all else is done
+            self.log.step(self.budget, **{name: means[name](float(value)) for name, value in shown.items()})
             if time.monotonic() - saved >= 60 * self.checkpoint_minutes:
                 self.save()
                 if self.on_save is not None:

@@ -13,39 +13,19 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from miniworld.training.architecture import new_scheduler, new_text_encoder, new_unet
-from miniworld.training.budget import Budget, Log
+from miniworld.training.attention import use_fast_attention
+from miniworld.training.batches import Batch
 from miniworld.training.checkpoint import save_half, swap_folder
-from miniworld.training.compiled import compiled
 from miniworld.training.encoded_pictures import EncodedPictures, encode_pictures, fingerprint, tokenize
 from miniworld.training.fp32_master import Fp32MasterAdamW
-from miniworld.training.norm import use_kernel
-from miniworld.training.pictures import PictureFolder, draw_pictures
-from miniworld.training.run import Mean, Run
+from miniworld.training.pictures import PictureFolder
+from miniworld.training.run import Numbers
+from miniworld.training.stage import Stage
 from miniworld.training.tokenizer import new_tokenizer, save_tokenizer
 from shiftless.errors import BadInput
 
-
-class PlainAttention:
-    """Attention as two batched matrix products: on a processor its backward is three times as fast as the fused one."""
-
-    def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any
-    ) -> Tensor:
-        """Attend from hidden states B N C to themselves, or to the prompt B M D."""
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        q, k, v = (
-            self._split(x, attn.heads) for x in (attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context))
-        )
-        weights = torch.bmm(q * attn.scale, k.transpose(1, 2)).softmax(-1)
-        out = torch.bmm(weights, v)
-        b, n, d = hidden_states.shape[0], out.shape[1], out.shape[2]
-        out = out.view(b, attn.heads, n, d).transpose(1, 2).reshape(b, n, attn.heads * d)
-        return attn.to_out[0](out)
-
-    @staticmethod
-    def _split(x: Tensor, heads: int) -> Tensor:
-        b, n, c = x.shape
-        return x.view(b, n, heads, c // heads).transpose(1, 2).reshape(b * heads, n, c // heads)
+N_PICTURES = 30_000
+"""How many pictures a run draws for itself."""
 
 
 class NoiseLoss(nn.Module):
@@ -87,81 +67,63 @@ class NoiseLoss(nn.Module):
 
 
 def train_unet(
-    out: str | Path,
+    stage: Stage,
     *,
-    minutes: float | None = None,
-    images: int | None = None,
-    seed: int = 0,
-    resume: bool = True,
     vae: str | Path | None = None,
-    pictures: str | Path | None = None,
-    n_pictures: int = 30_000,
-    draw: bool = True,
     start_from: str | Path | None = None,
     batch: int = 32,
     lr: float = 8e-4,
-    compile: bool = True,
-    checkpoint_minutes: float = 5.0,
     latest: str | Path | None = None,
     changes: dict[str, Any] | None = None,
 ) -> Path:
-    """Train denoiser and text encoder and write the whole pipeline to `out/mini`; continues from `out/unet.pt`.
+    """Train denoiser and text encoder and write the whole pipeline to `mini` in the run's folder.
 
-    It needs an autoencoder: `vae`, or `out/vae` of stage 1, or that of `start_from`, a pipeline's folder whose denoiser
-    and text encoder are trained further. `latest` is a folder that gets the moving average at every checkpoint. A run
-    of `images` is a function of its seed; one of `minutes` also of the machine. Raises `BadInput` without a length or
-    an autoencoder.
+    It needs an autoencoder: `vae`, or the one of stage 1 in the run's folder, or that of `start_from`, a pipeline's
+    folder whose denoiser and text encoder are trained further. `latest` is a folder that gets the moving average at
+    every checkpoint. Raises `BadInput` without an autoencoder.
     """
-    out = Path(out)
-    budget = Budget(minutes=minutes, images=images)
-    vae_folder = Path(vae) if vae is not None else out / "vae"
+    vae_folder = Path(vae) if vae is not None else stage.out / "vae"
     if vae is None and start_from is not None and not vae_folder.exists():
         vae_folder = Path(start_from) / "vae"
     if not (vae_folder / "config.json").exists():
         raise BadInput(f"{vae_folder}: no autoencoder here; train one first (--stage vae)")
     coder = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32)
-    tokenizer, text_encoder, unet = _networks(start_from, seed, changes or {})
-    folder = Path(pictures) if pictures is not None else out / "pictures"
-    with Log("unet") as log:
-        if draw:
-            draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
-        encoded = out / f"latents-{fingerprint(coder, tokenizer)}"
-        encode_pictures(
-            coder, tokenizer, PictureFolder(folder), encoded, report=lambda a, b: log.say(f"{a} of {b} encoded")
-        )
-        data, empty = EncodedPictures(encoded), torch.from_numpy(tokenize(tokenizer, [""]))
-        network = NoiseLoss(unet, text_encoder).train()
+    tokenizer, text_encoder, unet = _networks(start_from, stage.seed, changes or {})
+    with stage.begin("unet") as log:
+        data = encoded(stage, coder, tokenizer, stage.picture_folder(N_PICTURES))
+        empty = torch.from_numpy(tokenize(tokenizer, [""]))
+        network = NoiseLoss(unet, text_encoder).train().to(stage.device)
         unet.to(memory_format=torch.channels_last)
-        unet.set_attn_processor(PlainAttention())
-        if hasattr(text_encoder, "set_attn_implementation"):
-            text_encoder.set_attn_implementation("eager")  # for the same reason as PlainAttention
-        optimiser = Fp32MasterAdamW(network.parameters(), weight_decay=0.01, ema_max=0.9995)
-        run = Run(out / "unet.pt", optimiser, budget, log, lr, checkpoint_minutes)
-        if resume:
-            run.restore()
-        if compile:
-            use_kernel(unet)
-        examples = [tuple(data.batch(batch, seed, 0, empty).values())] if compile else []
-        loss_of = compiled(network, examples, log.say)  # before the clock runs
-        mean = Mean()
+        use_fast_attention(unet, text_encoder)
+        optimiser = Fp32MasterAdamW(network.parameters(), dtype=stage.dtype, weight_decay=0.01, ema_max=0.9995)
+        run = stage.run(optimiser, lr)
+
+        def batch_of(number: int) -> Batch:
+            return tuple(data.batch(batch, stage.seed, number, empty).values())
 
         def write(target: Path) -> None:
             with optimiser.averaged():
                 swap_folder(target, lambda path: save_pipeline(path, coder, unet, text_encoder, tokenizer))
 
-        def step(number: int, _: float) -> tuple[Tensor, int, dict[str, float]]:
-            loss, plain = loss_of(*data.batch(batch, seed, number, empty).values())
-            return loss, batch, {"mse": mean(float(plain))}
+        def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
+            loss, plain = loss_of(*batches(number))
+            return loss, batch, {"mse": plain}
 
+        loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         if latest is not None:
             run.on_save = lambda: write(Path(latest))
-        log.say(
-            f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training"
-        )
+        stage.ready(network, len(data))
         run.go(step)
-        write(out / "mini")
-        log.say(f"written to {out / 'mini'}")
-    return out / "mini"
+        write(stage.out / "mini")
+        log.say(f"written to {stage.out / 'mini'}")
+    return stage.out / "mini"
+
+
+def encoded(stage: Stage, vae: AutoencoderKL, tokenizer: Any, drawn: PictureFolder) -> EncodedPictures:
+    """Encode the pictures of a run that are not encoded yet, on its device, and open them."""
+    folder = stage.out / f"latents-{fingerprint(vae, tokenizer)}"
+    encode_pictures(vae, tokenizer, drawn, folder, device=stage.device, dtype=stage.dtype, progress=True)
+    return EncodedPictures(folder)
 
 
 def _networks(start_from: str | Path | None, seed: int, changes: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from miniworld.training.architecture import new_vae
-from miniworld.training.budget import Budget, Log
+from miniworld.training.batches import Batch
 from miniworld.training.checkpoint import swap_folder
-from miniworld.training.compiled import compiled
 from miniworld.training.fp32_master import Fp32MasterAdamW
-from miniworld.training.norm import use_kernel
-from miniworld.training.pictures import PictureFolder, crops, draw_pictures, unseen
-from miniworld.training.run import Mean, Run
+from miniworld.training.pictures import PictureFolder, crops, unseen
+from miniworld.training.run import Numbers
+from miniworld.training.stage import Stage
+
+N_PICTURES = 8000
+"""How many pictures a run draws for itself."""
 
 
 class VaeLoss(nn.Module):
@@ -54,70 +57,52 @@ def to_tensor(images: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def train_vae(
-    out: str | Path,
+    stage: Stage,
     *,
-    minutes: float | None = None,
-    images: int | None = None,
-    seed: int = 0,
-    resume: bool = True,
-    pictures: str | Path | None = None,
-    n_pictures: int = 8000,
-    draw: bool = True,
     start_from: str | Path | None = None,
     batch: int = 16,
     crop: int = 64,
     whole: float = 0.35,
     lr: float = 1.5e-3,
-    compile: bool = True,
-    checkpoint_minutes: float = 3.0,
     changes: dict[str, Any] | None = None,
 ) -> Path:
-    """Train the autoencoder and write it to `out/vae`; the run continues from `out/vae.pt` when that is there.
+    """Train the autoencoder and write it to `vae` in the run's folder.
 
     It learns from random crops of `crop` pixels, and for the last `whole` part of the run from whole pictures (a
-    quarter as many in a batch), so that group norms meet the statistics they will work with. A run of `images` is a
-    function of its seed; one of `minutes` also of the machine. Raises `BadInput` without a length.
+    quarter as many in a batch), so that group norms meet the statistics they will work with.
     """
-    out = Path(out)
-    budget = Budget(minutes=minutes, images=images)
-    folder = Path(pictures) if pictures is not None else out / "pictures"
-    with Log("vae") as log:
-        if draw:
-            draw_pictures(folder, n_pictures, report=lambda a, b: log.say(f"{a} of {b} pictures drawn"))
-        data = PictureFolder(folder)
+    with stage.begin("vae") as log:
+        data = stage.picture_folder(N_PICTURES)
         side = data[0][0].shape[0]
-        vae = new_vae(seed, **(changes or {})) if start_from is None else _existing(Path(start_from))
-        vae.train().to(memory_format=torch.channels_last)
-        optimiser = Fp32MasterAdamW(vae.parameters(), weight_decay=0.0, ema_max=0.998)
-        run = Run(out / "vae.pt", optimiser, budget, log, lr, checkpoint_minutes)
-        if resume:
-            run.restore()
-        if compile:
-            use_kernel(vae)
-        network = VaeLoss(vae)
-        error = Mean()
+        vae = new_vae(stage.seed, **(changes or {})) if start_from is None else _existing(Path(start_from))
+        vae.train().to(stage.device, memory_format=torch.channels_last)
+        optimiser = Fp32MasterAdamW(vae.parameters(), dtype=stage.dtype, weight_decay=0.0, ema_max=0.998)
+        run = stage.run(optimiser, lr)
 
-        def batch_of(number: int, rows: int, size: int) -> tuple[Tensor, Tensor]:
-            x = to_tensor(crops(data, rows, size, seed, number), torch.bfloat16)
-            generator = torch.Generator().manual_seed(seed * 10**7 + number)
+        def batch_of(number: int, rows: int, size: int) -> Batch:
+            x = to_tensor(crops(data, rows, size, stage.seed, number), stage.dtype)
+            generator = torch.Generator().manual_seed(stage.seed * 10**7 + number)
             noise = torch.randn(rows, 4, size // 4, size // 4, generator=generator)
             return x.contiguous(memory_format=torch.channels_last), noise
 
-        def step(number: int, progress: float) -> tuple[Tensor, int, dict[str, float]]:
-            rows, size = (max(1, batch // 4), side) if progress >= 1 - whole else (batch, crop)
-            loss, square = loss_of(*batch_of(number, rows, size))
-            pictures = max(1, round(rows * (size / side) ** 2))  # counted in whole pictures, whatever the crop
-            return loss, pictures, {"psnr": psnr(error(float(square)))}
+        shapes = (batch, crop), (max(1, batch // 4), side)  # of crops, and of whole pictures
+        batches = [stage.batches(partial(batch_of, rows=rows, size=size)) for rows, size in shapes]
 
-        sizes = ((batch, crop), (max(1, batch // 4), side)) if compile else ()
-        loss_of = compiled(network, [batch_of(0, *size) for size in sizes], log.say)  # before the clock runs
-        log.say(f"{sum(p.numel() for p in vae.parameters()) / 1e6:.2f} M parameters, {len(data)} pictures; training")
+        def step(number: int, progress: float) -> tuple[Tensor, int, Numbers]:
+            part = int(progress >= 1 - whole)
+            loss, square = loss_of(*batches[part](number))
+            rows, size = shapes[part]
+            pictures = max(1, round(rows * (size / side) ** 2))  # counted in whole pictures, whatever the crop
+            return loss, pictures, {"psnr": 10 * (4 / square.clamp(min=1e-12)).log10()}
+
+        loss_of = stage.compiled(VaeLoss(vae), *(batch_of(0, *shape) for shape in shapes))
+        stage.ready(vae, len(data))
         run.go(step)
         optimiser.load_average()
-        standardise(vae, data)
-        swap_folder(out / "vae", lambda path: vae.half().save_pretrained(path))
-        log.say(f"written to {out / 'vae'}")
-    return out / "vae"
+        standardise(vae.cpu(), data)
+        swap_folder(stage.out / "vae", lambda path: vae.half().save_pretrained(path))
+        log.say(f"written to {stage.out / 'vae'}")
+    return stage.out / "vae"
 
 
 def _existing(folder: Path) -> AutoencoderKL:

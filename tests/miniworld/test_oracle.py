@@ -29,6 +29,7 @@ from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.labelled import FIRST, LabelledPictures, draw_labelled, draw_shard, reconstructed
 from miniworld.training.oracle import OracleLoss, new_oracle, point_loss, train_oracle
 from miniworld.training.oracle_proof import prove_oracle, rightness
+from miniworld.training.stage import Stage
 from miniworld.world.picture import PARTS, SCENE_CLASSES, draw, keypoint_names
 from shiftless.backbones.registry import load
 from shiftless.errors import BadInput
@@ -132,8 +133,9 @@ def test_what_the_autoencoder_keeps_does_not_depend_on_the_batch():
 
 
 def test_an_interrupted_oracle_ends_where_an_uninterrupted_one_does(tmp_path, labelled, monkeypatch):
-    options = {"images": 20, "batch": 4, "pictures": labelled, "draw": False, "changes": TINY}
-    whole = weights(train_oracle(tmp_path / "a", **options))
+    how = {"images": 20, "pictures": labelled, "draw": False, "device": "cpu"}
+    options = {"batch": 4, "changes": TINY}
+    whole = weights(train_oracle(Stage(tmp_path / "a", **how), **options))
     with monkeypatch.context() as patch:
         step = Fp32MasterAdamW.step
 
@@ -144,9 +146,9 @@ def test_an_interrupted_oracle_ends_where_an_uninterrupted_one_does(tmp_path, la
 
         patch.setattr(Fp32MasterAdamW, "step", killed)
         with pytest.raises(KeyboardInterrupt):
-            train_oracle(tmp_path / "b", checkpoint_minutes=0, **options)
+            train_oracle(Stage(tmp_path / "b", checkpoint_minutes=0, **how), **options)
     assert not (tmp_path / "b" / "oracle").exists()
-    resumed = weights(train_oracle(tmp_path / "b", **options))
+    resumed = weights(train_oracle(Stage(tmp_path / "b", **how), **options))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert {tensor.dtype for tensor in whole.values() if tensor.is_floating_point()} == {torch.float16}
@@ -154,7 +156,8 @@ def test_an_interrupted_oracle_ends_where_an_uninterrupted_one_does(tmp_path, la
 
     loaded = load_oracle(tmp_path / "a").network.state_dict()
     assert loaded["decode_head.classifier.weight"].dtype == torch.float32
-    further = weights(train_oracle(tmp_path / "on", start_from=tmp_path / "a", **{**options, "images": 4}))
+    stage = Stage(tmp_path / "on", **{**how, "images": 4})
+    further = weights(train_oracle(stage, start_from=tmp_path / "a", **options))
     name = "decode_head.classifier.weight"
     assert 0 < (further[name].float() - whole[name].float()).abs().max() < 0.01  # a step away, not drawn anew
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 from miniworld.commands.mini import STAGES, train
 
@@ -19,19 +20,14 @@ def function_of(stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_names_a_function_that_takes_every_option(stage):
     parameters = inspect.signature(getattr(*function_of(stage))).parameters
-    assert {"out", "minutes", "images", "seed", "resume", STAGES[stage][2]} <= parameters.keys()
+    assert {"stage", STAGES[stage][2]} <= parameters.keys()
 
 
 def test_a_stage_gets_what_the_command_line_says(monkeypatch, capsys):
     received = {}
-    monkeypatch.setattr(*function_of("controlnet"), lambda out, **options: received.update(options, out=out))
-    train("controlnet", Path("run"), images=7, seed=3, restart=True, start_from=Path("model"))
-    assert received == {
-        "out": Path("run"),
-        "minutes": None,
-        "images": 7,
-        "seed": 3,
-        "resume": False,
-        "model": Path("model"),
-    }
+    monkeypatch.setattr(*function_of("controlnet"), lambda stage, **options: received.update(options, **vars(stage)))
+    train("controlnet", Path("run"), images=7, seed=3, device="cpu", restart=True, start_from=Path("model"))
+    expected = {"out": Path("run"), "seed": 3, "resume": False, "device": torch.device("cpu"), "model": Path("model")}
+    assert expected.items() <= received.items()
+    assert (received["budget"].minutes, received["budget"].images) == (None, 7)
     assert "run" in capsys.readouterr().out

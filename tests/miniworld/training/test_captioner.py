@@ -11,6 +11,7 @@ from miniworld.training.captioned import LENGTH, CaptionedPictures, caption_toke
 from miniworld.training.captioner import CaptionLoss, new_captioner, train_captioner
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import PictureFolder
+from miniworld.training.stage import Stage
 from miniworld.world.picture import draw
 from shiftless.conditions.caption import load_captioner
 from shiftless.errors import BadInput
@@ -33,8 +34,9 @@ def weights(folder):
 
 
 def test_an_interrupted_captioner_ends_where_an_uninterrupted_one_does(tmp_path, drawn, monkeypatch):
-    options = {"images": 64, "batch": 8, "pictures": drawn, "draw": False, "compile": False, "changes": TINY}
-    whole = weights(train_captioner(tmp_path / "a", **options))
+    how = {"images": 64, "pictures": drawn, "draw": False, "compile": False, "device": "cpu"}
+    options = {"batch": 8, "changes": TINY}
+    whole = weights(train_captioner(Stage(tmp_path / "a", **how), **options))
     with monkeypatch.context() as patch:
         step = Fp32MasterAdamW.step
 
@@ -45,9 +47,9 @@ def test_an_interrupted_captioner_ends_where_an_uninterrupted_one_does(tmp_path,
 
         patch.setattr(Fp32MasterAdamW, "step", killed)
         with pytest.raises(KeyboardInterrupt):
-            train_captioner(tmp_path / "b", checkpoint_minutes=0, **options)
+            train_captioner(Stage(tmp_path / "b", checkpoint_minutes=0, **how), **options)
     assert not (tmp_path / "b" / "captioner").exists()
-    resumed = weights(train_captioner(tmp_path / "b", **options))
+    resumed = weights(train_captioner(Stage(tmp_path / "b", **how), **options))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert {tensor.dtype for tensor in whole.values()} == {torch.float16}
@@ -59,7 +61,8 @@ def test_an_interrupted_captioner_ends_where_an_uninterrupted_one_does(tmp_path,
     assert all(torch.equal(state[name].half(), whole[name]) for name in whole.keys() & state.keys())
     assert not any(str(tmp_path) in path.read_text() for path in (tmp_path / "a" / "captioner").glob("*.json"))
 
-    further = weights(train_captioner(tmp_path / "on", start_from=tmp_path / "a", **{**options, "images": 8}))
+    stage = Stage(tmp_path / "on", **{**how, "images": 8})
+    further = weights(train_captioner(stage, start_from=tmp_path / "a", **options))
     name = "decoder.transformer.wte.weight"
     assert 0 < (further[name].float() - whole[name].float()).abs().max() < 0.01  # a step away, not drawn anew
 

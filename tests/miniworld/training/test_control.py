@@ -16,6 +16,7 @@ from miniworld.training.encoded_pictures import EncodedPictures, fingerprint, to
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.proof import control_effect
+from miniworld.training.stage import Stage
 from miniworld.training.tokenizer import new_tokenizer
 from miniworld.training.unet import save_pipeline
 from miniworld.training.vae import to_tensor
@@ -36,9 +37,10 @@ def model(tmp_path_factory, tokenizer):
 
 @pytest.fixture
 def train(model, drawn):
-    def run(out, **options):
-        fixed = {"model": model, "pictures": drawn, "draw": False, "batch": 4, "compile": False}
-        return train_controlnet(out, **{**fixed, "images": 16, **options})
+    def run(out, *, images=16, seed=0, checkpoint_minutes=5, **options):
+        how = {"images": images, "seed": seed, "checkpoint_minutes": checkpoint_minutes, "device": "cpu"}
+        stage = Stage(out, pictures=drawn, draw=False, compile=False, **how)
+        return train_controlnet(stage, **{"model": model, "batch": 4, **options})
 
     return run
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from miniworld.datasets import SEEDS
 from miniworld.training.architecture import new_text_encoder, new_unet, new_vae
+from miniworld.training.attention import PlainAttention
 from miniworld.training.budget import Budget, learning_rate
 from miniworld.training.captioner import new_captioner, save_captioner
 from miniworld.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
@@ -19,14 +20,11 @@ from miniworld.training.compiled import compiled
 from miniworld.training.encoded_pictures import SHARES, EncodedPictures, fingerprint, tokenize
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.norm import FastGroupNorm, FastGroupNormSiLU, RepeatUpsample, kernel, use_kernel
-from miniworld.training.pictures import (
-    PictureFolder,
-    crops,
-    draw_pictures,
-)
+from miniworld.training.pictures import PictureFolder, crops, draw_pictures
 from miniworld.training.proof import prove
+from miniworld.training.stage import Stage
 from miniworld.training.tokenizer import new_tokenizer, save_tokenizer
-from miniworld.training.unet import PlainAttention, save_pipeline, train_unet
+from miniworld.training.unet import save_pipeline, train_unet
 from miniworld.training.vae import standardise, to_tensor, train_vae
 from miniworld.world.captions import vocabulary
 from shiftless.errors import BadInput
@@ -43,10 +41,11 @@ TINY_UNET = {
 @pytest.fixture(scope="module")
 def tiny_vae(tmp_path_factory, drawn):
     out = tmp_path_factory.mktemp("vae")
-    return train_vae(out, images=16, pictures=drawn, n_pictures=10, draw=False, **TINY_RUN)
+    return train_vae(Stage(out, images=16, pictures=drawn, **SMALL), **TINY_RUN)
 
 
-TINY_RUN = {"batch": 4, "crop": 16, "compile": False, "changes": TINY_VAE}
+SMALL = {"draw": False, "compile": False, "device": "cpu"}
+TINY_RUN = {"batch": 4, "crop": 16, "changes": TINY_VAE}
 
 
 def weights(folder):
@@ -72,38 +71,31 @@ def interrupt_after(steps, monkeypatch):
 
 
 def test_an_interrupted_autoencoder_ends_where_an_uninterrupted_one_does(tmp_path, drawn, monkeypatch):
-    options = {"images": 8, "pictures": drawn, "n_pictures": 10, "draw": False, **TINY_RUN}
-    whole = weights(train_vae(tmp_path / "a", **options))
+    how = {"images": 8, "pictures": drawn, **SMALL}
+    whole = weights(train_vae(Stage(tmp_path / "a", **how), **TINY_RUN))
     with monkeypatch.context() as patch:
         interrupt_after(3, patch)
         with pytest.raises(KeyboardInterrupt):
-            train_vae(tmp_path / "b", checkpoint_minutes=0, **options)
+            train_vae(Stage(tmp_path / "b", checkpoint_minutes=0, **how), **TINY_RUN)
     assert not (tmp_path / "b" / "vae").exists()
-    resumed = weights(train_vae(tmp_path / "b", **options))
+    resumed = weights(train_vae(Stage(tmp_path / "b", **how), **TINY_RUN))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    other = weights(train_vae(tmp_path / "c", seed=1, **options))
+    other = weights(train_vae(Stage(tmp_path / "c", seed=1, **how), **TINY_RUN))
     assert any(not torch.equal(whole[name], other[name]) for name in whole)
 
 
 def test_an_interrupted_denoiser_ends_where_an_uninterrupted_one_does(tmp_path, drawn, tiny_vae, monkeypatch):
-    options = {
-        "images": 16,
-        "batch": 4,
-        "pictures": drawn,
-        "draw": False,
-        "vae": tiny_vae,
-        "compile": False,
-        "changes": TINY_UNET,
-    }
-    whole = weights(train_unet(tmp_path / "a", **options))
+    how = {"images": 16, "pictures": drawn, **SMALL}
+    options = {"batch": 4, "vae": tiny_vae, "changes": TINY_UNET}
+    whole = weights(train_unet(Stage(tmp_path / "a", **how), **options))
     with monkeypatch.context() as patch:
         interrupt_after(2, patch)
         with pytest.raises(KeyboardInterrupt):
-            train_unet(tmp_path / "b", checkpoint_minutes=0, latest=tmp_path / "latest", **options)
+            train_unet(Stage(tmp_path / "b", checkpoint_minutes=0, **how), latest=tmp_path / "latest", **options)
     assert (tmp_path / "latest" / "model_index.json").exists()
     assert len(list((tmp_path / "b").glob("latents-*/*.npz"))) == 2
-    resumed = weights(train_unet(tmp_path / "b", **options))
+    resumed = weights(train_unet(Stage(tmp_path / "b", **how), **options))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     trained = [name for name in whole if not torch.equal(whole[name], weights(tmp_path / "latest")[name])]
@@ -126,8 +118,8 @@ def test_the_folder_loads_with_the_plain_pipeline_and_trains_on(tmp_path, drawn,
     for name, tensor in unet.state_dict().items():
         torch.testing.assert_close(pipe.unet.state_dict()[name], tensor, atol=2e-3, rtol=1e-3)
     assert not any(str(tmp_path.parent) in path.read_text() for path in (tmp_path / "mini").rglob("*.json"))
-    options = {"images": 4, "batch": 4, "pictures": drawn, "draw": False, "compile": False}
-    further = train_unet(tmp_path / "on", start_from=tmp_path / "mini", **options)
+    stage = Stage(tmp_path / "on", images=4, pictures=drawn, **SMALL)
+    further = train_unet(stage, start_from=tmp_path / "mini", batch=4)
     before, after = weights(tmp_path / "mini"), weights(further)
     name = "unet.mid_block.attentions.0.proj_in.weight"
     assert 0 < (before[name].float() - after[name].float()).abs().max() < 0.01  # a step away, not drawn anew
@@ -362,4 +354,4 @@ def test_the_budget_ends_the_run_and_bends_the_rate():
 
 def test_the_denoiser_asks_for_an_autoencoder(tmp_path):
     with pytest.raises(BadInput, match="no autoencoder"):
-        train_unet(tmp_path, images=4)
+        train_unet(Stage(tmp_path, images=4))
