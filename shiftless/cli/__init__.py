@@ -18,8 +18,8 @@ from shiftless.errors import BadInput
 app = typer.Typer(
     name="shiftless",
     help="Diffusion features without the content shift.\n\n"
-    "Read dense features from any Stable Diffusion model, match points between photos, and see what the noise "
-    "made the model invent. Start with: shiftless demo",
+    "Read dense features from Stable Diffusion, SDXL, Flux and other diffusion models, and from DINO and other vision "
+    "models; match points between photos, and see what the noise made the model invent. Start with: shiftless demo",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
