@@ -60,4 +60,11 @@ def family_of(folder: Path) -> Any:
             kind = read_config(path).get("_class_name", "a network without a _class_name")
             raise BadInput(f"{folder}: a {short(kind)} of another family than those known; {SUPPORTED}")
     remedy = fetch_again(folder) or "give a whole diffusers folder"
-    raise BadInput(f"{folder}: the model folder has no unet/config.json; {remedy}")
+    raise BadInput(f"{folder}: the model folder has no {_denoiser_of(folder)}/config.json; {remedy}")
+
+
+def _denoiser_of(folder: Path) -> str:
+    """The part that denoises, by the folder's model_index.json: "unet" or "transformer", or both if it is not said."""
+    path = folder / "model_index.json"
+    named = read_config(path) if path.is_file() else {}
+    return next((part for part in ("transformer", "unet") if part in named), "unet/config.json or transformer")

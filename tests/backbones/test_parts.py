@@ -32,3 +32,18 @@ def test_weights_of_another_model_are_one_line(tmp_path):
     with pytest.raises(shiftless.BadInput, match=message) as raised:
         shiftless.load(tmp_path / "sd3-medium")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("index", "lacks"),
+    [
+        ({"transformer": ["diffusers", "SD3Transformer2DModel"]}, "no transformer/config.json; give"),
+        ({"unet": ["diffusers", "UNet2DConditionModel"]}, "no unet/config.json; give"),
+        ({}, "no unet/config.json or transformer/config.json; give"),
+    ],
+)
+def test_a_folder_without_its_denoiser_says_which_it_lacks(tmp_path, index, lacks):
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(shiftless.BadInput, match=lacks):
+        shiftless.load(tmp_path)
