@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
@@ -136,7 +136,8 @@ def select(requests: Sequence[str], taps: Sequence[Tap], model: str = "this mode
             near = difflib.get_close_matches(plain, by_name, n=4, cutoff=0.3)
             near = [n for n in near if not n.endswith(".heads")][:3] or list(by_name)[:3]
             raise BadInput(
-                f"{model} has no tap {request!r}; nearest: {', '.join(near)}; `shiftless taps {model}` lists them all"
+                f"{model} has no tap {request!r}{_why(plain, by_name)}; nearest: {', '.join(near)}; "
+                f"`shiftless taps {model}` lists them all"
             )
         for tap in matching:
             if word:
@@ -145,3 +146,10 @@ def select(requests: Sequence[str], taps: Sequence[Tap], model: str = "this mode
                 tap = replace(tap, name=f"{tap.name}:{word}", channels=1, word=word)
             chosen.setdefault(tap.name, tap)
     return tuple(chosen.values())
+
+
+def _why(name: str, known: Iterable[str]) -> str:
+    """Why a network has no tap of a name, if that is known: attention that is linear has queries, but no map."""
+    listed = list(known)
+    maps, queries = (any(kind in one for one in listed) for kind in ("self.map", "self.q"))
+    return ", since its self-attention is linear and has no map" if "self.map" in name and queries and not maps else ""

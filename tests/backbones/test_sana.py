@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderDC, FlowMatchEulerDiscreteScheduler, SanaPipeline, SanaTransformer2DModel
 
 import shiftless
+from shiftless import BadInput
 from shiftless.backbones.random_parts import network, save_parts
 from shiftless.backbones.registry import models, taps
 from shiftless.backbones.sana import Sana
@@ -115,6 +116,11 @@ def test_words_are_those_of_the_prompt_and_not_of_the_instruction(model):
 def test_linear_attention_has_no_map(model):
     assert not [tap.name for tap in model.taps if ".self.map" in tap.name]
     assert "cross.map" in {tap.name for tap in model.taps}
+    for name in ("block0.self.map", "self.map", "block1.self.map.heads"):
+        with pytest.raises(BadInput, match="self-attention is linear and has no map"):
+            select([name], model.taps)
+    with pytest.raises(BadInput, match="has no tap 'block9'; nearest"):
+        select(["block9"], model.taps)
 
 
 def test_every_scheduler_of_its_repositories_means_rectified_flow(tmp_path):
