@@ -159,14 +159,15 @@ def _one_each(kind: str, names: Sequence[str], scales: tuple[float, ...]) -> tup
 
 def _check(model: Backbone, recipes: Sequence[Recipe]) -> None:
     """Raise BadInput, in the words of what is missing, for the first recipe that cannot be read."""
+    for kind in _KINDS:
+        if any(getattr(recipe, kind) for recipe in recipes):
+            steerable(model, kind)
     missing = [recipe for recipe in recipes if not available(model, {recipe: recipe})]
     for recipe in missing:
         for name in recipe.control:
             model.control(name)  # type: ignore[attr-defined]  # says itself what is wrong
         for name in recipe.image_prompt:
             model.image_prompt(name)  # type: ignore[attr-defined]
-        if recipe.inpaint:
-            steerable(model, "inpaint")
         if recipe.prompt:
             model.captioner(recipe.captioner)  # type: ignore[attr-defined]
         raise BadInput(

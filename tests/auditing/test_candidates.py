@@ -67,6 +67,20 @@ def test_what_is_not_at_hand_is_said_in_one_line(mini, requested, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "requested", "technique"),
+    [
+        ("flux-dev", {"image_prompts": ["ip-adapter"]}, "image_prompt"),
+        ("pixart-alpha", {"controls": ["canny"]}, "control"),
+        ("ddpm-bedroom", {"prompts": ["auto"]}, "prompt"),
+    ],
+)
+def test_what_the_family_does_not_take_is_not_looked_for(name, requested, technique):
+    model = shiftless.load(f"twin:{name}", device="cpu", dtype="fp32")
+    with pytest.raises(BadInput, match=f"{technique} cannot steer a model of the"):
+        candidates(model, AT.but(taps=(model.taps[-1].name,)), **requested)
+
+
 def test_captions_without_a_captioner_are_refused():
     with pytest.raises(BadInput, match="captioner"):
         candidates(shiftless.load("twin:sd15", device="cpu", dtype="fp32"), AT, prompts=["auto"])
