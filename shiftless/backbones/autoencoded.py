@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from shiftless.backbones.base import Spec
 from shiftless.backbones.placed import Placed, with_autoencoder
 
 
@@ -23,6 +24,7 @@ class Autoencoded(Placed):
     CHANNELS_LAST: ClassVar[bool] = True
     DENOISER: ClassVar[str]
     networks: dict[str, Any]
+    spec: Spec
     dtype: torch.dtype
     _format: torch.memory_format
 
@@ -38,8 +40,10 @@ class Autoencoded(Placed):
     ) -> torch.Tensor:
         """B 3 H W in [-1, 1] -> B c h w, scaled as the denoiser was trained.
 
-        With latent="sample", `noise` of (B times m) c h w draws m posterior samples an image from one encoding.
+        With latent="sample", `noise` of (B times m) c h w draws m posterior samples an image from one encoding. Raises
+        BadInput for a size that the denoiser's grid cannot take.
         """
+        self._check_size((pixels.shape[2], pixels.shape[3]))
         pixels = pixels.to(self.device, self.vae.dtype if self.AUTOENCODER else self.dtype, memory_format=self._format)
         if not self.AUTOENCODER:
             return pixels if noise is None else pixels.repeat_interleave(noise.shape[0] // pixels.shape[0], 0)
@@ -66,6 +70,10 @@ class Autoencoded(Placed):
             return latent.float().clamp(-1, 1)
         raw = self._unscaled(latent.float()).to(self.device, self.vae.dtype)
         return self._decoded(raw.to(memory_format=self._format)).float().clamp(-1, 1)
+
+    def _check_size(self, size: tuple[int, int]) -> None:
+        """Raise BadInput for images of (h, w) pixels that the networks cannot be called with."""
+        self.spec.check_size(size)
 
     def _latent(self) -> tuple[int, int]:
         """The channels of a latent, and its stride in pixels a cell."""

@@ -50,6 +50,18 @@ class Spec:
     techniques: tuple[str, ...] = ()
     made_for: str = ""
 
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raise BadInput for images of (h, w) pixels that the model's grid of cells cannot take.
+
+        >>> Spec("toy", "toy", 64, 16, (4, 8)).check_size((64, 72))
+        Traceback (most recent call last):
+        ...
+        shiftless.errors.BadInput: toy: an image of 72 x 64 pixels; each side must be a multiple of 16
+        """
+        if any(side < 1 or side % self.multiple for side in size):
+            rule = f"each side must be a multiple of {self.multiple}"
+            raise BadInput(f"{self.name}: an image of {size[1]} x {size[0]} pixels; {rule}")
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -304,11 +304,17 @@ class LatentModel(Steering):
         *,
         full: bool = False,
     ) -> Reading:
-        """Run the denoiser at `timestep` and read `taps` on the way, B C H W each; stop after the last one."""
+        """Run the denoiser at `timestep` and read `taps` on the way, B C H W each; stop after the last one.
+
+        Raises BadInput for a timestep that its schedule does not have, and for a size that its grid cannot take.
+        """
+        timestep = self.schedule.check(timestep)
+        fed = (latent.shape[2] * self._stride, latent.shape[3] * self._stride)
+        self._check_size(fed)
         latent = latent.to(self.device, self.dtype, memory_format=self._format)
         stop = bool(taps) and not full
         prediction: torch.Tensor | None = None
-        layout = self._layout((latent.shape[2] * self._stride, latent.shape[3] * self._stride), condition)
+        layout = self._layout(fed, condition)
         words, by_name = condition.words, self._tap_by_name
         options: dict[str, Any] = {"layout": layout, "words": words, "by_name": by_name, "stop": stop}
         with exclusive(self.denoiser), self._turn(self.denoiser), tapped(self.denoiser, taps, **options) as captured:

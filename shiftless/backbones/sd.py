@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -142,6 +143,10 @@ class StableDiffusion(Inpainting):
         if not cells:
             raise BadInput(f"{name}: unet/config.json says no sample_size; write one there, such as 64 for 512 pixels")
         return int(cells) * self._stride
+
+    def _check_size(self, size: tuple[int, int]) -> None:
+        """A UNet with a condition takes uneven grids too: its decoder goes back to the sizes of its encoder."""
+        replace(self.spec, multiple=self._stride).check_size(size)
 
     def _multiple(self) -> int:
         return self._stride * 2 ** (len(self.unet.config.block_out_channels) - 1)

@@ -218,8 +218,10 @@ class VisionModel(Placed):
     ) -> Reading:
         """Look at the pixels and read `taps` on the way, B C H W each; stop after the last one unless `full`.
 
-        Timestep and condition are ignored; the prediction is None always.
+        Timestep and condition are ignored; the prediction is None always. Raises BadInput for a size that its grid
+        cannot take.
         """
+        self.spec.check_size((latent.shape[2], latent.shape[3]))
         pixels = self.prepared.normalise(latent.to(self.device, torch.float32) / 2 + 0.5)
         pixels = pixels.to(self.dtype, memory_format=memory_format(self.device))
         layout, stop = self._layout((pixels.shape[2], pixels.shape[3])), bool(taps) and not full

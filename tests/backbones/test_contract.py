@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import shiftless
+from shiftless import BadInput
 from shiftless.backbones.families import FAMILIES, family
 from shiftless.backbones.random_parts import save_parts
 from shiftless.backbones.registry import models, taps
@@ -77,6 +78,20 @@ def test_stopping_early_changes_nothing_and_reading_leaves_no_trace(model, laten
         assert torch.equal(early.maps[tap.name], full.maps[tap.name])
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.denoiser.modules()]
     assert sum(hooks) == 0
+
+
+def test_sizes_and_timesteps_that_it_does_not_have_are_one_line(model, latent, condition):
+    stride = model.spec.latent[1]
+    uneven = model.spec.family in ("sd", "sdxl", "cleandift")  # their UNet takes any whole number of cells
+    if model.spec.multiple > stride and not uneven:
+        with pytest.raises(BadInput, match=r"an image of \d+ x 64 pixels; each side must be a multiple of"):
+            model.denoise(latent[..., :-1], 50, condition, model.taps)
+    if stride > 1:
+        with pytest.raises(BadInput, match="an image of 132 x 64 pixels; each side must be a multiple of"):
+            model.encode_image(torch.zeros(1, 3, SIZE[0], SIZE[1] + 4))
+    for timestep in (-1, 1000, 0.5) if model.spec.takes_noise else ():
+        with pytest.raises(BadInput, match="whole number from 0 to 999"):
+            model.denoise(latent, timestep, condition)
 
 
 def test_a_batch_gives_what_single_images_give(model):
