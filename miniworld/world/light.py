@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from miniworld.world.labels import GROUP_OF, GROUPS, TEXTURE_OF, TEXTURES, labels_of
+from miniworld.world.labels import GROUP_OF, GROUPS, PART_OF, SCENE_OF, TEXTURE_OF, TEXTURES, labels_of
 from miniworld.world.paint import crop, field
 
 _SOFTNESS = {
@@ -24,6 +24,7 @@ _RELIEF = {"far": 0.5, "body": 1.5, "near": 0.6, "head": 0.9, "person": 0.6, "ve
 _GRAIN = {"coat": 0.028, "ground": 0.05, "cloud": 0.02, "leaf": 0.05, "water": 0.06}
 _FLOOR = labels_of("grass", "sand", "dune", "snow", "road", "line", "kerb", "water", "foam", "flower", "flower2")
 _SKY = labels_of("sky")
+_FABRIC = labels_of("sky", "grass", "sand", "snow", "water", "road", "kerb", "dune")
 NOMINAL = 128  # the size that widths in pixels below are meant for
 
 
@@ -42,6 +43,18 @@ class Stage:
     sun: float  # -1: light from the left, +1: from the right
     afloat: bool
     texture: np.ndarray  # one (x, y) offset for each noise field
+
+    def clean(self) -> np.ndarray:
+        """The scene before any camera: H W 3 float32 RGB in [0, 1]."""
+        return paint(self)
+
+    def codes(self) -> np.ndarray:
+        """H W 3 uint8: scene class, part and shading group, which change where an outline is drawn."""
+        return cv2.merge([SCENE_OF[self.labels], PART_OF[self.labels], GROUP_OF[self.labels]])
+
+    def fabric(self) -> np.ndarray:
+        """H W uint8: 1 where embroidery leaves plain weave, on sky and ground."""
+        return _FABRIC[self.labels]
 
 
 def relief(labels: np.ndarray, sun: float) -> np.ndarray:
