@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""What AdamW keeps of each weight, by torch's names."""
 
 
 class Fp32MasterAdamW:
@@ -40,7 +42,8 @@ class Fp32MasterAdamW:
         self.master = [p.detach().float().clone() for p in self.parameters]
         self.average = [m.clone() for m in self.master]
         self.optimiser = torch.optim.AdamW(self.master, lr=0.0, betas=betas, weight_decay=weight_decay, fused=True)
-        self.clip, self.ema_max, self.steps = clip, ema_max, 0
+        self.clip, self.ema_max = clip, ema_max
+        self.steps = self.updates = 0  # fewer updates than steps when a batch's gradients were not finite
         for p in self.parameters:
             p.data = p.data.to(dtype)
 
@@ -55,6 +58,7 @@ class Fp32MasterAdamW:
             group["lr"] = lr
         if norm == norm and norm != float("inf"):  # one bad batch must not end a run
             self.optimiser.step()
+            self.updates += 1
         for m in self.master:
             m.grad = None
         self.steps += 1
@@ -69,22 +73,27 @@ class Fp32MasterAdamW:
         for p, a in zip(self.parameters, self.average):
             p.data = a.clone()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs, as one dictionary of tensors and numbers."""
-        return {
-            "master": self.master,
-            "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
-            "steps": self.steps,
-        }
+    def state_dict(self) -> dict[str, Tensor]:
+        """The tensors that a resumed run needs beside `steps` and `updates`, by name."""
+        state = self.optimiser.state
+        kinds = {"master": self.master, "average": self.average}
+        for moment in MOMENTS:
+            kinds[moment] = [state[m][moment] if state.get(m) else torch.zeros_like(m) for m in self.master]
+        return {f"{kind}.{i:04d}": tensor for kind, tensors in kinds.items() for i, tensor in enumerate(tensors)}
 
     @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
-        torch._foreach_copy_(self.master, state["master"])
-        torch._foreach_copy_(self.average, state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.steps = int(state["steps"])
+    def load_state_dict(self, tensors: Mapping[str, Tensor], steps: int, updates: int) -> None:
+        """Continue from what `state_dict` gave after so many steps and updates."""
+        moments: dict[int, dict[str, Tensor]] = {}
+        for i, (m, a) in enumerate(zip(self.master, self.average)):
+            m.copy_(tensors[f"master.{i:04d}"])
+            a.copy_(tensors[f"average.{i:04d}"])
+            # in the strides of the weights, since the fused update goes through memory in its order
+            moments[i] = {name: torch.empty_like(m).copy_(tensors[f"{name}.{i:04d}"]) for name in MOMENTS}
+            moments[i]["step"] = torch.tensor(float(updates))
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments if updates else {}, "param_groups": groups})
+        self.steps, self.updates = steps, updates
         torch._foreach_copy_([p.data for p in self.parameters], self.master)
 
     @contextmanager

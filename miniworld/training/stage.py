@@ -13,6 +13,7 @@ from miniworld.training.batches import Batch, Batches, to_device
 from miniworld.training.budget import Budget, Log
 from miniworld.training.compiled import Loss, compiled
 from miniworld.training.fp32_master import Fp32MasterAdamW
+from miniworld.training.losslog import LossLog
 from miniworld.training.norm import use_kernel
 from miniworld.training.pictures import PictureFolder, draw_pictures
 from miniworld.training.run import Run
@@ -21,6 +22,8 @@ from shiftless.backbones.device import choose_device, choose_dtype
 
 class Stage:
     """One run of a stage of training, as its caller wants it.
+
+    Its checkpoint is the folder `NAME.checkpoint` in `out`, and what it measured stands in `NAME.log.jsonl` there.
 
     out                 the run's folder; a run that was stopped there goes on, unless `resume` is False
     minutes, images     its length, one of them; a run of images is a function of its seed, on the CPU to the bit, and
@@ -98,9 +101,9 @@ class Stage:
 
     def run(self, optimiser: Fp32MasterAdamW, lr: float) -> Run:
         """Give the loop of this run, which goes on where an earlier one was stopped."""
-        run = Run(self.out / f"{self.name}.pt", optimiser, self.budget, self.log, lr, self.checkpoint_minutes)
-        if self.resume:
-            run.restore()
+        folder, losses = self.out / f"{self.name}.checkpoint", LossLog(self.out / f"{self.name}.log.jsonl")
+        run = Run(folder, optimiser, self.budget, self.log, losses, lr, self.seed, self.checkpoint_minutes)
+        run.begin(self.resume)
         return run
 
     def ready(self, network: Any, pictures: int) -> None:

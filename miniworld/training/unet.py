@@ -50,7 +50,7 @@ class NoiseLoss(nn.Module):
     def forward(
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor, *guides: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Give (weighted loss, plain mean squared error) of a batch of `EncodedPictures.batch`."""
+        """Give (weighted loss, plain squared error of each picture, B) of a batch of `EncodedPictures.batch`."""
         alpha = self.alphas[timesteps][:, None, None, None]
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         prompt = self.text_encoder(tokens)[0]
@@ -58,12 +58,24 @@ class NoiseLoss(nn.Module):
         noisy = noisy.to(dtype).contiguous(memory_format=torch.channels_last)
         predicted = self.predict(noisy, timesteps, prompt.to(dtype), *guides)
         error = (predicted.float() - noise).square().mean((1, 2, 3))
-        return (error * self.weights[timesteps]).mean(), error.mean().detach()
+        return (error * self.weights[timesteps]).mean(), error.detach()
 
     def predict(self, noisy: Tensor, timesteps: Tensor, prompt: Tensor, *guides: Tensor) -> Tensor:
         """Predict the noise B 4 H W; here nothing but the prompt guides."""
         predicted: Tensor = self.unet(noisy, timesteps, prompt).sample
         return predicted
+
+
+def by_level(errors: Tensor, timesteps: Tensor) -> Numbers:
+    """Give the mean error at each of four noise levels, of errors B at timesteps B; NaN where a batch has none.
+
+    >>> means = by_level(torch.tensor([1.0, 3.0, 8.0]), torch.tensor([0, 249, 600]))
+    >>> [(name, float(mean)) for name, mean in means.items()]
+    [('mse_0-249', 2.0), ('mse_250-499', nan), ('mse_500-749', 8.0), ('mse_750-999', nan)]
+    """
+    at = (timesteps // 250)[:, None] == torch.arange(4, device=timesteps.device)
+    means = torch.where(at, errors[:, None], 0.0).sum(0) / at.sum(0)
+    return {f"mse_{250 * i}-{250 * i + 249}": mean for i, mean in enumerate(means.unbind())}
 
 
 def train_unet(
@@ -106,8 +118,9 @@ def train_unet(
                 swap_folder(target, lambda path: save_pipeline(path, coder, unet, text_encoder, tokenizer))
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
-            loss, plain = loss_of(*batches(number))
-            return loss, batch, {"mse": plain}
+            shown = batches(number)
+            loss, errors = loss_of(*shown)
+            return loss, batch, {"mse": errors.mean(), **by_level(errors, shown[2])}
 
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         if latest is not None:

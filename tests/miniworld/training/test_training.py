@@ -15,7 +15,7 @@ from miniworld.training.architecture import new_text_encoder, new_unet, new_vae
 from miniworld.training.attention import PlainAttention
 from miniworld.training.budget import Budget, learning_rate
 from miniworld.training.captioner import new_captioner, save_captioner
-from miniworld.training.checkpoint import load_checkpoint, save_checkpoint, swap_folder
+from miniworld.training.checkpoint import swap_folder
 from miniworld.training.compiled import compiled
 from miniworld.training.encoded_pictures import SHARES, EncodedPictures, fingerprint, tokenize
 from miniworld.training.fp32_master import Fp32MasterAdamW
@@ -314,18 +314,6 @@ def test_pictures_are_drawn_once_and_found_again(tmp_path):
     assert np.array_equal(crops(data, 4, 16, 0, 7), crops(data, 4, 16, 0, 7))
     with pytest.raises(BadInput, match="the seeds of 'model' are 0 to 699999"):
         draw_pictures(tmp_path, 2, first=SEEDS["model"].stop - 1)
-
-
-def test_a_checkpoint_is_whole_or_refused(tmp_path):
-    path = tmp_path / "run.pt"
-    assert load_checkpoint(path) is None
-    save_checkpoint(path, {"images": 3, "x": torch.ones(2)})
-    state = load_checkpoint(path)
-    assert state is not None
-    assert state["images"] == 3
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(BadInput, match="not a checkpoint"):
-        load_checkpoint(path)
 
 
 def test_a_folder_that_fails_to_be_written_leaves_the_old_one(tmp_path):
