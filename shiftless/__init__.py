@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from shiftless.backbones.catalogue import ModelInfo, list_models, list_taps, model_info
     from shiftless.backbones.registry import load
     from shiftless.features import Bucket, FeatureMaps
+    from shiftless.image import mirror
     from shiftless.reading import extract, stream
     from shiftless.store.dataset import FeatureDataset
     from shiftless.tasks.correspondence import match
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Audit", "BadInput", "Bucket", "FeatureDataset", "FeatureMaps", "ModelInfo", "Recipe", "amalgamate", "audit",
-    "extract", "list_models", "list_taps", "load", "match", "model_info", "preset", "stream", "tasks", "training",
+    "extract", "list_models", "list_taps", "load", "match", "mirror", "model_info", "preset", "stream", "tasks",
+    "training",
 ]  # fmt: skip
 
 _LAZY = {  # a public name -> the module that has it; one that is a module itself -> ""
@@ -55,6 +57,7 @@ _LAZY = {  # a public name -> the module that has it; one that is a module itsel
     "FeatureMaps": "shiftless.features",
     "FeatureDataset": "shiftless.store.dataset",
     "match": "shiftless.tasks.correspondence",
+    "mirror": "shiftless.image",
     "amalgamate": "",
     "tasks": "",
     "training": "",

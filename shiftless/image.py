@@ -76,6 +76,16 @@ def open_photo(source: Any, name: str | None = None) -> Photo:
     raise BadInput(f"{name or 'image'}: cannot read a {type(source).__name__}; give a path, PIL image, array or tensor")
 
 
+def mirror(source: Any, name: str | None = None) -> Photo:
+    """Decode a picture as `open_photo` does, and mirror it left to right; it keeps its name.
+
+    >>> mirror(np.dstack([np.tile(np.arange(8, dtype=np.uint8), (8, 1))] * 3)).array[0, :, 0].tolist()
+    [7, 6, 5, 4, 3, 2, 1, 0]
+    """
+    photo = open_photo(source, name)
+    return _photo(photo.array[:, ::-1], photo.name)
+
+
 def list_photos(path: str | os.PathLike[str], recursive: bool = True) -> list[Path]:
     """List the pictures at a path, sorted: a file is itself, a folder its files with a picture's extension.
 
@@ -140,6 +150,10 @@ class Frame:
     def from_grid(self, points: Any, grid: tuple[int, int]) -> np.ndarray:
         """Take cells of an (H, W) map to original pixels."""
         return _scaled(points, grid, self.original)
+
+    def mirrored(self, points: Any) -> np.ndarray:
+        """Take original pixels to those of the mirrored image, or back: (w - x, y)."""
+        return np.asarray(points, dtype=np.float64) * (-1, 1) + (self.original[1], 0)
 
     def check_points(self, points: Any, name: str = "image") -> np.ndarray:
         """Return points in original pixels as N 2 float64; raises BadInput naming the first one that is wrong.

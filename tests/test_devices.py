@@ -205,6 +205,19 @@ def test_maps_on_a_device_match_as_on_the_cpu(fake, cpu, refine):
         np.testing.assert_allclose(heat(one, other, POINTS[0]), heat(a, b, POINTS[0]), atol=1e-5)
 
 
+def test_maps_on_a_device_are_flipped_as_on_the_cpu(fake, cpu):
+    pictures = [PICTURES[0], shiftless.mirror(PICTURES[0])]
+    a, turned = shiftless.extract(cpu, pictures, Recipe(taps=("up1",)))
+    here = shiftless.match(a, turned, POINTS, flip="auto", mirrored=turned, mutual=True)
+    assert here.flipped
+    for one, other, mirrored in ((fake, fake, fake), ("cpu", fake, "cpu"), (fake, "cpu", "cpu")):
+        there = shiftless.match(
+            moved(a, one), moved(turned, other), POINTS, flip="auto", mirrored=moved(turned, mirrored)
+        )
+        np.testing.assert_allclose(there.points, here.points, atol=1e-4)
+        np.testing.assert_allclose(there.fits, here.fits, atol=1e-5)
+
+
 def test_maps_on_a_device_are_shown_and_saved_as_on_the_cpu(fake, cpu, tmp_path):
     maps = shiftless.extract(cpu, PICTURES[0], Recipe(taps=("up1",)))
     there = moved(maps, fake)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
 from shiftless.tasks.dense import cosine_maps, soft_argmax
+from shiftless.tasks.orientation import AUTO, check_flip, fits_mirrored, mirrored_box, orientation_fit
 
 REFINES = ("upsample", "cell", "soft")
 
@@ -25,7 +26,9 @@ class Matches:
     points  N 2 float64, (x, y) in original pixels of b
     scores  N, cosine similarity of each match, in [-1, 1]
     mutual  N bool, whether the way back from b ends where it began; None unless asked for
-    source  N 2, the points of a that were asked about
+    source  N 2, the points of a that were asked about, in a as it is
+    flipped whether they were sought by the features of a mirrored
+    fits    how well a as it is, and a mirrored, fit b: mean cosines, in [-1, 1]; None unless flip="auto"
 
     >>> matches = Matches(np.array([[3.0, 4.0]]), np.array([0.9]), None, np.array([[1.0, 2.0]]))
     >>> [(float(x), float(y)) for x, y in matches], len(matches), np.asarray(matches).shape
@@ -36,6 +39,8 @@ class Matches:
     scores: np.ndarray
     mutual: np.ndarray | None
     source: np.ndarray
+    flipped: bool = False
+    fits: tuple[float, float] | None = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.points, dtype=dtype) if copy or dtype is not None else self.points
@@ -69,6 +74,9 @@ def match(
     temperature: float = 0.02,
     window: int = 2,
     normalise: bool = True,
+    flip: bool | str = False,
+    mirrored: FeatureMaps | None = None,
+    box: Sequence[float] | None = None,
 ) -> Matches:
     """Find in b the nearest neighbour, by cosine, of each of N points of a.
 
@@ -81,9 +89,19 @@ def match(
     temperature  of the soft-argmax, in units of cosine
     window       of the soft-argmax: cells to each side of the best one
     normalise    make each tap's vectors unit length before they are enlarged and joined; off is the published way
+    flip         True: seek the points by the features of a mirrored left to right, at (width - x, y); "auto": by those
+                 of a or of a mirrored, whichever fit b better (`shiftless.tasks.orientation.orientation_fit`); False: a
+    mirrored     the features of `shiftless.mirror(photo of a)`, by the same model and recipe; needed to flip
+    box          (x0, y0, x1, y1) of the thing in a, original pixels: where "auto" compares; the whole photo without it
 
-    Raises BadInput for points outside a, and for features that hold no common tap, differ in channels, or were read
-    with two models or two versions of one adapter.
+    With "auto" this is the adaptive pose alignment of GeoAware-SC (Zhang et al., CVPR 2024), for photos that show a
+    thing facing opposite ways. Points go in and come out in pixels of the photos as they are. A mirrored photo swaps
+    left and right: the left ear looks like a right one. The published evaluation therefore also swaps annotated
+    points that are each other's counterpart before it matches mirrored; here only the picture is mirrored, each
+    point stays itself, and is matched with what looks like it then.
+
+    Raises BadInput for points outside a, for features that hold no common tap, differ in channels, or were read
+    with two models or two versions of one adapter, and for `flip` without `mirrored`.
     Source: Tang et al., "Emergent correspondence from image diffusion" (DIFT), 2023, section 4.
 
     >>> from shiftless.image import Frame
@@ -93,23 +111,37 @@ def match(
     >>> b = FeatureMaps({"up1": grid.roll(2, dims=3)}, tap, Frame((64, 64), (64, 64)))  # all moved 16 pixels right
     >>> match(a, b, points=[(12, 20)], refine="cell").points.tolist()
     [[28.0, 20.0]]
+    >>> turned = FeatureMaps({"up1": grid.flip(3)}, tap, Frame((64, 64), (64, 64)))  # of the mirrored photo
+    >>> match(a, turned, [(12, 20)], refine="cell", flip="auto", mirrored=turned).points.tolist()  # 64 - 12
+    [[52.0, 20.0]]
     """
     if refine not in REFINES:
         raise BadInput(f"refine={refine!r}: must be one of {', '.join(REFINES)}")
     if temperature <= 0 or window < 1:
         raise BadInput(f"temperature={temperature}, window={window}: the first must be above 0, the second at least 1")
     source = a.frame.check_points(points, a.name)
+    unit_box = check_flip(a, flip, mirrored, box)
     chosen = common_taps(a, b, taps)
-    map_a, map_b = a.dense(chosen, normalise=normalise), b.dense(chosen, normalise=normalise)
-    map_b = map_b.to(map_a.device)
+    map_a = a.dense(chosen, normalise=normalise)
+    map_b = b.dense(chosen, normalise=normalise).to(map_a.device)
+    flipped: bool = flip not in (False, AUTO)
+    fits: tuple[float, float] | None = None
+    if mirrored is not None:
+        common_taps(mirrored, b, chosen)
+        turned = mirrored.dense(chosen, normalise=normalise).to(map_a.device)
+        if flip == AUTO:
+            fits = orientation_fit(map_a, map_b, unit_box), orientation_fit(turned, map_b, mirrored_box(unit_box))
+            flipped = fits_mirrored(fits)
+        map_a = turned if flipped else map_a
+    asked = a.frame.mirrored(source) if flipped else source
     options = (refine, temperature, window)
-    points_of_b, scores = _nearest(sample(map_a, a, source), map_b, b, options)
+    points_of_b, scores = _nearest(sample(map_a, a, asked), map_b, b, options)
     returned = None
     if mutual:
         back, _ = _nearest(sample(map_b, b, points_of_b), map_a, a, options)
         allowed = _cell(map_a, a) if tolerance is None else tolerance
-        returned = np.hypot(*(back - source).T) <= allowed + 1e-6
-    return Matches(points_of_b, scores, returned, source)
+        returned = np.hypot(*(back - asked).T) <= allowed + 1e-6
+    return Matches(points_of_b, scores, returned, source, flipped, fits)
 
 
 def heat(

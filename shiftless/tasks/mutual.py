@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from shiftless.errors import BadInput
@@ -10,9 +13,11 @@ from shiftless.tasks.correspondence import Matches, match
 
 
 def mutual_matches(
-    a: FeatureMaps, b: FeatureMaps, count: int = 12, side: int = 16, refine: str = "upsample"
+    a: FeatureMaps, b: FeatureMaps, count: int = 12, side: int = 16, refine: str = "upsample", **flipping: Any
 ) -> Matches:
     """Try a side x side grid of points of a, keep those that find their way back, best cosine first.
+
+    flipping  `flip`, `mirrored` and `box`, as in `shiftless.match`
 
     No two of the `count` kept are closer than two steps of the grid, so that they show the whole picture.
 
@@ -28,7 +33,7 @@ def mutual_matches(
     h, w = a.frame.original
     steps = (np.arange(side) + 0.5) / side
     points = np.stack(np.meshgrid(steps * w, steps * h), axis=-1).reshape(-1, 2)
-    matches = match(a, b, points, refine=refine, mutual=True)
+    matches = match(a, b, points, refine=refine, mutual=True, **flipping)
     assert matches.mutual is not None
     kept: list[int] = []
     apart = 2 / side
@@ -39,4 +44,5 @@ def mutual_matches(
             break
     if not kept:
         raise BadInput(f"{a.name}: no point finds its way back from {b.name}; point at one with --at X,Y")
-    return Matches(matches.points[kept], matches.scores[kept], matches.mutual[kept], matches.source[kept])
+    best = {name: getattr(matches, name)[kept] for name in ("points", "scores", "mutual", "source")}
+    return replace(matches, **best)
