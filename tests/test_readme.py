@@ -56,6 +56,13 @@ def test_the_techniques_run_in_order(two_horses, quick_audit, capsys):
     assert "a photo of a " in capsys.readouterr().out  # the caption
 
 
+def test_the_page_of_pairs_flips_as_it_says(two_horses, capsys):
+    Image.open("a.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("b.jpg", quality=100)
+    (block,) = python_of("docs/pairs.md")
+    exec(block, {"shiftless": shiftless, "model": shiftless.load("twin:sd15", device="cpu", dtype="fp32")})
+    assert "True" in capsys.readouterr().out
+
+
 def test_it_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 

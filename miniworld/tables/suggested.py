@@ -55,7 +55,7 @@ def suggested(
     }
     test = mini_pairs("test", pairs, look)
     matched: dict[str, list[Any]] = {name: [None] * len(test) for name in buckets}
-    for index, a, b in pair_visits(test, reader(model, recipes, batch)):
+    for index, a, b, _ in pair_visits(test, reader(model, recipes, batch)):
         for name, chosen in buckets.items():
             one, two = (_joined(bucket, chosen) for bucket in (a, b))
             matched[name][index] = match(one, two, test[index].source_points).points

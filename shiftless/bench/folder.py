@@ -25,15 +25,17 @@ def run(
     controls: bool = True,
     batch: int | None = None,
     progress: bool = True,
+    flip: bool = False,
 ) -> Table:
     """Score a model on a folder of annotated pairs (layout in docs/pairs.md), beside both controls.
 
-    n  how many pairs, divided among the categories; None is all
+    n     how many pairs, divided among the categories; None is all
+    flip  add a row that may match the mirrored source, as in `run_pairs`
 
     Raises BadInput naming the file and entry that cannot be used.
     """
     pairs = spread(read_pairs(data), n)
-    options: dict[str, Any] = {"alpha": alpha, "refine": refine, "controls": controls}
+    options: dict[str, Any] = {"alpha": alpha, "refine": refine, "controls": controls, "flip": flip}
     return run_pairs(
         f"pairs {Path(data).resolve().name}",
         model,

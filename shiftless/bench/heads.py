@@ -10,7 +10,19 @@ import numpy as np
 
 from shiftless import plugins
 from shiftless.backbones.base import Backbone
-from shiftless.bench.pairs import TRIVIAL, Scores, gain, pair_calls, pair_visits, reader, same_place, score
+from shiftless.bench.pairs import (
+    FLIPPED,
+    TRIVIAL,
+    Scores,
+    flip_with,
+    gain,
+    mirrored_calls,
+    pair_calls,
+    pair_visits,
+    reader,
+    same_place,
+    score,
+)
 from shiftless.bench.table import Table, machine
 from shiftless.data.pairs import read_pairs
 from shiftless.data.photopair import PhotoPair, spread
@@ -24,6 +36,7 @@ from shiftless.tasks.head import CorrespondenceHead
 from shiftless.tasks.pairfeatures import AnnotatedBuckets, PairFeatures
 
 SPLITS = ("train", "val", "test")
+WITH_FLIP = ", with flip"
 _USED = {
     "train": "heads are trained on these pairs, which flatters them",
     "val": "these pairs choose the step at which a head is taken, which flatters it",
@@ -79,26 +92,34 @@ def visits(
     batch: int | None = None,
     title: str = "",
     progress: bool | Progress = False,
+    mirrored: Sequence[Recipe] = (),
 ) -> Iterator[tuple[int, AnnotatedBuckets]]:
     """Yield (pair's index, its buckets and points) as soon as both photos are read, each photo once.
 
     title     what the pairs are, where progress is shown
+    mirrored  the recipes by which each source is read once more, mirrored
     progress  whether to show it, or the Progress that the denoiser calls are to be reported to
 
     Where a prompt says {category}, each category's pairs are read with its own.
     """
     groups: dict[str, list[int]] = {}
-    by_category = any("{category}" in recipe.prompt for recipe in recipes)
+    by_category = any("{category}" in recipe.prompt for recipe in (*recipes, *mirrored))
     for i, pair in enumerate(pairs):
         groups.setdefault(pair.category if by_category else "", []).append(i)
     doing = f"reading {count(len(pairs), 'pair')}{title and f' ({title})'} by {count(len(recipes), 'recipe')}"
-    with reporting(progress, doing, pair_calls(pairs, recipes, model.spec), "denoiser call") as report:
+    total = pair_calls(pairs, recipes, model.spec) + mirrored_calls(pairs, mirrored, model.spec)
+    with reporting(progress, doing, total, "denoiser call") as report:
         for category, rows in groups.items():
-            filled = [recipe.but(prompt=recipe.prompt.replace("{category}", category)) for recipe in recipes]
+            as_is, turned = (
+                [recipe.but(prompt=recipe.prompt.replace("{category}", category)) for recipe in some]
+                for some in (recipes, mirrored)
+            )
             part = [pairs[i] for i in rows]
-            for index, a, b in pair_visits(part, reader(model, filled, batch, report)):
-                pair = part[index]
-                yield rows[index], AnnotatedBuckets(a, b, pair.source_points, pair.target_points, pair.target_box)
+            read_mirrored = reader(model, turned, batch, report) if turned else None
+            for row, a, b, turned_a in pair_visits(part, reader(model, as_is, batch, report), read_mirrored):
+                pair = part[row]
+                points = pair.source_points, pair.target_points
+                yield rows[row], AnnotatedBuckets(a, b, *points, pair.target_box, turned_a)
 
 
 def keep(
@@ -118,14 +139,23 @@ def evaluate_heads(
     *,
     alpha: float = 0.1,
     refine: str = "upsample",
+    flip: bool = False,
     **reading: Any,
 ) -> dict[str, Scores]:
-    """Match every pair with each head's map and score it: name -> Scores; every photo is read once for all heads."""
-    predictions: dict[str, list[Any]] = {name: [None] * len(pairs) for name in heads}
-    for index, pair in visits(model, pairs, recipes, **reading):
+    """Match every pair with each head's map and score it: name -> Scores; every photo is read once for all heads.
+
+    flip  read each source once more, mirrored, and score each head with flip="auto" too: f"{name}{WITH_FLIP}"
+    """
+    names = [*heads, *(f"{name}{WITH_FLIP}" for name in heads if flip)]
+    predictions: dict[str, list[Any]] = {name: [None] * len(pairs) for name in names}
+    for index, pair in visits(model, pairs, recipes, mirrored=recipes if flip else (), **reading):
         for name, head in heads.items():
             a, b = head.merge_bucket(pair.source), head.merge_bucket(pair.target)
             predictions[name][index] = match(a, b, pair.source_points, refine=refine).points
+            if pair.mirrored is not None:
+                turned = flip_with(head.merge_bucket(pair.mirrored))
+                either = match(a, b, pair.source_points, refine=refine, **turned)
+                predictions[f"{name}{WITH_FLIP}"][index] = either.points
     return {name: score(pairs, predicted, alpha) for name, predicted in predictions.items()}
 
 
@@ -151,10 +181,12 @@ def run(
     batch: int | None = None,
     progress: bool = True,
     notes: Sequence[str] = (),
+    flip: bool = False,
 ) -> Table:
     """Score heads that differ in their training seed alone, beside the plain mean of their bucket and no model.
 
     notes  what else the table should say of the pairs
+    flip   add rows that may match the mirrored source, for the mean and for the heads, and their paired gains
 
     Raises BadInput if the heads are not of one kind, or were saved without recipes.
     """
@@ -167,7 +199,7 @@ def run(
     plain = CorrespondenceHead(first.layout, "mean", recipes=first.recipes)
     named = {"mean": plain, **{f"seed {i}": head for i, head in enumerate(heads)}}
     reading: dict[str, Any] = {"batch": batch, "title": model.spec.name, "progress": progress}
-    scores = evaluate_heads(model, pairs, named, first.recipes, alpha=alpha, refine=refine, **reading)
+    scores = evaluate_heads(model, pairs, named, first.recipes, alpha=alpha, refine=refine, flip=flip, **reading)
     ours = mean_scores([scores[n] for n in named if n != "mean"])
     trivial = score(pairs, [same_place(pair) for pair in pairs], alpha)
     title = {"gate": "GATE"}.get(first.amalgamator, first.amalgamator) + (" + convolution" if first.out else "")
@@ -176,4 +208,15 @@ def run(
     rows += ours.rows(f"{title}: {k} readings{seeds}")
     notes = [f"{len(pairs)} pairs, {int(ours.totals.sum())} points; {ours.resampling()}", *notes]
     notes.append(gain(f"{title} - mean of its readings", ours, scores["mean"]))
+    if flip:
+        mean = scores[f"mean{WITH_FLIP}"]
+        either = mean_scores([scores[f"{n}{WITH_FLIP}"] for n in named if n != "mean"])
+        rows += mean.rows(f"{FLIPPED}: mean of {k} readings") + either.rows(f"{title} with flip: {k} readings{seeds}")
+        notes += [
+            gain("baseline with flip - baseline", mean, scores["mean"]),
+            gain(f"{title} with flip - {title}", either, ours),
+            gain(f"{title} with flip - baseline with flip", either, mean),
+            f"the mirrored sources took {count(mirrored_calls(pairs, first.recipes, model.spec), 'denoiser call')} "
+            f"beside {pair_calls(pairs, first.recipes, model.spec)}",
+        ]
     return Table(name, model.spec.name, rows, machine(), notes)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shiftless.backbones.base import Backbone
-from shiftless.bench.pairs import run_pairs
+from shiftless.bench.pairs import by_category, run_pairs
 from shiftless.bench.table import Table
 from shiftless.data.photopair import spread
 from shiftless.data.spair import read_spair
@@ -34,6 +34,7 @@ def run(
     controls: bool = True,
     batch: int | None = None,
     progress: bool = True,
+    flip: bool = False,
 ) -> Table:
     """Score a model on SPair-71k, beside the trivial baseline and the same network untrained.
 
@@ -41,14 +42,16 @@ def run(
     category      only this one
     per_category  how many pairs of each, evenly spaced; 20 of "val" are 360, as many as the papers validate on
     n             how many pairs in all, divided among the categories
+    flip          add rows that may match the mirrored source, as in `run_pairs`; the published evaluation of that
+                  (GeoAware-SC) also swaps the annotated points that mirroring makes each other's counterpart
 
     Raises BadInput naming the missing or malformed file.
     """
     chosen = recipe or Recipe()
     pairs = spread(read_spair(data, split, category=category, per_category=per_category), n)
     options: dict[str, Any] = {"alpha": alpha, "refine": refine, "controls": controls, "finer": FINER}
-    name, options["categories"] = f"spair {split}", True
-    table = run_pairs(name, model, pairs, chosen, batch=batch, progress=progress, **options)
+    options |= {"groups": by_category(pairs), "flip": flip}
+    table = run_pairs(f"spair {split}", model, pairs, chosen, batch=batch, progress=progress, **options)
     rows = published(chosen)
     notes = [
         f"published for {row['preset']}: {row['metric']} {row['value']:.3f} ({row['source']}; measured by others "

@@ -10,7 +10,7 @@ import typer
 from shiftless.cli import app
 from shiftless.cli.answer import note_what_it_is_for, say
 from shiftless.cli.command import command
-from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, Offload, Quantise, takes_recipe
+from shiftless.cli.flags import Batch, Device, Dtype, FlipRow, Json, Model, Offload, Quantise, takes_recipe
 from shiftless.recipe import Recipe
 
 bench = typer.Typer(
@@ -32,7 +32,7 @@ Refine = Annotated[str, typer.Option(help="upsample (as published), cell, or sof
     examples=(
         "shiftless bench pairs --data pairs/ --model sd15",
         "shiftless bench pairs --data pairs/ --recipe dift-spair --json dift.json",
-        "shiftless bench pairs --data pairs/ --model sd15 --timestep 100 --taps up1,up2",
+        "shiftless bench pairs --data pairs/ --model sd15 --timestep 100 --taps up1,up2 --flip",
     ),
 )
 @takes_recipe
@@ -42,6 +42,7 @@ def pairs_of_yours(
     model: Model = "mini",
     pairs: Count = None,
     refine: Refine = "upsample",
+    flip: FlipRow = False,
     batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
@@ -55,7 +56,7 @@ def pairs_of_yours(
 
     backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     note_what_it_is_for(backbone)
-    show(run(backbone, data, recipe, n=pairs, refine=refine, batch=batch), json)
+    show(run(backbone, data, recipe, n=pairs, refine=refine, flip=flip, batch=batch), json)
 
 
 @command(
@@ -63,7 +64,7 @@ def pairs_of_yours(
     "spair",
     examples=(
         "shiftless bench spair --data SPair-71k --recipe dift-spair",
-        "shiftless bench spair --data SPair-71k --split val --per-category 20",
+        "shiftless bench spair --data SPair-71k --split val --per-category 20 --flip",
         "shiftless bench spair --data SPair-71k --category cat --pairs 50 --json cats.json",
     ),
 )
@@ -79,6 +80,7 @@ def spair(
     ] = None,
     pairs: Count = None,
     refine: Refine = "upsample",
+    flip: FlipRow = False,
     batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
@@ -92,7 +94,7 @@ def spair(
 
     backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     chosen: dict[str, Any] = {"split": split, "category": category, "per_category": per_category, "n": pairs}
-    show(run(backbone, data, recipe, refine=refine, batch=batch, **chosen), json)
+    show(run(backbone, data, recipe, refine=refine, flip=flip, batch=batch, **chosen), json)
 
 
 def show(table: Any, json: Path | None) -> None:

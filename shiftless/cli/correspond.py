@@ -12,7 +12,7 @@ from shiftless.atomic import check_writable, write_atomic
 from shiftless.cli import app
 from shiftless.cli.answer import note_what_it_is_for
 from shiftless.cli.command import command
-from shiftless.cli.flags import Batch, Device, Dtype, Json, Offload, Quantise, RecipeModel, model_for
+from shiftless.cli.flags import Batch, Device, Dtype, FlipRow, Json, Offload, Quantise, RecipeModel, model_for
 from shiftless.errors import BadInput
 from shiftless.presets import Preset, preset_or_file
 from shiftless.recipe import recipes_to_toml
@@ -135,7 +135,7 @@ def fit(
     "test",
     examples=(
         "shiftless correspond test head --model sd15 --data pairs/",
-        "shiftless correspond test head --pairs 60",
+        "shiftless correspond test head --pairs 60 --flip",
         "shiftless correspond test head --model sd15 --data SPair-71k --split val --json heads.json",
     ),
 )
@@ -147,6 +147,7 @@ def score_heads(
     pairs: Annotated[int | None, typer.Option(min=1, help="Only so many pairs, shared out over the kinds.")] = None,
     refine: Annotated[str, typer.Option(help="upsample (as published), cell, or soft.")] = "upsample",
     look: Look = "photo",
+    flip: FlipRow = False,
     batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
@@ -165,7 +166,8 @@ def score_heads(
     backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     _note_photographs(backbone, data)
     name = f"correspond {Path(data).name} {split}" + ("" if look == "photo" else f" {look}")
-    show(run(backbone, annotated.pairs, heads, name=name, refine=refine, batch=batch, notes=annotated.notes), json)
+    options: dict[str, Any] = {"refine": refine, "flip": flip, "batch": batch, "notes": annotated.notes}
+    show(run(backbone, annotated.pairs, heads, name=name, **options), json)
 
 
 def _note_photographs(model: Backbone, data: str) -> None:

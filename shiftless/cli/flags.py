@@ -34,6 +34,16 @@ Offload = Annotated[
         show_default="nothing",
     ),
 ]
+FLIP = (
+    "Read the first photo mirrored too, and match with whichever of the two fits the second photo better, "
+    "for things that face opposite ways."
+)
+Flip = Annotated[bool, typer.Option("--flip", help=FLIP)]
+FLIP_ROW = (
+    "Add a row that may match each pair's first photo mirrored, where that fits the second better; it costs one more "
+    "reading of each first photo."
+)
+FlipRow = Annotated[bool, typer.Option("--flip", help=FLIP_ROW)]
 Fill = Annotated[
     list[str] | None,
     typer.Option("--fill", help="A value for a field of the prompt, as category=horse; repeat for more."),

@@ -17,6 +17,7 @@ from shiftless.cli.flags import (
     Device,
     Dtype,
     Fill,
+    Flip,
     Model,
     Offload,
     Quantise,
@@ -26,6 +27,9 @@ from shiftless.cli.flags import (
 )
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
+
+POINT = ("a point", "X,Y", "120,80")
+BOX = ("a box", "X0,Y0,X1,Y1", "40,20,300,240")
 
 
 @command(
@@ -126,7 +130,7 @@ def extract(
     panel="Read photos",
     examples=(
         "shiftless match a.jpg b.jpg --model sd15",
-        "shiftless match a.jpg b.jpg --model sd15 --at 120,80 --at 60,40 --mutual",
+        "shiftless match a.jpg b.jpg --model sd15 --at 120,80 --at 60,40 --mutual --flip",
         "shiftless match a.jpg b.jpg --model sd15 --control canny --start 240 --timestep 200 --out steered.png",
     ),
 )
@@ -144,6 +148,11 @@ def match(
     refine: Annotated[
         str, typer.Option(help="upsample (as published), cell, or soft (sub-pixel soft-argmax).")
     ] = "upsample",
+    flip: Flip = False,
+    box: Annotated[
+        str | None,
+        typer.Option(help="With --flip: where the thing is in A, as X0,Y0,X1,Y1; by default the whole photo."),
+    ] = None,
     fill: Fill = None,
     captions: Captions = None,
     device: Device = "auto",
@@ -160,27 +169,34 @@ def match(
     What steers the model is a flag: --prompt auto, --control canny --start 240, --lora FILE.
 
     Without --at, a grid of points is tried and the mutual matches are kept.
+
+    --flip reads A a second time, mirrored, with the same prompt; points are given and found in the photos as they are.
     """
     from rich.table import Table
 
     from shiftless.backbones.registry import load
-    from shiftless.image import open_photo
+    from shiftless.image import mirror, open_photo
     from shiftless.reading import extract as read
     from shiftless.tasks.correspondence import heat
     from shiftless.tasks.correspondence import match as find
     from shiftless.tasks.mutual import mutual_matches
     from shiftless.view import match_sheet, save_picture
 
-    points = [_point(text) for text in at]
+    points = [_numbers("--at", text, POINT) for text in at]
+    where = None if box is None else _numbers("--box", box, BOX)
+    if where is not None and not flip:
+        raise BadInput("--box says where --flip compares; give --flip too, or leave it out")
     first, second = open_photo(a), open_photo(b)
     values = filler([recipe], fill, captions, [a, b])
     backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     note_what_it_is_for(backbone)
-    maps_a, maps_b = read(backbone, [first, second], recipe, fill=values, batch=batch)
+    photos = [first, second, *([mirror(first)] if flip else [])]
+    maps_a, maps_b, *turned = read(backbone, photos, recipe, fill=values, batch=batch)
+    flipping: dict[str, Any] = {"flip": "auto", "mirrored": turned[0], "box": where} if flip else {}
     if points:
-        matches = find(maps_a, maps_b, points, refine=refine, mutual=mutual)
+        matches = find(maps_a, maps_b, points, refine=refine, mutual=mutual, **flipping)
     else:
-        matches = mutual_matches(maps_a, maps_b, refine=refine)
+        matches = mutual_matches(maps_a, maps_b, refine=refine, **flipping)
     table = Table(title=f"{a.name} -> {b.name}", caption=f"{model} · {maps_a.describe()}")
     for column in ("x", "y", "-> x", "y", "cosine", *(["finds its way back"] if matches.mutual is not None else [])):
         table.add_column(column, justify="right")
@@ -189,10 +205,19 @@ def match(
         numbers = [f"{value:.1f}" for value in (*here, *there)]
         table.add_row(*numbers, f"{matches.scores[i]:.3f}", *back)
     show(table, 100)
-    sheet = match_sheet(first, second, matches, heat(maps_a, maps_b, matches.source[0]))
+    point = matches.source[0]
+    if matches.fits is not None:
+        as_is, mirrored = matches.fits
+        how = "matched mirrored" if matches.flipped else "matched as it is"
+        say(f"{a.name}: {how} (mean cosine {as_is:.3f} as it is, {mirrored:.3f} mirrored)")
+    hot = heat(turned[0], maps_b, maps_a.frame.mirrored([point])[0]) if matches.flipped else heat(maps_a, maps_b, point)
+    sheet = match_sheet(first, second, matches, hot)
     save_picture(sheet, out)
     say(f"picture: {out}   (heat: where in {b.name} looks like the first point)")
-    write_json(json, {"a": str(a), "b": str(b), "model": model, "recipe": recipe.to_dict(), "matches": _rows(matches)})
+    about: dict[str, Any] = {"a": str(a), "b": str(b), "model": model, "recipe": recipe.to_dict()}
+    if matches.fits is not None:
+        about |= {"flipped": matches.flipped, "fits": list(matches.fits)}
+    write_json(json, {**about, "matches": _rows(matches)})
 
 
 def _rows(matches: Any) -> list[dict[str, Any]]:
@@ -206,9 +231,13 @@ def _rows(matches: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def _point(text: str) -> tuple[float, float]:
+def _numbers(flag: str, text: str, form: tuple[str, str, str]) -> tuple[float, ...]:
+    """The numbers of a flag that is written as `form` says: its name, its letters, an example."""
+    what, letters, example = form
     try:
-        x, y = (float(part) for part in text.split(","))
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise BadInput(f"--at {text!r}: give a point as X,Y in pixels of the first photo, such as 120,80") from None
-    return x, y
+        numbers = ()
+    if len(numbers) != len(letters.split(",")):
+        raise BadInput(f"{flag} {text!r}: give {what} as {letters} in pixels of the first photo, such as {example}")
+    return numbers

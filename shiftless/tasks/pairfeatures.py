@@ -20,7 +20,8 @@ from shiftless.image import Frame
 class AnnotatedBuckets(NamedTuple):
     """A pair as its reader gives it: both photos' buckets, and N 2 points of each in original pixels.
 
-    box  (x0, y0, x1, y1) of the thing in the target, for PCK; without it the target image's size counts
+    box       (x0, y0, x1, y1) of the thing in the target, for PCK; without it the target image's size counts
+    mirrored  the readings of the mirrored source, where it may be matched in its place
     """
 
     source: Bucket
@@ -28,6 +29,7 @@ class AnnotatedBuckets(NamedTuple):
     source_points: ArrayLike
     target_points: ArrayLike
     box: Sequence[float] | None = None
+    mirrored: Bucket | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,6 +82,39 @@ def test_the_table_has_the_plain_mean_and_the_seeds_as_one(requested):
     assert table.value("trivial", "PCK@0.1 bbox") == 0
 
 
+def test_with_flip_the_mean_and_the_heads_have_a_second_row_each(monkeypatch):
+    from shiftless.image import open_photo
+
+    def reader(model, recipes, batch, report):
+        def read(photos):
+            for photo in photos:
+                pixels = torch.from_numpy(open_photo(photo).array[::8, ::8].copy()).permute(2, 0, 1)[None].float() - 128
+                way = torch.full((1, 5, 8, 8), 60.0 if pixels[..., 4:].mean() > pixels[..., :4].mean() else -60.0)
+                tap, frame = {"up1": Tap("up1", 8, 8, "")}, Frame(SIZE, SIZE)
+                yield Bucket(tuple(FeatureMaps({"up1": torch.cat([pixels, way], 1)}, tap, frame, r) for r in recipes))
+
+        return read
+
+    monkeypatch.setattr("shiftless.bench.heads.reader", reader)
+    colours = np.random.default_rng(0).integers(0, 100, (8, 8, 3))
+    colours[:, 4:] += 150
+    source = np.kron(colours, np.ones((8, 8, 1))).astype(np.uint8)
+    points = np.array([[20.0, 20.0], [36.0, 44.0]])
+    there = points * [-1, 1] + [64, 0]
+    one, other = open_photo(source, "a"), open_photo(source[:, ::-1], "b")
+    mirrored = PhotoPair(one, other, points, there, SIZE, SIZE, (0, 0, 40, 40), "cat", "ab")
+    heads = [CorrespondenceHead(LAYOUT, recipes=RECIPES) for _ in range(2)]
+    table = run(MODEL, [mirrored], heads, refine="cell", progress=False, flip=True)
+    methods = list(dict.fromkeys(row.method for row in table.rows))
+    assert methods[3:] == ["baseline with flip: mean of 2 readings", "GATE with flip: 2 readings, mean of 2 seeds"]
+    assert [table.value(method, "PCK@0.1 bbox") for method in methods[1:]] == [0, 0, 1, 1]
+    assert any(note.startswith("GATE with flip - GATE: +1.000 [") for note in table.notes)
+    assert table.notes[-1] == "the mirrored sources took 2 denoiser calls beside 4"
+    assert [row for row in table.rows if "flip" not in row.method] == run(
+        MODEL, [mirrored], heads, refine="cell", progress=False
+    ).rows
+
+
 def test_heads_that_cannot_be_tested_together():
     with pytest.raises(BadInput, match="without recipes"):
         run(MODEL, PAIRS, [CorrespondenceHead(LAYOUT)])

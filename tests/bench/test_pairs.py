@@ -18,9 +18,12 @@ from shiftless.bench.pairs import (
     TRIVIAL,
     UNTRAINED,
     Scores,
+    by_category,
     by_prompt,
     describe,
     evaluate,
+    flip_with,
+    pair_visits,
     photos_of,
     run_pairs,
     same_place,
@@ -33,6 +36,7 @@ from shiftless.image import Frame, open_photo
 from shiftless.metrics.bootstrap import interval
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap
+from shiftless.tasks.correspondence import match
 
 SIZE = (64, 96)
 
@@ -92,6 +96,87 @@ def test_each_photo_is_read_once_and_no_order_of_pairs_matters():
 def test_a_photo_of_another_size_than_annotated_is_named():
     with pytest.raises(BadInput, match="s0: the annotation says 96x64 pixels, the picture has 50x40"):
         evaluate(PAIRS, Reader((40, 50)), ONE)
+
+
+def turning(photos: dict[str, np.ndarray], frame: tuple[int, int] = SIZE):
+    """A reader of photos whose features are their own pixels, and of which way they face: the side that is brighter."""
+    read: list[str] = []
+
+    def reader(images):
+        for image in images:
+            photo = open_photo(photos.get(image, image) if isinstance(image, str) else image)
+            read.append(
+                next((name for name, pixels in photos.items() if np.array_equal(pixels, photo.array)), "mirrored")
+            )
+            cells = torch.from_numpy(photo.array[::8, ::8].copy()).permute(2, 0, 1)[None].float()
+            way = torch.full(
+                (1, 1, *cells.shape[2:]), float(np.sign(photo.array[:, -8:].mean() - photo.array[:, :8].mean()))
+            )
+            maps = {"good": torch.cat([cells - 128, 100 * way], 1)}
+            yield Bucket((FeatureMaps(maps, {"good": Tap("good", 4, 8, "")}, Frame(frame, frame)),))
+
+    return reader, read
+
+
+def blocks(seed: int) -> np.ndarray:
+    """A picture of 8 x 12 blocks that is brighter to the right."""
+    colours = np.random.default_rng(seed).integers(0, 200, (8, 12, 3))
+    colours[:, -1], colours[:, 0] = 255, 0
+    return np.kron(colours, np.ones((8, 8, 1))).astype(np.uint8)
+
+
+def test_a_mirrored_target_is_found_with_flip_alone_and_each_source_is_mirrored_once():
+    photos = {"a": blocks(0), "b": blocks(1)}
+    photos["c"] = photos["a"][:, ::-1].copy()
+    points = np.array([[20.0, 20.0], [44.0, 12.0], [76.0, 52.0]])
+    mirrored = points * [-1, 1] + [96, 0]
+    box = (0.0, 0.0, 48.0, 32.0)
+    opened = {name: open_photo(pixels, name=name) for name, pixels in photos.items()}
+
+    def one(a, b, there):
+        return PhotoPair(opened[a], opened[b], points, there, SIZE, SIZE, box, "cat", a + b)
+
+    pairs = [one("a", "c", mirrored), one("a", "a", points), one("b", "b", points), one("c", "c", points)]
+    read_plain, plain = turning(photos)
+    read_turned, turned = turning(photos)
+    visits = list(pair_visits(pairs, read_plain, read_turned))
+    assert sorted(visit.row for visit in visits) == [0, 1, 2, 3]
+    assert (plain, turned) == (["a", "c", "b"], ["c", "a", "mirrored"])
+    for visit in visits:
+        pair = pairs[visit.row]
+        either = flip_with(visit.mirrored[0])
+        answer = match(visit.source[0], visit.target[0], pair.source_points, refine="cell", **either)
+        assert answer.flipped == (pair.id == "ac")
+        assert answer.points.tolist() == pair.target_points.tolist()  # cells' middles
+    assert [visit.mirrored for visit in pair_visits(pairs, read_plain)] == [None] * 4
+
+
+def test_a_row_with_flip_stands_beside_the_baseline_with_its_gain_and_its_cost(monkeypatch):
+    photos = {"a": blocks(0), "b": blocks(1)}
+    opened = {name: open_photo(pixels, name=name) for name, pixels in photos.items()}
+    turned = {name: open_photo(pixels[:, ::-1].copy(), name=f"{name}2") for name, pixels in photos.items()}
+    points = np.array([[20.0, 20.0], [44.0, 12.0], [76.0, 52.0]])
+    box = (0.0, 0.0, 48.0, 32.0)
+    pairs = [
+        PhotoPair(opened[name], turned[name], points, points * [-1, 1] + [96, 0], SIZE, SIZE, box, name, name)
+        for name in photos
+    ]
+    monkeypatch.setattr("shiftless.bench.pairs.reader", lambda *_: turning(photos)[0])
+    model = SimpleNamespace(spec=Spec("fake", "sd", 64, 64, (4, 8)))
+    options = {"controls": False, "progress": False, "refine": "cell", "groups": by_category(pairs)}
+    table = run_pairs("b", model, pairs, Recipe(label="x"), flip=True, **options)
+    methods = list(dict.fromkeys(row.method for row in table.rows))
+    assert methods[1:3] == ["baseline: x", "baseline with flip: x"]
+    assert methods[3:5] == ["baseline, a (1 pair)", "baseline with flip, a (1 pair)"]
+    assert table.value("baseline with flip", "PCK@0.1 bbox") == 1
+    gained = 1 - table.value("baseline: x", "PCK@0.1 bbox")
+    assert gained > 0.5
+    assert any(note.startswith(f"with flip - baseline: +{gained:.3f} [") for note in table.notes)
+    assert table.notes[-1] == (
+        "with flip 2 of 2 pairs matched mirrored; the mirrored sources took 2 denoiser calls beside 4"
+    )
+    plain = run_pairs("b", model, pairs, Recipe(label="x"), **options)
+    assert plain.rows == [row for row in table.rows if "flip" not in row.method]
 
 
 def test_same_place_scales_to_the_target():
@@ -192,8 +277,8 @@ def test_pairs_that_share_photos_get_wider_intervals_and_the_table_says_so(monke
     assert "95% bootstrap intervals over pairs, no photo in two of them" in table.notes[0]
 
 
-@pytest.mark.parametrize(("prompt", "photos"), [("", 3), ("a {category}", 4)])
-def test_a_bench_foresees_its_denoiser_calls_and_makes_them(capsys, monkeypatch, prompt, photos):
+@pytest.mark.parametrize(("prompt", "photos", "flip"), [("", 3, False), ("a {category}", 4, False), ("", 3, True)])
+def test_a_bench_foresees_its_denoiser_calls_and_makes_them(capsys, monkeypatch, prompt, photos, flip):
     from shiftless import progress
 
     done = []
@@ -205,8 +290,9 @@ def test_a_bench_foresees_its_denoiser_calls_and_makes_them(capsys, monkeypatch,
         PhotoPair(opened[a], opened[b], at, at, (64, 64), (64, 64), (8, 8, 56, 56), kind, a + b)
         for a, b, kind in (("a", "b", "cat"), ("b", "c", "dog"))
     ]
-    run_pairs("pairs", load("twin:sd15", size=64), pairs, Recipe(prompt=prompt, start=60, steps=2), batch=2)
+    run_pairs("pairs", load("twin:sd15", size=64), pairs, Recipe(prompt=prompt, start=60, steps=2), batch=2, flip=flip)
     total = photos * 3 * 2  # a walk of two steps and the reading, by the model and by the untrained one
+    total += 2 * 3 * flip  # both sources mirrored, by the model
     message = f"pairs: 2 pairs with twin:sd15, also untrained: {total} denoiser calls\n"
     assert capsys.readouterr().err == message
     assert done == [(total, total)]

@@ -34,6 +34,19 @@ def test_bench_spair_from_the_published_layout_to_the_table(tmp_path):
     assert table.notes[0].startswith("4 pairs, 8 points")
 
 
+def test_with_flip_every_category_has_a_second_row(tmp_path):
+    folder = _LAYOUT.small_spair(tmp_path, "val")
+    model, recipe = load("twin:sd15", size=64), Recipe(timestep=50, taps=("up1",), label="mine")
+    options = {"split": "val", "per_category": 1, "controls": False, "progress": False}
+    plain, flipped = (spair.run(model, folder, recipe, flip=flip, **options) for flip in (False, True))
+    kinds = [row.method for row in flipped.rows if row.metric == "PCK@0.1 img" and "pair)" in row.method]
+    assert len(kinds) == 4
+    assert [kind.replace(" with flip", "") for kind in kinds[1::2]] == kinds[::2]
+    assert "PCK@0.05 bbox" in {row.metric for row in flipped.rows if row.method == "baseline with flip: mine"}
+    assert [row for row in flipped.rows if "flip" not in row.method] == plain.rows
+    assert "denoiser calls beside" in " ".join(flipped.notes)
+
+
 def test_a_preset_that_was_published_stands_beside_its_number_and_a_changed_one_does_not(tmp_path):
     folder = _LAYOUT.small_spair(tmp_path, "val")
     recipe = preset("gate-spair-baseline").recipes[0].but(taps=("up1",))
