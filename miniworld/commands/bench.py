@@ -10,7 +10,7 @@ import typer
 from shiftless.cli.answer import say
 from shiftless.cli.bench import Count, Refine, bench, show
 from shiftless.cli.command import command
-from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, Offload, Quantise, takes_recipe, writable
+from shiftless.cli.flags import FLIP_ROW, Batch, Device, Dtype, Json, Model, Offload, Quantise, takes_recipe, writable
 from shiftless.recipe import Recipe
 
 LOOK = "photo, or a look that the embedded denoiser was not trained on: pencil, nightvision, embroidery."
@@ -38,6 +38,7 @@ def mini_pairs(
     look: Annotated[str, typer.Option(help=LOOK)] = "photo",
     pairs: Count = None,
     refine: Refine = "upsample",
+    flip: Annotated[bool, typer.Option(help=FLIP_ROW)] = True,
     batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
@@ -69,6 +70,7 @@ def mini_pairs(
     from miniworld.tables.pairs import run
 
     options: dict[str, Any] = {"quick": quick, "n": pairs, "look": look, "refine": refine, "batch": batch}
+    options["flip"] = flip
     show(run(backbone, recipe, split=split, **options), json)
 
 

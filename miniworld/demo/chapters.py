@@ -176,7 +176,8 @@ def table(plan: Plan) -> Chapter:
     """Chapter 5: the small table, with intervals and both controls."""
     from miniworld.tables.pairs import run
 
-    table = run(plan.model, plan.recipe, quick=True, n=6 if plan.quick else None, progress=not plan.quick)
+    options: dict[str, Any] = {"quick": True, "n": 6 if plan.quick else None, "progress": not plan.quick}
+    table = run(plan.model, plan.recipe, flip=False, facing=False, **options)
     table.write(plan.out / "table.json")
     metric = "PCK@0.1 bbox"
     ours, trivial = table.row("baseline", metric), table.row("trivial", metric)

@@ -13,7 +13,17 @@ from miniworld.tables.pairs import mini_pairs
 from shiftless.amalgamate.layout import Layout
 from shiftless.backbones.base import Backbone
 from shiftless.bench.heads import mean_scores, visits
-from shiftless.bench.pairs import TRIVIAL, Scores, pair_calls, reader, same_place, score
+from shiftless.bench.pairs import (
+    TRIVIAL,
+    Scores,
+    flip_with,
+    gain,
+    mirrored_calls,
+    pair_calls,
+    reader,
+    same_place,
+    score,
+)
 from shiftless.bench.pairs import evaluate as evaluate_pairs
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.photopair import PhotoPair
@@ -56,11 +66,12 @@ def run(
         pairs = mini_pairs("test", n or (QUICK if quick else None), look)
         best = dift_timestep(model, look, min(QUICK, len(pairs)), batch, progress)
         recipes = available(model, readings_of(look, best))
-        methods = [m for m in METHODS if possible(m, recipes) and (not m.trained or m.name in heads)]
+        methods = [m for m in METHODS if possible(m, recipes) and (not m.trained or m.heads in heads)]
         scores = evaluate(model, pairs, methods, recipes, heads, batch=batch, title=look, progress=progress)
         scores[TRIVIAL] = score(pairs, [same_place(pair) for pair in pairs])
         rows += rows_of(scores, methods, "" if look == "photo" else f", {look}")
         notes.append(f"{look}: {len(pairs)} pairs, DIFT read at t = {best}")
+        notes += flip_notes(model, pairs, methods, recipes, scores, look)
         left = [m.name for m in METHODS if m not in methods]
         if left:
             notes.append(f"{look}: left out, as parts or heads are not at hand: {'; '.join(left)}")
@@ -93,13 +104,16 @@ def evaluate(
     **reading: Any,
 ) -> dict[str, Scores]:
     """Match every pair by every method; each photo is read once. Trained rows are means over their heads."""
-    keys = list(recipes)
+    keys, turned_keys = list(recipes), flipped_keys(methods)
+    turned = [recipes[key] for key in turned_keys]
     predicted: dict[tuple[str, int], list[Any]] = {}
-    for index, pair in visits(model, pairs, list(recipes.values()), **reading):
+    for index, pair in visits(model, pairs, list(recipes.values()), mirrored=turned, **reading):
         for method in methods:
             source, target = (bucket_of(method, b, keys) for b in (pair.source, pair.target))
+            mirrored = bucket_of(method, pair.mirrored, turned_keys) if method.flip_of and pair.mirrored else None
             for seed, apply in enumerate(appliers(method, heads, source)):
-                points = match(apply(source), apply(target), pair.source_points).points
+                either = flip_with(None if mirrored is None else apply(mirrored))
+                points = match(apply(source), apply(target), pair.source_points, **either).points
                 predicted.setdefault((method.name, seed), [None] * len(pairs))[index] = points
     return {
         m.name: mean_scores([score(pairs, points) for (name, _), points in predicted.items() if name == m.name])
@@ -107,10 +121,38 @@ def evaluate(
     }
 
 
+def flipped_keys(methods: Sequence[Method]) -> list[str]:
+    """Return the keys of the readings that methods with flip take, of the mirrored source too."""
+    names = (name for m in methods if m.flip_of for name in (*m.readings, *m.attention))
+    return list(dict.fromkeys(name.partition("/")[0] for name in names))
+
+
+def flip_notes(
+    model: Backbone,
+    pairs: Sequence[PhotoPair],
+    methods: Sequence[Method],
+    recipes: Mapping[str, Recipe],
+    scores: Mapping[str, Scores],
+    look: str,
+) -> list[str]:
+    """Say what flipping gains a method over the same method without, over the baseline with flip, and what it costs."""
+    notes, named = [], {m.flip_of: m for m in methods if m.flip_of}
+    for name, method in named.items():
+        notes.append(f"{look}: {gain(f'{method.name} - without', scores[method.name], scores[name])}")
+        if method.against in named and method.against != name:
+            base = named[method.against].name
+            notes.append(f"{look}: {gain(f'{method.name} - {base}', scores[method.name], scores[base])}")
+    turned = [recipes[key] for key in flipped_keys(methods)]
+    if turned:
+        more, usual = mirrored_calls(pairs, turned, model.spec), pair_calls(pairs, list(recipes.values()), model.spec)
+        notes.append(f"{look}: the mirrored sources took {count(more, 'denoiser call')} beside {usual}")
+    return notes
+
+
 def appliers(method: Method, heads: Heads, bucket: Bucket) -> list[Callable[[Bucket], FeatureMaps]]:
     """Return what makes one map of a method's bucket: a head for each seed, a plain mean, or the reading itself."""
     if method.trained:
-        return [head.merge_bucket for head in heads[method.name]]
+        return [head.merge_bucket for head in heads[method.heads]]
     if len(bucket) > 1:
         return [CorrespondenceHead(Layout.of(bucket), "mean").merge_bucket]
     return [lambda one: one[0]]
@@ -151,7 +193,7 @@ def shipped_heads(model: Backbone) -> dict[str, list[CorrespondenceHead]]:
     heads: dict[str, list[CorrespondenceHead]] = {}
     for method in METHODS:
         paths = sorted(Path(home, "heads").glob(f"{slug(method.name)}.*.safetensors")) if home else []
-        if method.trained and paths:
+        if method.trained and not method.flip_of and paths:
             heads[method.name] = [CorrespondenceHead.from_pretrained(path) for path in paths]
     return heads
 

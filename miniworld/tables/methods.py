@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shiftless.recipe import Recipe
 
@@ -33,6 +33,7 @@ class Method:
     head       "" (nothing is trained), "gate" or "hyper"
     conv       with a trained output convolution
     against    the row it is compared with
+    flip_of    the method whose features and heads it takes, to match the mirrored source where that fits better
     """
 
     name: str
@@ -41,17 +42,27 @@ class Method:
     head: str = ""
     conv: bool = False
     against: str = "baseline, convolutional"
+    flip_of: str = ""
 
     @property
     def trained(self) -> bool:
-        """Whether a head is trained for it."""
+        """Whether it matches by a trained head."""
         return bool(self.head) or self.conv
+
+    @property
+    def heads(self) -> str:
+        """The name that its heads go by: its own, or that of the method it flips."""
+        return self.flip_of or self.name
+
+    def with_flip(self) -> Method:
+        """The same method with flip, compared with the same baseline as it is."""
+        return replace(self, name=f"{self.name}, with flip", flip_of=self.name)
 
 
 _BASE = tuple(f"base{i}" for i in range(SEEDS))
 _BUCKET = ("fine0", "fine1", "control0", "control1", "lora0", "lora1")
 _CONV = "baseline + output convolution"
-METHODS = (
+_METHODS = (
     Method("DIFT: mean of 8 noise draws at its best timestep", ("dift",)),
     Method("baseline, convolutional", ("base0",)),
     Method("baseline, attention", ("base0/maps",)),
@@ -74,6 +85,9 @@ METHODS = (
     Method("baseline: 6 seeds + output convolution", _BASE, head="gate", conv=True, against=_CONV),
     Method("GATE with output convolution", _BUCKET, ("all/maps",), head="gate", conv=True, against=_CONV),
 )  # fmt: skip
+FLIPPED = ("baseline, convolutional", "GATE without output convolution", _CONV, "GATE with output convolution")
+"""The methods that have a second row, with flip."""
+METHODS = tuple(one for m in _METHODS for one in ((m, m.with_flip()) if m.name in FLIPPED else (m,)))
 
 
 def readings_of(look: str, dift_timestep: int = 100) -> dict[str, Recipe]:

@@ -51,6 +51,8 @@ def run(
     controls: bool = True,
     batch: int | None = None,
     progress: bool = True,
+    flip: bool = True,
+    facing: bool = True,
 ) -> Table:
     """Score a model on the world's pairs, beside the trivial baseline and the same network untrained.
 
@@ -59,13 +61,31 @@ def run(
     n       so many pairs, in place of either
     look    "photo", or a look that the embedded denoiser was not trained on
     refine  how matches are refined, as in `shiftless.match`
+    flip    add a row that may match the mirrored source, which half of the pairs need
+    facing  add rows of the pairs that face the same way, and opposite ways
 
     Raises BadInput for an unknown split, look or tap.
     """
-    pairs = mini_pairs(split, n if n is not None else QUICK if quick else None, look)
+    from miniworld import datasets
+
+    drawn = datasets.pairs(split, n if n is not None else QUICK if quick else None, look)
+    pairs = photo_pairs(drawn, split)
     name = "mini-pairs" + ("" if split == "test" else f" {split}") + ("" if look == "photo" else f" {look}")
-    options: dict[str, Any] = {"alpha": alpha, "refine": refine, "controls": controls}
+    options: dict[str, Any] = {"alpha": alpha, "refine": refine, "controls": controls, "flip": flip}
+    options["groups"] = by_facing(drawn) if facing else None
     return run_pairs(name, model, pairs, recipe or Recipe(), batch=batch, progress=progress, **options)
+
+
+def by_facing(drawn: Sequence[Any]) -> dict[str, list[int]]:
+    """Return which of the world's pairs face the same way, and which opposite ways.
+
+    >>> from miniworld import datasets
+    >>> by_facing(datasets.pairs("val", 4))
+    {'facing the same way': [1, 3], 'facing opposite ways': [0, 2]}
+    """
+    same = [pair.source.facing == pair.target.facing for pair in drawn]
+    groups = {"facing the same way": True, "facing opposite ways": False}
+    return {name: rows for name, way in groups.items() if (rows := [i for i, one in enumerate(same) if one == way])}
 
 
 def _photo_pair(pair: Any, name: str) -> PhotoPair:

@@ -53,7 +53,7 @@ def train(
     pairs = pairs or PAIRS
     common = [set(available(model, readings_of(look))) for look in looks]
     keys = [key for key in readings_of(looks[0]) if all(key in there for there in common)]
-    methods = [m for m in methods if m.trained and possible(m, dict.fromkeys(keys))]  # type: ignore[arg-type]
+    methods = [m for m in methods if m.trained and not m.flip_of and possible(m, dict.fromkeys(keys))]  # type: ignore[arg-type]
     used = {name.partition("/")[0] for m in methods for name in (*m.readings, *m.attention)}
     keys = [key for key in keys if key in used]
     kept_pairs = {split: _read(model, split, n, looks, keys, batch, progress) for split, n in pairs.items()}

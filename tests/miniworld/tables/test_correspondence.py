@@ -20,7 +20,7 @@ from miniworld.tables.methods import METHODS, Method
 from miniworld.tables.pairs import mini_pairs
 from miniworld.tables.train_heads import train
 from shiftless import Bucket, Recipe
-from shiftless.bench.pairs import ONE, Scores, evaluate, reader
+from shiftless.bench.pairs import ONE, Scores, evaluate, matches_by_prompt, reader, score
 from shiftless.reading.available import available
 
 CONV = "baseline + output convolution"
@@ -64,6 +64,26 @@ def test_gains_are_against_the_baseline_of_the_same_kind(table):
     ours, base = (table.value(name, "PCK@0.1 bbox") for name in ("DIFT", "baseline, convolutional"))
     assert table.value("DIFT", GAIN) == pytest.approx(ours - base)
     assert [row for row in table.rows if row.method == CONV and row.metric == GAIN] == []
+
+
+def test_the_baselines_and_gate_have_a_second_row_with_flip(model, trained, table):
+    for name in ("baseline, convolutional", CONV):
+        ours, base = (table.value(row, "PCK@0.1 bbox") for row in (f"{name}, with flip", name))
+        assert table.value(f"{name}, with flip", GAIN) == pytest.approx(ours - base)
+    assert {m.flip_of for m in METHODS if m.flip_of.startswith("GATE")} == {
+        "GATE without output convolution",
+        "GATE with output convolution",
+    }
+    recipe = readings_of("photo")["base0"].but(taps=("up0",))
+    matched = matches_by_prompt(model, mini_pairs("test", 2), recipe, None, flip=True)
+    flipped = score(mini_pairs("test", 2), [either.points for _, either in matched])
+    assert (
+        table.value("baseline, convolutional, with flip", "PCK@0.1 bbox") == flipped.bbox.sum() / flipped.totals.sum()
+    )
+    assert any(note.startswith(f"photo: {CONV}, with flip - without: ") for note in table.notes)
+    (cost,) = (note for note in table.notes if "mirrored sources" in note)
+    assert cost.startswith("photo: the mirrored sources took 2 denoiser calls beside ")  # two sources, base0 alone
+    assert not any("flip" in name for name in trained[1])
 
 
 def test_heads_are_found_where_they_were_written(model, trained, monkeypatch):

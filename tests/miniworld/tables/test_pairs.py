@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from miniworld.tables.pairs import mini_pairs, run
+from miniworld import datasets
+from miniworld.tables.pairs import by_facing, mini_pairs, run
 from shiftless.backbones.registry import load
 from shiftless.bench.pairs import TRIVIAL, UNTRAINED
 from shiftless.errors import BadInput
@@ -42,9 +43,21 @@ def test_runs_with_both_controls_and_twice_the_same():
     options = {"recipe": Recipe(timestep=1, taps=("up2",)), "n": 2, "progress": False}
     table = run(model, **options)
     assert table.bench == "mini-pairs"
-    assert list(dict.fromkeys(row.method for row in table.rows)) == [TRIVIAL, UNTRAINED, "baseline: t=1 up2"]
+    base, flipped = "baseline: t=1 up2", "baseline with flip: t=1 up2"
+    methods = list(dict.fromkeys(row.method for row in table.rows))
+    assert methods[:4] == [TRIVIAL, UNTRAINED, base, flipped]
+    ways = [f"{way} (1 pair)" for way in ("facing the same way", "facing opposite ways")]
+    assert methods[4:] == [f"{one}, {way}" for way in ways for one in ("baseline", "baseline with flip")]
     assert run(model, batch=1, **options).rows == table.rows
-    assert run(model, controls=False, split="val", **options).bench == "mini-pairs val"
+    val = run(model, controls=False, split="val", flip=False, facing=False, **options)
+    assert (val.bench, {row.method for row in val.rows}) == ("mini-pairs val", {TRIVIAL, base})
+
+
+def test_the_pairs_that_face_opposite_ways_are_half_of_the_test():
+    groups = by_facing(datasets.pairs("test"))
+    assert [len(rows) for rows in groups.values()] == [180, 180]
+    picture = datasets.pairs("test", 2)[groups["facing opposite ways"][0]]
+    assert picture.source.facing != picture.target.facing
 
 
 def test_bad_input():
