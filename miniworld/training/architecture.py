@@ -8,6 +8,8 @@ import torch
 from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from miniworld.training.tokenizer import LENGTH
+
 VAE: dict[str, Any] = {
     "in_channels": 3,
     "out_channels": 3,
@@ -33,19 +35,24 @@ UNET: dict[str, Any] = {
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     "cross_attention_dim": 128,
     "attention_head_dim": (2, 2, 3),  # in this class the number of heads: 64 channels each
+    "transformer_layers_per_block": (1, 2, 3),
 }
-"""The denoiser, 10.9 M parameters: attention below the top level only."""
+"""The denoiser, 17.6 M parameters: attention below the top level only, more of it where the grid is coarse."""
 
 TEXT: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 512,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 0,
     "num_attention_heads": 4,
-    "max_position_embeddings": 77,
+    "max_position_embeddings": LENGTH,
     "hidden_act": "quick_gelu",
     "projection_dim": 128,
 }
-"""The text encoder; its vocabulary's size and special tokens come from the tokenizer."""
+"""The text encoder: words and their places, no layers; its vocabulary and special tokens are the tokenizer's.
+
+A causal encoder writes what a caption means into its later tokens, so that the attention map of a word does not show
+the word's thing. Without layers, a token is its word alone.
+"""
 
 SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -67,13 +74,13 @@ def new_vae(seed: int = 0, **changes: Any) -> AutoencoderKL:
 
 
 def new_unet(seed: int = 0, **changes: Any) -> UNet2DConditionModel:
-    """Build the denoiser with random weights: B 4 H W, timesteps, prompt B 77 128 to the noise B 4 H W."""
+    """Build the denoiser with random weights: B 4 H W, timesteps, prompt B T 128 to the noise B 4 H W."""
     torch.manual_seed(seed)
     return UNet2DConditionModel(**{**UNET, **changes})
 
 
 def new_text_encoder(tokenizer: Any, seed: int = 0, **changes: Any) -> CLIPTextModel:
-    """Build the text encoder for a tokenizer, with random weights: B 77 tokens to B 77 128."""
+    """Build the text encoder for a tokenizer, with random weights: B T tokens to B T 128."""
     torch.manual_seed(seed)
     special = {
         "vocab_size": len(tokenizer),

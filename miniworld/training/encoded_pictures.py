@@ -16,6 +16,7 @@ from torch import Tensor
 
 from miniworld.training.epochs import Epochs
 from miniworld.training.pictures import PictureFolder
+from miniworld.training.tokenizer import LENGTH
 from miniworld.training.vae import to_tensor
 from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
@@ -25,6 +26,10 @@ GRAINS = ("empty", "a photo", "class", "fine")
 """The grains of a training caption, from empty to full."""
 SHARES = (0.15, 0.15, 0.20, 0.50)
 """How often each grain is shown: the first is the 15% of captions that are dropped."""
+WHOLE = 5
+"""Words that a caption keeps when it is cut short: those of the class caption, "a photo of a horse"."""
+CUT = 0.3
+"""How often a caption is cut short at a random place, so that no word depends on what follows it."""
 EVEN = ((0.0, 1.0), (0.0, 1000.0))
 """Timesteps in equal shares: up to this share of a batch, timesteps lie below this."""
 
@@ -43,7 +48,7 @@ def encode_pictures(
 ) -> None:
     """Write the latents (the posterior's mean, times the scaling factor) and tokens of every shard of a picture folder.
 
-    A shard is `latents` N 4 H/4 W/4 float16 and `tokens` N 3 77 int16 (the three grains). Shards that are there stay.
+    A shard is `latents` N 4 H/4 W/4 float16 and `tokens` N 3 T int16 (the three grains). Shards that are there stay.
     The autoencoder computes in `dtype` on `device`, by default where it lies.
     """
     root = Path(folder)
@@ -86,8 +91,8 @@ def encode(vae: AutoencoderKL, images: np.ndarray) -> Tensor:
 
 
 def tokenize(tokenizer: Any, texts: list[str]) -> np.ndarray:
-    """Turn texts into N 77 int16 tokens, padded and cut as the pipelines do."""
-    ids = tokenizer(texts, padding="max_length", truncation=True, max_length=77).input_ids
+    """Turn texts into N T int16 tokens (T is `LENGTH`), padded and cut as the pipelines do."""
+    ids = tokenizer(texts, padding="max_length", truncation=True, max_length=LENGTH).input_ids
     return np.asarray(ids, np.int16)
 
 
@@ -123,7 +128,8 @@ class EncodedPictures:
         """Draw the batch of one step, the same for the same seed and step.
 
         Gives `latents` and `noise` B 4 H W of `rows`, `timesteps` B (stratified over `levels`, so that every batch sees
-        all noise levels) and `tokens` B 77 of captions whose grain is drawn with `shares`.
+        all noise levels) and `tokens` B T of captions whose grain is drawn with `shares`,
+        some of which are cut short (`CUT`).
         """
         rng = np.random.default_rng([seed, 1, step])
         index = self.rows(size, seed, step)
@@ -133,6 +139,7 @@ class EncodedPictures:
             empty.long().expand(size, -1),
             self.tokens[index, torch.from_numpy(np.maximum(grain - 1, 0))].long(),
         )
+        tokens = cut_short(tokens, rng.random(size) < CUT, rng.random(size))
         slots = np.interp((rng.permutation(size) + rng.random(size)) / size, *levels)
         noise = torch.randn(size, *self.latents.shape[1:], generator=torch.Generator().manual_seed(seed * 10**7 + step))
         return {
@@ -141,3 +148,20 @@ class EncodedPictures:
             "timesteps": torch.from_numpy(slots.astype(np.int64)),
             "tokens": tokens,
         }
+
+
+def cut_short(tokens: Tensor, which: np.ndarray, where: np.ndarray) -> Tensor:
+    """Cut some of the captions B T short: from `where` (0 to 1) of what follows their first five words to their end.
+
+    The last token is the end, which also pads. A caption of five words or fewer stays.
+
+    >>> caption = torch.tensor([[8, 1, 2, 3, 4, 5, 6, 7, 9, 9]])  # 8 starts it, 9 ends it
+    >>> cut_short(caption, np.array([True]), np.array([0.5]))
+    tensor([[8, 1, 2, 3, 4, 5, 6, 9, 9, 9]])
+    """
+    end = tokens[:, -1:]
+    lengths = tokens.shape[1] - (tokens == end).sum(1)  # with the start, without the end
+    first = 1 + WHOLE
+    kept = first + (torch.from_numpy(where) * (lengths - first).clamp(min=0)).long()
+    kept = torch.where(torch.from_numpy(which), torch.minimum(kept, lengths), lengths)
+    return torch.where(torch.arange(tokens.shape[1]) < kept[:, None], tokens, end)

@@ -176,7 +176,7 @@ def paired_test(smaller: np.ndarray, larger: np.ndarray) -> dict[str, float]:
 
 
 def prompt_embeds(pipe: Any, texts: list[str]) -> Tensor:
-    """Encode captions: B 77 C."""
+    """Encode captions: B T C."""
     tokens = torch.from_numpy(tokenize(pipe.tokenizer, texts)).long()
     return torch.cat([pipe.text_encoder(tokens[i : i + 64])[0] for i in range(0, len(tokens), 64)])
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-LENGTH = 77
+LENGTH = 48
+"""Tokens of a prompt with start, end and padding: the longest caption has 43, and padding draws attention."""
 Pair = tuple[str, str]
 
 

@@ -18,6 +18,7 @@ from miniworld.training.batches import Batch
 from miniworld.training.checkpoint import save_half, swap_folder
 from miniworld.training.encoded_pictures import EncodedPictures, encode_pictures, fingerprint, tokenize
 from miniworld.training.fp32_master import Fp32MasterAdamW
+from miniworld.training.grown import forget_prompts, grow, move_words
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.run import Numbers
 from miniworld.training.stage import Stage
@@ -91,8 +92,8 @@ def train_unet(
     """Train denoiser and text encoder and write the whole pipeline to `mini` in the run's folder.
 
     It needs an autoencoder: `vae`, or the one of stage 1 in the run's folder, or that of `start_from`, a pipeline's
-    folder whose denoiser and text encoder are trained further. `latest` is a folder that gets the moving average at
-    every checkpoint. Raises `BadInput` without an autoencoder.
+    folder whose denoiser and text encoder are trained further, grown to this size where they are smaller. `latest` is
+    a folder that gets the moving average at every checkpoint. Raises `BadInput` without an autoencoder.
     """
     vae_folder = Path(vae) if vae is not None else stage.out / "vae"
     if vae is None and start_from is not None and not vae_folder.exists():
@@ -140,14 +141,16 @@ def encoded(stage: Stage, vae: AutoencoderKL, tokenizer: Any, drawn: PictureFold
 
 
 def _networks(start_from: str | Path | None, seed: int, changes: dict[str, Any]) -> tuple[Any, Any, Any]:
-    if start_from is None:
-        tokenizer = new_tokenizer()
-        return tokenizer, new_text_encoder(tokenizer, seed), new_unet(seed, **changes)
-    return (
-        CLIPTokenizer.from_pretrained(start_from, subfolder="tokenizer"),
-        CLIPTextModel.from_pretrained(start_from, subfolder="text_encoder", torch_dtype=torch.float32),
-        UNet2DConditionModel.from_pretrained(start_from, subfolder="unet", torch_dtype=torch.float32),
-    )
+    tokenizer = new_tokenizer()
+    text_encoder, unet = new_text_encoder(tokenizer, seed), new_unet(seed, **changes)
+    if start_from is not None:
+        old = CLIPTextModel.from_pretrained(start_from, subfolder="text_encoder", torch_dtype=torch.float32)
+        grow(UNet2DConditionModel.from_pretrained(start_from, subfolder="unet", torch_dtype=torch.float32), unet)
+        if not move_words(
+            old, CLIPTokenizer.from_pretrained(start_from, subfolder="tokenizer"), text_encoder, tokenizer
+        ):
+            forget_prompts(unet, seed)
+    return tokenizer, text_encoder, unet
 
 
 def save_pipeline(
