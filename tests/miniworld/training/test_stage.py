@@ -7,28 +7,13 @@ import time
 
 import pytest
 import torch
-from diffusers.models.attention_processor import AttnProcessor2_0
-from safetensors.torch import load_file
 
-from miniworld.training.architecture import new_vae
-from miniworld.training.attention import PlainAttention
 from miniworld.training.batches import Batches
 from miniworld.training.compiled import compiled
 from miniworld.training.stage import Stage, training_dtype
-from miniworld.training.unet import NoiseLoss, train_unet
 from shiftless.errors import BadInput
-from tests.simulated_device import simulated
 
-TINY_VAE = {"block_out_channels": (8, 8, 16), "norm_num_groups": 4, "sample_size": 32}
-TINY_UNET = {"block_out_channels": (8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 2, "sample_size": 8}
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def cuda(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    with simulated("cuda:1", monkeypatch) as device:
-        yield device
 
 
 def numbered(step: int) -> tuple[torch.Tensor, ...]:
@@ -107,30 +92,3 @@ def test_a_network_that_no_compiler_takes_is_trained_uncompiled(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda *_, **__: refuse)
     assert compiled(network, [(torch.ones(1, 2),)], said.append) is network
     assert said == ["cannot be compiled (no compiler here); going on uncompiled"]
-
-
-def test_the_denoiser_learns_on_a_device_what_it_learns_on_the_cpu(tmp_path, drawn, cuda, monkeypatch):
-    monkeypatch.setattr("miniworld.training.stage.choose_dtype", lambda *_: torch.float32)
-    vae = new_vae(**TINY_VAE)  # kept in memory: the stand-in knows nothing of diffusers' way to load weights
-    monkeypatch.setattr("miniworld.training.unet.AutoencoderKL.from_pretrained", lambda *_, **__: vae)
-    (tmp_path / "vae").mkdir()
-    (tmp_path / "vae" / "config.json").touch()
-    where, folders = set(), []
-    monkeypatch.setattr(NoiseLoss, "predict", noting_places(NoiseLoss.predict, where))
-    for device in ("cpu", "cuda:1"):
-        stage = Stage(tmp_path / device, images=4, pictures=drawn, draw=False, compile=False, device=device)
-        folders.append(train_unet(stage, batch=4, vae=tmp_path / "vae", changes=TINY_UNET))
-    assert where == {(CPU, PlainAttention), (torch.device("cuda:1"), AttnProcessor2_0)}
-    for name in ("unet/diffusion_pytorch_model", "text_encoder/model"):
-        here, there = (load_file(folder / f"{name}.safetensors") for folder in folders)
-        for key in here:
-            torch.testing.assert_close(there[key], here[key], atol=2e-3, rtol=2e-2)
-
-
-def noting_places(predict, where):
-    def noted(self, noisy, *others):
-        processors = self.unet.attn_processors.values()
-        where.update((noisy.device, type(one)) for one in processors)
-        return predict(self, noisy, *others)
-
-    return noted
