@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -137,8 +137,13 @@ def photos(start: int, n: int, look: str = "photo") -> Iterator[Picture]:
         yield draw(seed, look=look)
 
 
-def contact_sheet(pictures: list[Picture], columns: int) -> Image.Image:
-    """Pictures of one size in a grid with thin gaps, row by row; raises `BadInput` without pictures or columns.
+class _Shown(Protocol):
+    @property
+    def image(self) -> np.ndarray: ...
+
+
+def contact_sheet(pictures: Sequence[_Shown], columns: int) -> Image.Image:
+    """Pictures of one size, of any world, in a grid with thin gaps; raises `BadInput` without pictures or columns.
 
     >>> contact_sheet(list(photos(0, 3)), columns=2).size
     (258, 258)

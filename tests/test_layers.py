@@ -48,6 +48,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "shiftless.__main__",
     "miniworld",
     "miniworld.world",
+    "miniworld.world.bedroom",
     "miniworld.datasets",
     "miniworld.oracle",
     "miniworld.training",

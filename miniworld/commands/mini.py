@@ -27,12 +27,17 @@ STAGES = {  # stage: file and function that train it, and what that function cal
     "captioner": ("captioner", "train_captioner", "start_from"),
     "oracle": ("oracle", "train_oracle", "start_from"),
 }
+WORLDS = {  # world: file and function that draws a picture of it
+    "creatures": ("miniworld.world.picture", "draw"),
+    "bedrooms": ("miniworld.world.bedroom.picture", "draw_bedroom"),
+}
 
 
 @command(
     mini,
     examples=(
         "shiftless mini draw",
+        "shiftless mini draw --world bedrooms --columns 6",
         "shiftless mini draw -n 8 --kind horse --look pencil",
         "shiftless mini draw -n 30 --seed 100 --folder pictures/",
     ),
@@ -42,18 +47,25 @@ def draw(
     n: Annotated[int, typer.Option("-n", min=1, max=1024, help="How many pictures.")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first; the others follow.")] = 0,
     look: Annotated[str, typer.Option(help="photo, pencil, nightvision or embroidery.")] = "photo",
-    kind: Annotated[str | None, typer.Option(help="Only this kind: horse, cow, bus ...")] = None,
+    world: Annotated[str, typer.Option(help=f"What to draw: {' or '.join(WORLDS)}.")] = "creatures",
+    kind: Annotated[str | None, typer.Option(help="Only this kind of creature or vehicle: horse, cow, bus ...")] = None,
     columns: Annotated[int, typer.Option(min=1, help="Pictures a row.")] = 8,
     folder: Annotated[Path | None, typer.Option(help="Also write each picture by itself here, as SEED.png.")] = None,
 ) -> None:
-    """Draw pictures of the world as one contact sheet; the same seed draws the same picture."""
+    """Draw pictures of a world as one contact sheet; the same seed draws the same picture."""
     from PIL import Image
 
     from miniworld.datasets import contact_sheet
-    from miniworld.world.picture import draw as draw_one
     from shiftless.view import save_picture
 
-    pictures = [draw_one(seed + i, look=look, kind=kind) for i in range(n)]
+    if world not in WORLDS:
+        raise BadInput(f"--world {world!r}: must be one of {', '.join(WORLDS)}")
+    if kind is not None and world != "creatures":
+        raise BadInput(f"--kind {kind!r}: only --world creatures can be drawn by kind")
+    file, function = WORLDS[world]
+    draw_one = getattr(import_module(file), function)
+    only = {} if kind is None else {"kind": kind}
+    pictures = [draw_one(seed + i, look=look, **only) for i in range(n)]
     save_picture(contact_sheet(pictures, columns), out)
     for i, picture in enumerate(pictures if folder is not None else []):
         save_picture(Image.fromarray(picture.image), Path(str(folder)) / f"{seed + i}.png")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from miniworld.commands.mini import STAGES, train
+from miniworld.commands.mini import STAGES, WORLDS, draw, train
+from shiftless.errors import BadInput
 
 
 def function_of(stage):
@@ -31,3 +33,19 @@ def test_a_stage_gets_what_the_command_line_says(monkeypatch, capsys):
     assert expected.items() <= received.items()
     assert (received["budget"].minutes, received["budget"].images) == (None, 7)
     assert "run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_each_world_is_drawn_by_its_name(world, tmp_path, capsys):
+    draw(tmp_path / "sheet.png", n=2, columns=2, world=world, folder=tmp_path / "each")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (258, 128)
+    assert sorted(path.name for path in (tmp_path / "each").iterdir()) == ["0.png", "1.png"]
+    assert "a photo of " in capsys.readouterr().out
+
+
+def test_an_unknown_world_is_refused_and_a_kind_is_one_of_creatures(tmp_path):
+    with pytest.raises(BadInput, match="--world 'sea': must be one of creatures, "):
+        draw(tmp_path / "sheet.png", world="sea")
+    with pytest.raises(BadInput, match="only --world creatures can be drawn by kind"):
+        draw(tmp_path / "sheet.png", world="bedrooms", kind="horse")
