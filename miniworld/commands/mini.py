@@ -26,6 +26,7 @@ STAGES = {  # stage: file and function that train it, and what that function cal
     "controlnet": ("control", "train_controlnet", "model"),
     "captioner": ("captioner", "train_captioner", "start_from"),
     "oracle": ("oracle", "train_oracle", "start_from"),
+    "ddpm": ("ddpm", "train_ddpm", "start_from"),
 }
 WORLDS = {  # world: file and function that draws a picture of it
     "creatures": ("miniworld.world.picture", "draw"),
@@ -84,7 +85,7 @@ def draw(
 )
 def train(
     stage: Annotated[
-        str, typer.Option(help="vae first, then unet, then controlnet; captioner and oracle at any time.")
+        str, typer.Option(help="vae first, then unet, then controlnet; captioner, oracle and ddpm at any time.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; run again to continue it.")] = Path(
         "out/mini"

@@ -140,14 +140,26 @@ class EncodedPictures:
             self.tokens[index, torch.from_numpy(np.maximum(grain - 1, 0))].long(),
         )
         tokens = cut_short(tokens, rng.random(size) < CUT, rng.random(size))
-        slots = np.interp((rng.permutation(size) + rng.random(size)) / size, *levels)
+        timesteps = stratified(rng, size, levels)
         noise = torch.randn(size, *self.latents.shape[1:], generator=torch.Generator().manual_seed(seed * 10**7 + step))
         return {
             "latents": self.latents[index].float(),
             "noise": noise,
-            "timesteps": torch.from_numpy(slots.astype(np.int64)),
+            "timesteps": timesteps,
             "tokens": tokens,
         }
+
+
+def stratified(
+    rng: np.random.Generator, size: int, levels: tuple[tuple[float, ...], tuple[float, ...]] = EVEN
+) -> Tensor:
+    """Draw timesteps B for a batch, one in each of its equal shares of `levels`, in random order.
+
+    >>> sorted(stratified(np.random.default_rng(0), 4).div(250, rounding_mode="floor").tolist())
+    [0, 1, 2, 3]
+    """
+    slots = np.interp((rng.permutation(size) + rng.random(size)) / size, *levels)
+    return torch.from_numpy(slots.astype(np.int64))
 
 
 def cut_short(tokens: Tensor, which: np.ndarray, where: np.ndarray) -> Tensor:

@@ -29,37 +29,53 @@ N_PICTURES = 30_000
 """How many pictures a run draws for itself."""
 
 
-class NoiseLoss(nn.Module):
-    """A denoiser and its text encoder with their training loss, in one graph that compiles.
+class Denoising(nn.Module):
+    """The training loss of what predicts noise: the squared error of the noise times min(SNR + 1, 5) / SNR.
 
-    The loss is the squared error of the predicted noise times min(SNR + 1, 5) / SNR. In terms of the clean latent that
-    is a weight of SNR + 1, the one that predicting v implies (Salimans and Ho 2022), cut off at 5 as in min-SNR (Hang
-    et al. 2023). Plain noise error hardly counts the high noise levels, where shapes and captions are learned.
+    In terms of the clean latent that is a weight of SNR + 1, the one that predicting v implies (Salimans and Ho 2022),
+    cut off at 5 as in min-SNR (Hang et al. 2023). Plain noise error hardly counts the high noise levels, where shapes
+    and captions are learned. `most` is the largest weight; only schedules that end in nearly nothing but noise reach
+    it, and there a prediction rounded to bfloat16 would count more than everything else.
     """
 
     alphas: Tensor
     weights: Tensor
 
-    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, gamma: float = 5.0) -> None:
+    def __init__(self, alphas: Tensor, gamma: float = 5.0, most: float = 50.0) -> None:
         super().__init__()
-        self.unet, self.text_encoder = unet, text_encoder
-        alphas = new_scheduler().alphas_cumprod.float()
+        alphas = alphas.float()
         snr = alphas / (1 - alphas)
         self.register_buffer("alphas", alphas, persistent=False)
-        self.register_buffer("weights", (snr + 1).clamp(max=gamma) / snr / gamma, persistent=False)
+        self.register_buffer("weights", ((snr + 1).clamp(max=gamma) / snr / gamma).clamp(max=most), persistent=False)
+
+    def noisy(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Add noise B C H W to clean latents or pixels B C H W, as much as the timesteps B say."""
+        alpha = self.alphas[timesteps][:, None, None, None]
+        return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+
+    def loss(self, predicted: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Give (weighted loss, plain squared error of each picture, B) of a prediction of the noise B C H W."""
+        error = (predicted.float() - noise).square().mean((1, 2, 3))
+        return (error * self.weights[timesteps]).mean(), error.detach()
+
+
+class NoiseLoss(Denoising):
+    """A denoiser and its text encoder with their training loss, in one graph that compiles."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+        super().__init__(new_scheduler().alphas_cumprod)
+        self.unet, self.text_encoder = unet, text_encoder
 
     def forward(
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor, *guides: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Give (weighted loss, plain squared error of each picture, B) of a batch of `EncodedPictures.batch`."""
-        alpha = self.alphas[timesteps][:, None, None, None]
-        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+        noisy = self.noisy(latents, noise, timesteps)
         prompt = self.text_encoder(tokens)[0]
         dtype = self.unet.conv_in.weight.dtype
         noisy = noisy.to(dtype).contiguous(memory_format=torch.channels_last)
         predicted = self.predict(noisy, timesteps, prompt.to(dtype), *guides)
-        error = (predicted.float() - noise).square().mean((1, 2, 3))
-        return (error * self.weights[timesteps]).mean(), error.detach()
+        return self.loss(predicted, noise, timesteps)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, prompt: Tensor, *guides: Tensor) -> Tensor:
         """Predict the noise B 4 H W; here nothing but the prompt guides."""
