@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-LENGTH = 48
-"""Tokens of a prompt with start, end and padding: the longest caption has 43, and padding draws attention."""
+LENGTH = 77
+"""Tokens of a prompt with start, end and padding, as in Stable Diffusion; the longest captions have 72."""
 Pair = tuple[str, str]
 
 

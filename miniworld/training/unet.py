@@ -14,6 +14,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from miniworld.training.architecture import new_scheduler, new_text_encoder, new_unet
 from miniworld.training.attention import use_fast_attention
+from miniworld.training.attention_share import EVERY, attention_share
 from miniworld.training.batches import Batch
 from miniworld.training.checkpoint import save_half, swap_folder
 from miniworld.training.encoded_pictures import EncodedPictures, encode_pictures, fingerprint, tokenize
@@ -136,9 +137,11 @@ def train_unet(
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
             shown = batches(number)
+            looks = share(unet, text_encoder, network.alphas) if number % EVERY == 0 else {}
             loss, errors = loss_of(*shown)
-            return loss, batch, {"mse": errors.mean(), **by_level(errors, shown[2])}
+            return loss, batch, {"mse": errors.mean(), **by_level(errors, shown[2]), **looks}
 
+        share = attention_share(coder, tokenizer)
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         if latest is not None:
             run.on_save = lambda: write(Path(latest))

@@ -165,7 +165,7 @@ def test_every_word_of_the_captions_is_one_token(tokenizer):
 @given(st.text(max_size=200))
 def test_any_text_is_77_known_tokens(tokenizer, text):
     ids = tokenize(tokenizer, [text])
-    assert ids.shape == (1, 48)
+    assert ids.shape == (1, 77)
     assert (ids >= 0).all()
     assert (ids < len(tokenizer)).all()
 
