@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DModel, __version__
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor, nn
 
 from miniworld.training.batches import Batch
@@ -120,7 +120,7 @@ def train_ddpm(
 def use_plain_attention(network: nn.Module) -> None:
     """Give a DDPM's attention layers plain matrix products, whose backward is faster on a processor."""
     for module in network.modules():
-        if hasattr(module, "set_processor"):
+        if isinstance(module, Attention):
             module.set_processor(AttnProcessor())
 
 
