@@ -21,7 +21,7 @@ from shiftless.backbones.parts import (
     place_of,
     schedule_of,
 )
-from shiftless.backbones.placed import own_weights
+from shiftless.backbones.placed import converted, own_weights
 from shiftless.backbones.random_parts import anew
 from shiftless.backbones.steering import Steering
 from shiftless.conditions.condition import Condition, join
@@ -89,7 +89,7 @@ class LatentModel(Steering):
         self._format = memory_format(device) if self.CHANNELS_LAST else torch.contiguous_format
         with silenced():
             for part in filter(None, (self.DENOISER, self.AUTOENCODER, *self.TEXT_ENCODERS)):
-                network = parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
+                network = converted(parts[part], device, dtype).eval().requires_grad_(False)
                 if part not in self.TEXT_ENCODERS:
                     network.to(memory_format=self._format)
                 own_weights(network)

@@ -92,6 +92,24 @@ def _digest_of_quantised(made_of: Callable[[], str] | None, how: str) -> str:
     return digest_of("quantised", how, of) if of else ""
 
 
+def converted(network: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Put a network on a device in a dtype, and return it; in fp16, what its class keeps in float32 stays so.
+
+    T5's class keeps a layer of each block whose outputs overflow in fp16; T5 clamps what overflows, without a word.
+
+    >>> layer = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    >>> layer._keep_in_fp32_modules = ["1"]
+    >>> [one.weight.dtype for one in converted(layer, torch.device("cpu"), torch.float16)]
+    [torch.float16, torch.float32]
+    """
+    kept = set(getattr(network, "_keep_in_fp32_modules", None) or ()) if dtype == torch.float16 else set()
+    own = {name: one.data.float() for name, one in network.named_parameters() if kept & set(name.split("."))}
+    network.to(device=device, dtype=dtype)
+    for name, value in own.items():
+        network.get_parameter(name).data = value.to(device)
+    return network
+
+
 def own_weights(module: torch.nn.Module) -> None:
     """Copy weights that are still memory-mapped, so that the file does not stay in memory beside converted ones.
 

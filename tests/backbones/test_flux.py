@@ -172,3 +172,18 @@ def test_what_it_does_not_take_is_one_line(model, recipe, message):
 def test_a_folder_says_at_which_size_it_is_read(tmp_path):
     save_parts(type(shiftless.load("twin:flux-dev", dtype="fp32")).twin_parts(models()["flux-dev"]), tmp_path)
     assert shiftless.load(tmp_path, device="cpu", dtype="fp32").spec.size == 128
+
+
+def test_in_half_precision_t5_keeps_what_overflows(tmp_path):
+    model = shiftless.load("twin:flux-dev", device="cpu", dtype="fp32")
+    encoder = model.networks["text_encoder_2"]
+    for block in encoder.encoder.block:
+        block.layer[-1].DenseReluDense.wo.weight.data *= 3e5  # its outputs are beyond fp16's 65504
+    expected = model.encode_prompt([PROMPT]).embeds
+    save_parts({**model.networks, **model.tokenizers, "scheduler": model._scheduler}, tmp_path)
+    read = shiftless.load(tmp_path, device="cpu", dtype="fp16")
+    kept = {name for name, one in read.networks["text_encoder_2"].named_parameters() if one.dtype == torch.float32}
+    assert kept == {name for name, _ in encoder.named_parameters() if name.endswith(".wo.weight")}
+    embeds = read.encode_prompt([PROMPT]).embeds
+    assert embeds.dtype == torch.float16
+    torch.testing.assert_close(embeds.float(), expected, atol=0.02, rtol=0.02)
