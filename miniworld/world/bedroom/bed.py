@@ -38,6 +38,8 @@ def draw_bed(
     _pillows(rng, spot, s0, s1, high, a, p)
     if footed:
         _footboard(spot, s0, s1, length, a, p)
+    if a["posts"]:
+        _posts(spot, s0, s1, length, p)
     spot.block((s0, s1), (0.0, high), (0.0, length))
     spot.block((s0, s1), (0.0, float(a["headboard_height"])), (0.0, 0.08))
 
@@ -109,6 +111,18 @@ def _footboard(spot: Spot, s0: float, s1: float, length: float, a: dict[str, Any
         for i in range(1, n):
             s = s0 + (s1 - s0) * i / n
             spot.upright("footboard", (s - 0.014, s + 0.014), (0.28, tall), length - 0.02, paint)
+
+
+def _posts(spot: Spot, s0: float, s1: float, length: float, p: dict[str, Paint]) -> None:
+    """Four posts that carry a canopy."""
+    thick, tall = 0.06, 2.02
+    for d in (0.0, length - thick):
+        for s in (s0 - 0.035, s1 + 0.035 - thick):
+            spot.box("bed", (s, s + thick), (0.0, tall), (d, d + thick), p["frame"])
+    cloth = Paint(
+        mix(p["duvet"].colour, (0.94, 0.92, 0.88), 0.6), mix(p["duvet"].colour, (0.6, 0.58, 0.54), 0.6), "folds", 6.0
+    )
+    spot.box("bed", (s0 - 0.045, s1 + 0.045), (tall, tall + 0.17), (0.0, length + 0.01), cloth)
 
 
 def _covers(rng: np.random.Generator, spot: Spot, s0: float, s1: float, high: float, start: float, end: float,

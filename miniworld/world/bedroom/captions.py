@@ -70,7 +70,7 @@ def words() -> list[str]:
     True
     """
     text = "a an and with photo of bedroom bed covers blanket pillows walls floor single double lamps lit the"
-    found = {*text.split(), *KINDS, *COLOURS, *TIMES, "striped", "checked", "dotted"}
+    found = {*text.split(), *KINDS, *COLOURS, *TIMES, "striped", "checked", "dotted", "patched"}
     phrases = (
         *VIEWS.values(),
         *WHEN.values(),

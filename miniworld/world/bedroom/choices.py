@@ -100,6 +100,11 @@ def attributes(rng: np.random.Generator) -> dict[str, Any]:
     low = {"padded": "none", "bars": "bars"}.get(a["headboard"], "panel")
     a["footboard"] = low if chance(rng, 0.5 if kind in ("modern", "hotel") else 0.72) else "none"
     a["base"] = "legs" if a["footboard"] != "none" or chance(rng, 0.5) else "skirt"
+    a["posts"] = (
+        a["headboard"] != "bars"
+        and a["bed_size"] == "double"
+        and chance(rng, {"classic": 0.3, "country": 0.15}.get(kind, 0.02))
+    )
     a["bed_length"] = float(rng.uniform(1.95, 2.12))
     a["mattress"] = float(rng.uniform(0.17, 0.27))
     a["headboard_height"] = float(rng.uniform(0.98, 1.32))
@@ -107,7 +112,9 @@ def attributes(rng: np.random.Generator) -> dict[str, Any]:
     a["bare"] = float(rng.uniform(0.42, 0.75))
     a["hang"] = float(rng.uniform(0.16, 0.34))
     a["duvet"] = _pick(rng, _COVERS[kind])
-    a["duvet_pattern"] = choose(rng, ("plain", "striped", "checked", "dotted"), (0.56, 0.2, 0.13, 0.11))
+    a["duvet_pattern"] = choose(
+        rng, ("plain", "striped", "checked", "dotted", "patched"), (0.52, 0.19, 0.12, 0.1, 0.07)
+    )
     a["blanket"] = _pick(rng, tuple(c for c in _ANY if c != a["duvet"])) if chance(rng, 0.5) else None
     a["blanket_length"], a["throw_over"] = float(rng.uniform(0.4, 0.75)), chance(rng, 0.5)
     a["pillow"] = _pick(rng, ("white", "white", a["duvet"], "cream", "gray"))
@@ -128,12 +135,16 @@ def attributes(rng: np.random.Generator) -> dict[str, Any]:
     a["curtain_colour"] = _pick(rng, (a["duvet"], *_ANY, "white", "cream"))
     a["curtains"] = choose(rng, ("open", "half", "one side", "closed", "none"), (0.46, 0.2, 0.1, 0.1, 0.14))
     a["curtain_length"], a["tied"] = choose(rng, ("floor", "sill"), (0.7, 0.3)), chance(rng, 0.35)
-    a["overhang"] = float(rng.uniform(0.1, 0.25))
+    a["overhang"] = float(rng.uniform(0.06, 0.16))
     a["panes"] = ((1, 1), (2, 1), (2, 2), (2, 3), (3, 1), (1, 2))[int(rng.integers(6))]
     a["view"] = _pick(rng, ("hills", "trees", "houses"))
+    a["beams"] = chance(rng, 0.4 if kind == "country" else 0.03)
+    a["tall_window"] = chance(rng, 0.2)
     a["ceiling_lamp"] = choose(
         rng, ("none", "chandelier", "pendant", "globe", "dome", "fan"), (0.28, 0.2, 0.16, 0.12, 0.1, 0.14)
     )
+    if a["posts"] and a["ceiling_lamp"] != "none":
+        a["ceiling_lamp"] = "dome"  # what hangs lower would hang in the canopy
     a["chair_colour"], a["pouf_colour"], a["shade"] = (
         _pick(rng, _ANY),
         _pick(rng, _ANY),
@@ -156,7 +167,7 @@ def _cloth(rng: np.random.Generator, colour: str, pattern: str = "plain", scale:
         other = named(rng, _pick(rng, ("blue", "red", "green", "gray", "pink", "golden")))
     code, across, along = {
         "plain": ("plain", 1.0, 1.0), "striped": (("stripes", "bands")[int(rng.integers(2))], 5.0, 5.0),
-        "checked": ("checks", 4.0, 4.0), "dotted": ("dots", 7.0, 7.0),
+        "checked": ("checks", 4.0, 4.0), "dotted": ("dots", 7.0, 7.0), "patched": ("patches", 3.2, 3.2),
         "zigzag": ("zigzag", 3.0, 3.0), "rings": ("rings", 2.5, 2.5),
         "border": ("border", 1.0, 1.0),
     }[pattern]  # fmt: skip
@@ -204,6 +215,7 @@ def paints(rng: np.random.Generator, a: dict[str, Any]) -> dict[str, Paint]:
     p = {
         "wall": look, "accent": Paint(deeper) if a["accent"] else look,
         "wainscot": Paint(mix(wall, (0.93, 0.92, 0.9), 0.8), (0.7, 0.69, 0.66), "seams", 5.0),
+        "beam": _wood(rng, _pick(rng, ("wood", "dark wood", "light wood"))),
         "trim": white if chance(rng, 0.75) else _wood(rng, a["door_colour"]),
         "floor": floor, "ceiling": Paint((0.93, 0.92, 0.90)),
         "frame": frame, "headboard": headboard, "duvet": _cloth(rng, a["duvet"], a["duvet_pattern"]),

@@ -1,4 +1,4 @@
-"""What makes a room somebody's: pictures, mirrors, plants, the carpet, and clutter that has no class."""
+"""What makes a room somebody's: pictures, mirrors, plants, the carpet."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from miniworld.world.bedroom.solids import CIRCLE, SQUARE, Colour, Paint, mix, s
 from miniworld.world.bedroom.spot import Spot
 
 Span = tuple[float, float]
-_FINE = np.stack([np.cos(np.linspace(0, 6.2, 30)), np.sin(np.linspace(0, 6.2, 30))], 1)
-_INKS: tuple[Colour, ...] = (
+FINE = np.stack([np.cos(np.linspace(0, 6.2, 30)), np.sin(np.linspace(0, 6.2, 30))], 1)
+INKS: tuple[Colour, ...] = (
     (0.78, 0.28, 0.22), (0.18, 0.36, 0.62), (0.24, 0.48, 0.36), (0.92, 0.72, 0.3), (0.2, 0.2, 0.24), (0.86, 0.56, 0.5),
     (0.5, 0.68, 0.78),
 )  # fmt: skip
@@ -23,7 +23,7 @@ def picture(rng: np.random.Generator, spot: Spot, s: Span, y: Span, motif: str, 
     spot.box("picture_frame", s, y, (0.0, 0.03), frame)
     edge = 0.04 if motif == "mirror" else 0.035
     inner = ((s[0] + edge, s[1] - edge), (y[0] + edge, y[1] - edge))
-    ink = [_INKS[int(i)] for i in rng.permutation(len(_INKS))[:4]]
+    ink = [INKS[int(i)] for i in rng.permutation(len(INKS))[:4]]
 
     def part(outline: np.ndarray, paint: Paint) -> None:
         spot.upright("picture", *inner, 0.0315, paint, outline, join=True)
@@ -58,10 +58,10 @@ def picture(rng: np.random.Generator, spot: Spot, s: Span, y: Span, motif: str, 
 def round_mirror(spot: Spot, s: float, y: float, r: float, frame: Paint) -> None:
     """A round mirror in a frame."""
     spot.solids.begin()
-    spot.upright("picture_frame", (s - r, s + r), (y - r, y + r), 0.03, frame, _FINE)
+    spot.upright("picture_frame", (s - r, s + r), (y - r, y + r), 0.03, frame, FINE)
     q = r - 0.05
     glass = Paint((0.62, 0.68, 0.72), (0.9, 0.93, 0.95), "fade", grain=0.0)
-    spot.upright("picture", (s - q, s + q), (y - q, y + q), 0.032, glass, _FINE, join=True)
+    spot.upright("picture", (s - q, s + q), (y - q, y + q), 0.032, glass, FINE, join=True)
     streak = np.array([(-0.55, -0.6), (-0.3, -0.75), (0.45, 0.7), (0.2, 0.8)])
     spot.upright(
         "picture", (s - q, s + q), (y - q, y + q), 0.033, Paint((0.86, 0.9, 0.92), grain=0.0), streak, join=True
@@ -71,13 +71,15 @@ def round_mirror(spot: Spot, s: float, y: float, r: float, frame: Paint) -> None
 def carpet(spot: Spot, x: Span, z: Span, shape: str, paint: Paint) -> None:
     """A carpet on the floor, seen flat, with a rim."""
     spot.solids.begin()
-    outline = SQUARE if shape == "square" else _FINE
-    o = ((x[0] + x[1]) / 2, 0.008, (z[0] + z[1]) / 2)
+    spot.solids.lining = True
+    outline = SQUARE if shape == "square" else FINE
+    o = ((x[0] + x[1]) / 2, 0.001, (z[0] + z[1]) / 2)
     a, b = ((x[1] - x[0]) / 2, 0.0, 0.0), (0.0, 0.0, (z[1] - z[0]) / 2)
     rim = paint.but(colour=shade(paint.colour, 0.7), pattern="plain")
     spot.solids.sheet("carpet", o, a, b, rim, outline)
     k = 0.97
     spot.solids.sheet("carpet", o, (a[0] * k, 0, 0), (0, 0, b[2] * k), paint, outline, join=True)
+    spot.solids.lining = False
 
 
 def plant(rng: np.random.Generator, spot: Spot, s: float, y: float, d: float, tall: float, style: str, pot: Paint,
@@ -120,49 +122,3 @@ def _blade(lean: float, reach: float, half: float, bends: bool) -> np.ndarray:
     side = np.stack([np.cos(angle), -np.sin(angle)], 1) * wide[:, None]
     middle = np.stack([x, y], 1)
     return np.concatenate([middle + side, (middle - side)[::-1]])
-
-
-def clutter(rng: np.random.Generator, spot: Spot, s: float, d: float, what: str) -> None:
-    """Something without a class on the floor: slippers, a ball, a basket, a suitcase, a toy, books."""
-    solids = spot.solids
-    solids.begin()
-    ink = _INKS[int(rng.integers(len(_INKS)))]
-    x, _, z = spot.point(s, 0, d)
-    if what == "slippers":
-        for k in (-1, 1):
-            solids.puff(
-                "background", (x + 0.07 * k, 0.045, z), (0.05, 0, 0), (0, 0.045, 0), (0, 0, 0.13), Paint(ink), 3.4
-            )
-    elif what == "ball":
-        paint = Paint(ink, (0.95, 0.93, 0.88), "bands", along=6.0)
-        solids.puff("background", (x, 0.13, z), (0.13, 0, 0), (0, 0.13, 0), (0, 0, 0.13), paint, 2.0)
-    elif what == "basket":
-        weave = Paint((0.74, 0.58, 0.36), (0.55, 0.4, 0.22), "checks", 12.0, 12.0)
-        solids.drum("background", (x, 0, z), 0.34, 0.17, 0.21, weave, Paint((0.88, 0.86, 0.82)))
-        spot.block((s - 0.18, s + 0.18), (0, 0.3), (d - 0.18, d + 0.18))
-    elif what == "suitcase":
-        spot.box(
-            "background",
-            (s - 0.28, s + 0.28),
-            (0.0, 0.22),
-            (d - 0.2, d + 0.2),
-            Paint(ink, shade(ink, 0.7), "stripes", 4.0),
-        )
-        spot.block((s - 0.28, s + 0.28), (0, 0.22), (d - 0.2, d + 0.2))
-    elif what == "bear":
-        fur = Paint((0.62, 0.42, 0.24))
-        light = Paint((0.86, 0.7, 0.5))
-        for dx, y, r, paint in ((-0.1, 0.06, 0.07, fur), (0.1, 0.06, 0.07, fur), (0, 0.14, 0.12, fur),
-                                (-0.08, 0.38, 0.04, fur),
-                                (0.08, 0.38, 0.04, fur), (0, 0.31, 0.1, fur)):  # fmt: skip
-            solids.puff("background", (x + dx, y, z), (r, 0, 0), (0, r, 0), (0, 0, r), paint, 2.0, join=r != 0.07)
-        solids.puff(
-            "background", (x, 0.28, z - 0.08), (0.045, 0, 0), (0, 0.035, 0), (0, 0, 0.03), light, 2.0, join=True
-        )
-    else:
-        for k in range(3):
-            cover = Paint(_INKS[int(rng.integers(len(_INKS)))])
-            spot.box("background", (s - 0.13, s + 0.13), (0.04 * k, 0.04 * k + 0.04), (d - 0.09, d + 0.09), cover)
-
-
-CLUTTER = ("slippers", "ball", "basket", "suitcase", "bear", "books")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from miniworld.world.bedroom import decor, furniture, lamps, shell
+from miniworld.world.bedroom import clutter, decor, furniture, lamps, shell
 from miniworld.world.bedroom.bed import bed_paints, draw_bed
 from miniworld.world.bedroom.choices import chance
 from miniworld.world.bedroom.lighting import Opening
@@ -21,6 +21,8 @@ def fill(plan: Plan) -> None:
     """Draw the room and all that is in it."""
     rng, a, p = plan.rng, plan.a, plan.p
     shell.draw_shell(plan.solids, plan.room, p, a["wainscot"])
+    if a["beams"]:
+        shell.draw_beams(plan.solids, plan.room, p["beam"])
     bed_span = _bed(plan)
     _windows(plan, bed_span)
     walls = WALLS
@@ -32,7 +34,10 @@ def fill(plan: Plan) -> None:
         steps[int(i)](plan, walls)
     if a["ceiling_lamp"] != "none":
         wide, tall, deep = plan.room
-        x, z = wide / 2 + float(rng.uniform(-0.4, 0.4)), deep * float(rng.uniform(0.55, 0.72))
+        x, z = (
+            wide / 2 + float(rng.uniform(-0.4, 0.4)),
+            deep * (float(rng.uniform(0.55, 0.72)) if not a["beams"] else 0.66),
+        )
         if not 0.08 < plan.across((x, tall, z)) < 0.92:
             x = plan.solids.camera.eye[0] + math.tan(plan.solids.camera.turn) * (z - plan.solids.camera.eye[2])
             x = float(np.clip(x, 0.5, wide - 0.5))
@@ -58,10 +63,16 @@ def _bed(plan: Plan) -> Span:
             middle = float(rng.choice((0.06, free - 0.06)))
         s0 = middle
     else:
-        s0 = plan.room[2] - wide - float(rng.uniform(0.1, 0.9))
+        s0 = plan.room[2] - wide - float(rng.uniform(0.17, 0.9))
         s0 = max(s0, 1.55)
     s1 = s0 + wide
     draw_bed(rng, spot, s0, s1, a, bed_paints(a, p))
+    if chance(rng, 0.1):
+        high = 0.405 + a["mattress"]
+        clutter.cat(
+            rng, spot, s0 + wide * float(rng.uniform(0.25, 0.75)), high, a["bed_length"] * float(rng.uniform(0.5, 0.85))
+        )
+        a["clutter"] = "cat"
     plan.take(wall, (s0 - 0.08, s1 + 0.08), (0.0, a["bed_length"] + 0.1))
     plan.walls[wall].append((s0, s1))
     _bedside(plan, spot, (s0, s1), table)
@@ -109,10 +120,13 @@ def _windows(plan: Plan, bed: Span) -> None:
     _, tall, _ = plan.room
     a["window"] = None
     bottom = float(rng.uniform(0.75, 0.95))
-    top = min(bottom + float(rng.uniform(1.05, 1.4)), tall - 0.32)
+    if a["tall_window"]:
+        bottom = 0.14
+    top = 2.1 if a["tall_window"] else min(bottom + float(rng.uniform(1.05, 1.4)), tall - 0.32)
     for _ in range(2 if chance(rng, 0.35) else 1):
         wide = float(rng.uniform(0.85, 1.45))
         over = a["bed_wall"] == "back" and a["window"] is None and chance(rng, 0.2)
+        over = over and min(bed[0], plan.room[0] - bed[1]) > 0.3
         if over:  # above the head of the bed
             middle = (bed[0] + bed[1]) / 2
             wall, s = "back", (middle - wide / 2, middle + wide / 2)
@@ -124,9 +138,17 @@ def _windows(plan: Plan, bed: Span) -> None:
                 continue
             wall, span = found
             s, y = (span[0] + 0.3, span[1] - 0.3), (bottom, top)
+        short = over or not plan.free(plan.footprint(wall, (s[0] - 0.3, s[1] + 0.3), (0.0, 0.14)))
+        if short and not over:  # something stands before it
+            y = (max(bottom, 0.85), top)
         spot = plan.spot(wall)
+        under = plan.footprint(wall, s, (0.0, 0.1))
+        if not over and y[0] > 0.72 and plan.free(under) and chance(rng, 0.3):
+            clutter.radiator(spot, s)
+            plan.floor.append(under)
+            a["clutter"] = "radiator"
         shell.draw_window(rng, spot, s, y, a, p["window_frame"])
-        curtains = dict(a, curtain_length="sill") if over else a
+        curtains = dict(a, curtain_length="sill") if short else a
         if a["curtains"] != "none":
             shell.draw_curtains(rng, spot, s, y, curtains, p["curtain"], p["metal"])
         a["window"] = a["window"] or wall
@@ -193,6 +215,10 @@ def _dresser(plan: Plan, walls: tuple[str, ...]) -> None:
     furniture.cabinet(spot, s, tall, (0.02, 0.45), p["table"], p["metal"], (3, 2 if wide > 1.0 else 1))
     a["dresser"] = True
     middle = (s[0] + s[1]) / 2
+    if chance(rng, 0.4 if a["kind"] == "hotel" else 0.15):
+        clutter.television(rng, spot, middle, tall, 0.2)
+        a["clutter"] = "television"
+        return
     if chance(rng, 0.6):
         a["mirror"] = True
         if chance(rng, 0.5):
@@ -290,8 +316,8 @@ def _floor_things(plan: Plan, bed: Span) -> None:
     if a["carpet"]:
         _carpet(plan, bed)
     if chance(rng, 0.35) and (at := plan.place(0.25)):
-        what = decor.CLUTTER[int(rng.integers(len(decor.CLUTTER)))]
-        decor.clutter(rng, room, at[1], at[0], what)
+        what = clutter.CLUTTER[int(rng.integers(len(clutter.CLUTTER)))]
+        clutter.lying(rng, room, at[1], at[0], what)
         a["clutter"] = what
 
 
@@ -354,3 +380,7 @@ def _pictures(plan: Plan, bed: Span) -> None:
                 p["picture_frame"],
             )
             a["pictures"] += 1
+    if chance(rng, 0.08) and (found := plan.find(WALLS, 0.4, 0.03, tall=False, flat=True)):
+        wall, s = found
+        clutter.clock(plan.spot(wall), (s[0] + s[1]) / 2, 1.75, 0.15, p["metal"])
+        a["clutter"] = "clock"

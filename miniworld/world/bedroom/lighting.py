@@ -57,8 +57,8 @@ class Light:
         for axis, low, high in ((0, 0.0, wide), (1, 0.0, tall), (2, None, deep)):
             facing = 1 - np.abs(n[axis])
             if low is not None:
-                open_ -= 0.22 * facing * np.exp((low - p[axis]) * np.float32(4.5))
-            open_ -= 0.22 * facing * np.exp((p[axis] - high) * np.float32(4.5))
+                open_ -= 0.22 * facing * np.exp(np.minimum((low - p[axis]) * np.float32(4.5), 0))
+            open_ -= 0.22 * facing * np.exp(np.minimum((p[axis] - high) * np.float32(4.5), 0))
         np.clip(open_, 0.4, 1, out=open_)
         for number, lo, hi in self.blockers:
             away = np.zeros(p.shape[1], np.float32)

@@ -96,6 +96,11 @@ def _grain(u: np.ndarray, v: np.ndarray, du: np.ndarray, dv: np.ndarray) -> np.n
     return 0.35 + 0.3 * wave * np.clip(1.4 - du, 0, 1)
 
 
+def _patches(u: np.ndarray, v: np.ndarray, du: np.ndarray, dv: np.ndarray) -> np.ndarray:
+    tone = np.floor(_hash(np.floor(u), np.floor(v) + 7.0) * 3) / 2
+    return np.clip(tone + 0.3 * _line(u, 0.05, du) + 0.3 * _line(v, 0.05, dv), 0, 1)
+
+
 def _zigzag(u: np.ndarray, v: np.ndarray, du: np.ndarray, dv: np.ndarray) -> np.ndarray:
     return _soft(np.sin(_TAU * (v + 0.5 * np.abs(u - np.floor(u) - 0.5) * 2)), np.maximum(du, dv) * 3)
 
@@ -114,7 +119,8 @@ def _seams(u: np.ndarray, v: np.ndarray, du: np.ndarray, dv: np.ndarray) -> np.n
 _DRAW: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     "stripes": _stripes, "bands": _bands, "checks": _checks, "planks": _planks, "tiles": _tiles, "folds": _folds,
     "dots": _dots, "tufts": _tufts, "fade": _fade, "border": _border, "rings": _rings, "grain": _grain,
-    "zigzag": _zigzag, "bricks": _bricks, "seams": _seams,
+    "zigzag": _zigzag,
+    "patches": _patches, "bricks": _bricks, "seams": _seams,
 }  # fmt: skip
 IN_SHARES = ("fade", "border")  # of the face, where the others are in repeats a metre
 

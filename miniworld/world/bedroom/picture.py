@@ -90,7 +90,7 @@ def _light(rng: np.random.Generator, plan: Plan) -> Light:
     lamps = tuple(plan.solids.lamps)
     a["lit"] = bool(lamps)
     if a["time"] == "night" and not lamps:  # the moon must do
-        base, behind = (0.26, 0.32, 0.48), (0.20, 0.26, 0.42)
+        base, behind = (0.30, 0.34, 0.45), (0.20, 0.24, 0.36)
     if a["time"] == "day":  # lamps hardly show by day
         lamps = tuple(Lamp(lamp.at, times(lamp.colour, 0.35), lamp.shaded) for lamp in lamps)
     else:

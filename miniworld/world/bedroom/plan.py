@@ -20,20 +20,23 @@ Span = tuple[float, float]
 def stand(rng: np.random.Generator, a: dict[str, Any]) -> tuple[tuple[float, float, float], Camera]:
     """The room's width, height and depth, and the camera in it."""
     wide, tall, deep = (float(rng.uniform(*span)) for span in ((3.3, 4.3), (2.45, 2.85), (3.7, 4.5)))
+    height, back = float(rng.uniform(1.1, 1.9)), float(rng.uniform(-0.6, 0.1))
+    focal = float(rng.uniform(0.74, 1.02))
     if a["bed_wall"] == "back":
-        aside = (
-            float(rng.uniform(-0.22, 0.22))
-            if chance(rng, 0.5)
-            else float(rng.uniform(0.24, 0.36)) * float(rng.choice((-1, 1)))
-        )
-        turn = -1.25 * aside + float(rng.uniform(-0.06, 0.06)) if abs(aside) > 0.22 else float(rng.uniform(-0.05, 0.05))
+        askew = chance(rng, 0.5)
+        aside = float(rng.uniform(0.22, 0.36)) * float(rng.choice((-1, 1))) if askew else float(rng.uniform(-0.2, 0.2))
+        middle, where = (wide / 2, deep - 1.1), float(rng.uniform(-0.16, 0.16))
     else:
-        side = -1.0 if a["bed_wall"] == "left" else 1.0
-        aside = -side * float(rng.uniform(0.05, 0.3))
-        turn = side * float(rng.uniform(0.12, 0.5))
-    eye = (wide * (0.5 + aside), float(rng.uniform(1.25, 1.65)), float(rng.uniform(-0.55, 0.05)))
+        askew, side = True, -1.0 if a["bed_wall"] == "left" else 1.0
+        aside = -side * float(rng.uniform(0.02, 0.3))
+        middle, where = (wide / 2 + side * (wide / 2 - 1.05), deep - 1.4), side * float(rng.uniform(-0.02, 0.18))
+    eye = (wide * (0.5 + aside), height, back)
+    # an askew camera has the bed's middle at a chosen place across the frame; the others look straight ahead
+    turn = math.atan2(middle[0] - eye[0], middle[1] - back) - math.atan(where / focal)
+    if not askew:
+        turn = float(rng.uniform(-0.06, 0.06))
     a["turn"] = round(math.degrees(turn), 1)
-    return (wide, tall, deep), Camera(eye, turn, float(rng.uniform(0.76, 0.98)), float(rng.uniform(0.37, 0.47)))
+    return (wide, tall, deep), Camera(eye, turn, focal, 0.66 - 0.17 * height + float(rng.uniform(-0.04, 0.04)))
 
 
 @dataclass

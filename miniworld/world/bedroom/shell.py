@@ -20,8 +20,18 @@ SKIES: dict[str, tuple[Colour, Colour, Colour]] = {
 }
 
 
+_HOUSES: tuple[Colour, ...] = (
+    (0.86, 0.80, 0.68),
+    (0.72, 0.46, 0.38),
+    (0.62, 0.68, 0.74),
+    (0.88, 0.72, 0.5),
+    (0.78, 0.78, 0.76),
+)
+
+
 def draw_shell(solids: Solids, room: tuple[float, float, float], p: dict[str, Paint], wainscot: bool) -> None:
     """Floor, ceiling and the three walls that are seen, with plinths."""
+    solids.lining = True
     wide, tall, deep = room
     z, dz = (deep + _BEHIND) / 2, (deep - _BEHIND) / 2
     for name, y, paint in (("floor", 0.0, p["floor"]), ("ceiling", tall, p["ceiling"])):
@@ -38,6 +48,7 @@ def draw_shell(solids: Solids, room: tuple[float, float, float], p: dict[str, Pa
             spot.upright("wall", span, (0.9, 0.95), 0.002, p["trim"])
         spot.box("plinth", span, (0.0, 0.11), (0.0, 0.018), p["trim"])
         spot.upright("ceiling", span, (tall - 0.06, tall), 0.003, p["ceiling"])
+    solids.lining = False
 
 
 def draw_window(rng: np.random.Generator, spot: Spot, s: Span, y: Span, a: dict[str, Any], frame: Paint) -> None:
@@ -92,11 +103,10 @@ def _view(rng: np.random.Generator, spot: Spot, s: Span, y: Span, a: dict[str, A
         x = -1.0 + float(rng.uniform(0, 0.15))
         while x < 0.95:
             w, h = float(rng.uniform(0.25, 0.45)), float(rng.uniform(-0.35, 0.3))
-            wall = mix(hills, (0.62, 0.5, 0.45), 0.75 if not night else 0.12)
-            part(
-                np.array([(x, -1), (x, h), (x + w / 2, h + 0.22), (x + w, h), (x + w, -1)]),
-                shade(wall, float(rng.uniform(0.75, 1.1))),
-            )
+            light = {"day": 1.0, "dusk": 0.42, "night": 0.14}[a["time"]]
+            wall = shade(_HOUSES[int(rng.integers(len(_HOUSES)))], light)
+            part(np.array([(x, -1), (x, h), (x + w, h), (x + w, -1)]), wall)
+            part(np.array([(x - 0.03, h), (x + w / 2, h + 0.26), (x + w + 0.03, h)]), shade((0.52, 0.26, 0.2), light))
             pane = (1.0, 0.84, 0.45) if a["time"] != "day" else (0.35, 0.42, 0.52)
             for k in range(2):
                 if rng.random() < 0.75:
@@ -177,3 +187,12 @@ def draw_curtains(rng: np.random.Generator, spot: Spot, s: Span, y: Span, a: dic
     spot.box("curtain_rod", (left - 0.08, right + 0.08), (up - 0.005, up + 2 * thick), (0.085, 0.085 + 2 * thick), rod)
     for x in (left - 0.1, right + 0.1):
         spot.puff("curtain_rod", (x, up + 0.015, 0.103), (0.04, 0.04, 0.04), rod, 2.0)
+
+
+def draw_beams(solids: Solids, room: tuple[float, float, float], wood: Paint) -> None:
+    """Beams under the ceiling, from wall to wall."""
+    wide, tall, deep = room
+    for k in range(3):
+        solids.begin()
+        z = deep * (0.3 + 0.24 * k)
+        solids.box("ceiling", (0.0, tall - 0.14, z - 0.08), (wide, tall, z + 0.08), wood)

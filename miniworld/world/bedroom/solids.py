@@ -16,7 +16,7 @@ Colour = tuple[float, float, float]
 
 PATTERNS = (
     "plain", "stripes", "bands", "checks", "planks", "tiles", "folds", "dots", "tufts", "fade", "border", "rings",
-    "grain", "zigzag", "bricks", "seams",
+    "grain", "zigzag", "bricks", "seams", "patches",
 )  # fmt: skip
 _CODE = {name: i for i, name in enumerate(PATTERNS)}
 SQUARE = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
@@ -88,7 +88,8 @@ class Lamp:
 class Solids:
     """Faces o + u a + v b with an outline of (u, v), each with a class and a paint, grouped into items.
 
-    An item is what is painted at once; items are sorted by what can hide what, from the boxes that bound them.
+    An item is what is painted at once; items are sorted by what can hide what, from the boxes that bound them, save
+    for those added while `lining` is true: the walls and what lies flat on the floor are painted before all others.
     """
 
     def __init__(self, camera: Camera) -> None:
@@ -99,6 +100,8 @@ class Solids:
         self.things: list[int] = []  # of each face
         self.blockers: list[tuple[int, Point, Point]] = []  # thing, and the box that keeps light from what is near
         self.lamps: list[Lamp] = []
+        self.lined: set[int] = set()  # items
+        self.lining = False
         self.item = self.thing = 0
 
     def begin(self) -> int:
@@ -115,6 +118,8 @@ class Solids:
         """Add one flat face; with `join` it belongs to the item before it, and is painted over it."""
         if not join:
             self.item += 1
+            if self.lining:
+                self.lined.add(self.item)
         self.items.append(self.item)
         self.things.append(self.thing)
         self.outlines.append(outline)
@@ -226,9 +231,9 @@ class Faces:
     things: np.ndarray  # F
     polygons: list[tuple[int, np.ndarray]]  # face, N 2 shares of the frame's side
 
-    def but(self, **changes: np.ndarray) -> Faces:
+    def but(self, **changes: Any) -> Faces:
         """The same faces with some arrays replaced."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)
 
 
 def _frozen(solids: Solids) -> Faces:
@@ -249,7 +254,12 @@ def _frozen(solids: Solids) -> Faces:
     flat = camera.project(np.maximum(seen, (-1e9, -1e9, NEAR)))
     items = np.array(solids.items)
     first = np.concatenate([[0], np.flatnonzero(np.diff(items)) + 1])  # of each item, among the faces
-    order = _order(points, flat, starts[first], np.array(camera.eye))
+    lined = np.isin(items[first], list(solids.lined))
+    rest = np.flatnonzero(~lined)
+    lo, hi, left, right = (
+        edge.reduceat(x, starts[first])[rest] for x in (points, flat) for edge in (np.minimum, np.maximum)
+    )
+    order = [*np.flatnonzero(lined), *rest[_order(lo, hi, left, right, np.array(camera.eye))]]
     last = np.concatenate([first[1:], [len(rows)]])
     polygons = []
     for item in order:
@@ -270,10 +280,11 @@ def _frozen(solids: Solids) -> Faces:
     )  # fmt: skip
 
 
-def _order(points: np.ndarray, flat: np.ndarray, starts: np.ndarray, eye: np.ndarray) -> list[int]:
-    """The items so that none is painted before what it may hide; those that meet keep their order."""
-    lo, hi = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
-    left, right = np.minimum.reduceat(flat, starts), np.maximum.reduceat(flat, starts)
+def _order(lo: np.ndarray, hi: np.ndarray, left: np.ndarray, right: np.ndarray, eye: np.ndarray) -> list[int]:
+    """The items so that none is painted before what it may hide; those that meet keep their order.
+
+    `lo` and `hi` N 3 bound them in the room, `left` and `right` N 2 on the picture.
+    """
     slack = 2e-3
     n = len(lo)
     clear = np.zeros((n, n), bool)  # whether the first cannot hide the second

@@ -140,22 +140,22 @@ def _smoothed(image: np.ndarray, flat: np.ndarray, seen: np.ndarray, canvas: np.
     That colour is taken from the pixel beside it on the finer one's side if it shows the same face, and else from
     `flat`, F 3, the faces' colours at their middles.
     """
-    size = len(seen)
-    plain = seen.ravel()
-    out = image.copy()
-    middle = SUPER // 2
-    rows, columns = np.arange(size), np.arange(size)
+    size, middle = len(seen), SUPER // 2
+    plain, out = seen.ravel(), image.copy()
+    codes = canvas[middle::SUPER, middle::SUPER]
     for dy in range(-middle, middle + 1):
         for dx in range(-middle, middle + 1):
-            if not dx and not dy:
+            finer = canvas[middle + dy :: SUPER, middle + dx :: SUPER]
+            on = np.flatnonzero(finer != codes)
+            if not len(on):
                 continue
-            finer = canvas[middle + dy :: SUPER, middle + dx :: SUPER].ravel().astype(np.int64) - 1
-            on = np.flatnonzero(finer != plain)
-            beside = (np.clip(rows + dy, 0, size - 1)[:, None] * size + np.clip(columns + dx, 0, size - 1)).ravel()[on]
-            face = finer[on]
-            same = plain[beside] == face
-            colour = np.where(same[:, None], image[beside], flat[face])
-            out[on] += (colour - image[on]) * np.float32(1 / SUPER**2)
+            y, x = np.divmod(on, size)
+            beside = np.clip(y + dy, 0, size - 1) * size + np.clip(x + dx, 0, size - 1)
+            face = finer.ravel()[on].astype(np.int64) - 1
+            colour = np.where((plain[beside] == face)[:, None], image[beside], flat[face])
+            colour -= image[on]
+            colour *= np.float32(1 / SUPER**2)
+            out[on] += colour
     return out
 
 
