@@ -49,6 +49,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "miniworld",
     "miniworld.world",
     "miniworld.world.bedroom",
+    "miniworld.world.street",
     "miniworld.datasets",
     "miniworld.oracle",
     "miniworld.training",

@@ -31,6 +31,7 @@ STAGES = {  # stage: file and function that train it, and what that function cal
 WORLDS = {  # world: file and function that draws a picture of it
     "creatures": ("miniworld.world.picture", "draw"),
     "bedrooms": ("miniworld.world.bedroom.picture", "draw_bedroom"),
+    "streets": ("miniworld.world.street.picture", "draw_street"),
 }
 
 
@@ -39,6 +40,7 @@ WORLDS = {  # world: file and function that draws a picture of it
     examples=(
         "shiftless mini draw",
         "shiftless mini draw --world bedrooms --columns 6",
+        "shiftless mini draw --world streets -n 12 --look embroidery",
         "shiftless mini draw -n 8 --kind horse --look pencil",
         "shiftless mini draw -n 30 --seed 100 --folder pictures/",
     ),
