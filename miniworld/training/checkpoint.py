@@ -17,6 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from shiftless.atomic import write_atomic
+from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
 
 SHARD_BYTES = 14_000_000
@@ -121,7 +122,8 @@ def save_half(model: Any, folder: Path) -> None:
 
     The weights are float16 safetensors; the config says that they are to be computed in float32.
     """
-    model.cpu().half().save_pretrained(folder)
+    with silenced():
+        model.cpu().half().save_pretrained(folder)
     config = folder / "config.json"
     text = re.sub(r'"(torch_)?dtype": "float16"', r'"\1dtype": "float32"', config.read_text())
     config.write_text(re.sub(r'\s*"_name_or_path": .*', "", text))  # a local path means nothing elsewhere
