@@ -27,6 +27,7 @@ STAGES = {  # stage: file and function that train it, and what that function cal
     "captioner": ("captioner", "train_captioner", "start_from"),
     "oracle": ("oracle", "train_oracle", "start_from"),
     "ddpm": ("ddpm", "train_ddpm", "start_from"),
+    "mae": ("mae", "train_mae", "start_from"),
 }
 WORLDS = {  # world: file and function that draws a picture of it
     "creatures": ("miniworld.world.picture", "draw"),
@@ -87,7 +88,7 @@ def draw(
 )
 def train(
     stage: Annotated[
-        str, typer.Option(help="vae first, then unet, then controlnet; captioner, oracle and ddpm at any time.")
+        str, typer.Option(help="vae first, then unet, then controlnet; captioner, oracle, ddpm and mae at any time.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; run again to continue it.")] = Path(
         "out/mini"
