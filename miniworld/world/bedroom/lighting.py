@@ -8,6 +8,7 @@ import numpy as np
 
 from miniworld.world.bedroom.solids import Colour, Lamp, Point
 
+_REACH = 0.55  # metres that a thing darkens round itself
 Blocker = tuple[int, Point, Point]
 
 
@@ -61,14 +62,15 @@ class Light:
             open_ -= 0.22 * facing * np.exp(np.minimum((p[axis] - high) * np.float32(4.5), 0))
         np.clip(open_, 0.4, 1, out=open_)
         for number, lo, hi in self.blockers:
-            away = np.zeros(p.shape[1], np.float32)
+            on = np.flatnonzero((p[0] > lo[0] - _REACH) & (p[0] < hi[0] + _REACH) & (thing != number))
+            away = np.zeros(len(on), np.float32)
             for k in range(3):
-                gap = np.maximum(lo[k] - p[k], p[k] - hi[k])
+                here = p[k][on]
+                gap = np.maximum(lo[k] - here, here - hi[k])
                 np.maximum(gap, 0, out=gap)
                 away += gap * gap
-            near = np.flatnonzero((away < 0.3) & (thing != number))
-            if len(near):
-                open_[near] *= 1 - 0.55 * np.exp(np.sqrt(away[near]) * np.float32(-7.0))
+            near = np.flatnonzero(away < _REACH**2)
+            open_[on[near]] *= 1 - 0.55 * np.exp(np.sqrt(away[near]) * np.float32(-7.0))
         return open_
 
 
