@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ WHEN = {"day": "by day", "dusk": "at dusk", "night": "at night"}
 #: class: how it is named wherever it is shown; {} stands for its colour
 NAMED = {
     "carpet": "a {carpet} carpet", "curtain": "{curtain_colour} curtains", "window": "a window", "door": "a door",
-    "wardrobe": "a {wardrobe_colour} wardrobe", "chair": "a {chair_colour} chair", "pouf": "a {pouf_colour} pouf",
+    "wardrobe": "a {wardrobe_colour} wardrobe", "chair": "{seat}", "pouf": "a {pouf_colour} pouf",
     "plant": "a plant", "chandelier": "{hanging}", "lamp_shade": "a lamp", "picture": "{framed}",
 }  # fmt: skip
 HANGING = {
     "chandelier": "a chandelier", "pendant": "a ceiling lamp", "globe": "a ceiling lamp", "dome": "a ceiling lamp",
     "fan": "a ceiling fan",
 }  # fmt: skip
+#: by what there is: nothing, an armchair, a plain chair, both
+SEATS = ("", "a {chair_colour} armchair", "a chair with a {chair_colour} seat", "chairs")
 
 
 def wooden(name: str) -> str:
@@ -49,16 +52,12 @@ def captions(a: dict[str, Any], counts: np.ndarray) -> tuple[str, str, str]:
     if counts[CLASS["floor"]] >= LEAST:
         things.append(f"{article(a['floor'])} {a['floor']} floor")
     framed = "a mirror" if a["mirror"] and not a["pictures"] else "pictures" if a["pictures"] > 1 else "a picture"
-    words = {
-        **a,
-        "wardrobe_colour": wooden(a["wardrobe_colour"]),
-        "hanging": HANGING.get(a["ceiling_lamp"]),
-        "framed": framed,
-    }
+    words = {**a, "wardrobe_colour": wooden(a["wardrobe_colour"]), "hanging": HANGING.get(a["ceiling_lamp"])}
+    words |= {"framed": framed, "seat": SEATS[bool(a["armchair"]) + 2 * bool(a["plain_chair"])].format(**a)}
     for name, phrase in NAMED.items():
         if counts[CLASS[name]] >= LEAST:
             text = phrase.format(**words)
-            things.append("an " + text[2:] if text[:2] == "a " and article(text[2:]) == "an" else text)
+            things.append(re.sub(r"\ba (?=[aeiou])", "an ", text))
     lit = " with the lamps lit" if a["lit"] and a["time"] != "day" else ""
     return "a photo", kind, f"{kind} with {bed}, {VIEWS[a['bed_wall']]}, {', '.join(things)}, {WHEN[a['time']]}{lit}"
 
@@ -81,6 +80,6 @@ def words() -> list[str]:
         "pictures",
         "a picture",
     )
-    for phrase in (*phrases, *(p for p in NAMED.values())):
+    for phrase in (*phrases, *NAMED.values(), *SEATS):
         found |= {word for word in phrase.split() if "{" not in word}
     return sorted(found)

@@ -26,9 +26,9 @@ def fill(plan: Plan) -> None:
     bed_span = _bed(plan)
     _windows(plan, bed_span)
     walls = WALLS
-    a["door"] = a["wardrobe"] = a["dresser"] = a["desk"] = a["chair"] = a["armchair"] = a["pouf"] = a["plant"] = a[
-        "mirror"
-    ] = False
+    a["door"] = a["wardrobe"] = a["dresser"] = a["desk"] = a["plain_chair"] = a["armchair"] = a["pouf"] = a[
+        "plant"
+    ] = a["mirror"] = False
     steps = [_door, _wardrobe, _dresser, _desk]
     for i in rng.permutation(4):
         steps[int(i)](plan, walls)
@@ -260,7 +260,7 @@ def _desk(plan: Plan, walls: tuple[str, ...]) -> None:
     spot = plan.spot(wall)
     furniture.table(spot, s, 0.74, (0.03, 0.55), p["table"], True)
     furniture.stuff(rng, spot, (s[0] + 0.05, s[1] - 0.05), 0.74, (0.1, 0.45), int(rng.integers(1, 4)))
-    a["desk"] = a["chair"] = True
+    a["desk"] = a["plain_chair"] = True
     furniture.chair(spot, (s[0] + s[1]) / 2 + float(rng.uniform(-0.1, 0.1)), 0.72, True, p["frame"], p["chair"])
 
 
@@ -293,7 +293,7 @@ def _floor_things(plan: Plan, bed: Span) -> None:
             a["armchair"] = True
         else:
             furniture.chair(plan.spot(wall), (span[0] + span[1]) / 2, 0.4, False, p["frame"], p["chair"])
-        a["chair"] = True
+            a["plain_chair"] = True
     if chance(rng, 0.32) and (found := plan.find(WALLS, 0.5, 0.5, tall=False)):
         wall, span = found
         style = ("blades", "fronds", "bush")[int(rng.integers(3))]
