@@ -94,7 +94,7 @@ def load_perceptual_model(name: str | os.PathLike[str], device: str | torch.devi
         model = load_network(folder, AutoModel)
         tokens = _tokens(model.to(where, torch.float32).eval().requires_grad_(False))
         before = _before(tokens, patch, where)
-        prepared = preparation(folder)
+        prepared = preparation(folder, config.model_type)
     size, mean, std = prepared.size or own or SIZE, prepared.mean, prepared.std
     return PerceptualModel(name, tokens, patch, size, before, mean, std, where)
 

@@ -21,6 +21,9 @@ from shiftless.taps.lock import construction
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, for a folder whose settings lack the normalisation."""
+_CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_NORMS = {"clip": _CLIP, "siglip": ((0.5,) * 3, (0.5,) * 3)}
+"""What config.json calls a model -> its mean and standard deviation, where they are not ImageNet's."""
 _SETTINGS = (("preprocessor_config.json", None), ("processor_config.json", "image_processor"))
 _UNUSED = ("pooler", "mask_token", "text_", "logit_")  # parts that a patch token does not pass through
 _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -101,15 +104,23 @@ def load_network(folder: Path, kind: Any, **options: Any) -> Any:
     return model
 
 
-def preparation(folder: Path) -> Preparation:
-    """Return what a folder's settings say of preprocessing; their code may need packages that are not installed."""
+def preparation(folder: Path, kind: str) -> Preparation:
+    """Return what a folder's settings say of preprocessing; their code may need packages that are not installed.
+
+    kind  what config.json calls the model; it decides the normalisation where the settings say none, as beside the
+          image encoders that IP-Adapters are published with
+
+    >>> preparation(Path("nowhere"), "clip_vision_model").mean
+    (0.48145466, 0.4578275, 0.40821073)
+    """
     settings: dict[str, Any] = {}
     for file, key in _SETTINGS:
         if (folder / file).is_file():
             settings = json.loads((folder / file).read_text(encoding="utf-8"))
             settings = settings.get(key, {}) if key else settings
             break
-    mean, std = (settings.get(key) or known for key, known in (("image_mean", MEAN), ("image_std", STD)))
+    known = _NORMS.get(kind.removesuffix("_vision_model"), (MEAN, STD))
+    mean, std = (settings.get(key) or own for key, own in zip(("image_mean", "image_std"), known))
     size = side(settings.get("crop_size")) or side(settings.get("size"))
     return Preparation(tuple(map(float, mean)), tuple(map(float, std)), size)
 

@@ -88,7 +88,7 @@ class VisionModel(Placed):
         settings = cls.read_configs(folder)["network"]
         with one_line(folder, "vision model"):
             network = load_network(folder, cls.class_of(settings), config=cls.config(settings), **cls.options(settings))
-            prepared = preparation(folder)
+            prepared = preparation(folder, settings["model_type"])
         return cls(name, network, prepared, device, dtype, size=size, made_of=made_of, made_for=made_for)
 
     @classmethod

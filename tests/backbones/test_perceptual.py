@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from shiftless.backbones.perceptual import PerceptualModel, load_perceptual_model
 from shiftless.backbones.vision_folder import MEAN, STD
@@ -43,6 +44,7 @@ def tiny(kind: str):
     return t.CLIPModel(t.CLIPConfig(text_config=text, vision_config=SEES, projection_dim=8)), 1
 
 
+NORMS = {"clip": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD), "siglip": (IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD)}
 KINDS = ["vit", "vit-classifier", "dinov2", "dinov2-registers", "dinov3", "siglip-vision", "clip-vision", "clip"]
 
 
@@ -61,7 +63,8 @@ def test_a_perceptual_model_gives_the_models_own_patch_tokens(kind, tmp_path):
     seeing = {"vit-classifier": "vit", "clip": "vision_model"}.get(kind)
     seeing = getattr(model, seeing) if seeing else model
     fed = torch.from_numpy(PICTURE).float().permute(2, 0, 1)[None]
-    fed = (fed - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in NORMS.get(kind.partition("-")[0], (MEAN, STD)))
+    fed = (fed - mean) / std
     with torch.no_grad():
         tokens = seeing.eval()(pixel_values=fed).last_hidden_state
     assert (judge.name, judge.before, judge.size) == (str(tmp_path), before, 32)

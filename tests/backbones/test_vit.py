@@ -171,6 +171,14 @@ def test_a_repository_of_more_than_the_network_gives_its_features(kind, tmp_path
     assert shiftless.load(tmp_path, device="cpu", dtype="fp32").fingerprint != before
 
 
+@pytest.mark.parametrize("name", ["dinov2-s", "clip-b16", "siglip2-b16"])
+def test_a_folder_without_preprocessing_has_that_of_its_kind(name, tmp_path):
+    twin = shiftless.load(f"twin:{name}", device="cpu", dtype="fp32")
+    twin.denoiser.save_pretrained(tmp_path)
+    read = shiftless.load(tmp_path, device="cpu", dtype="fp32").prepared
+    assert (read.mean, read.std) == (twin.prepared.mean, twin.prepared.std)
+
+
 def test_a_picture_of_any_shape_is_read_by_default_after_the_last_norm():
     maps = shiftless.extract("twin:dinov2-s", PICTURE)
     assert list(maps) == ["last"]
