@@ -76,7 +76,7 @@ def fingerprint(vae: AutoencoderKL, tokenizer: Any) -> str:
 
     Weights are digested in bfloat16, so that those kept in half precision have the name of those that they were.
     """
-    digest = hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
+    digest = hashlib.sha256(json.dumps([LENGTH, sorted(tokenizer.get_vocab().items())]).encode())
     for name, tensor in sorted(vae.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.bfloat16().float().numpy().tobytes())

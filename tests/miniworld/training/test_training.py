@@ -295,10 +295,12 @@ def test_batches_follow_seed_and_step(tmp_path, tokenizer):
     assert abs(float(dropped) - SHARES[0]) < 0.05
 
 
-def test_latents_of_another_autoencoder_or_tokenizer_are_kept_apart(tokenizer):
+def test_latents_of_another_autoencoder_or_tokenizer_are_kept_apart(tokenizer, monkeypatch):
     names = [fingerprint(new_vae(seed, **TINY_VAE), tokenizer) for seed in (0, 0, 1)]
     assert names[0] == names[1] != names[2]
     assert fingerprint(new_vae(0, **TINY_VAE), new_tokenizer(["horse"])) != names[0]
+    monkeypatch.setattr("miniworld.training.encoded_pictures.LENGTH", 12)
+    assert fingerprint(new_vae(0, **TINY_VAE), tokenizer) != names[0]
 
 
 def test_pictures_are_drawn_once_and_found_again(tmp_path):
