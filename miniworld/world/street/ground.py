@@ -64,7 +64,9 @@ def draw_ground(rng: np.random.Generator, faces: Faces, plan: Plan, season: str)
         for z0, z1 in pieces:
             inside = _STEPS[(z0 < _STEPS) & (z1 > _STEPS)]
             ribbon(faces, "sidewalk", edge, edge + side * 0.22, kerb, np.array([z0, *inside, z1]))
-    _lines(rng, faces, plan, line, road)
+    _lines(rng, faces, plan, line, road, snow)
+    if season == "autumn":
+        _leaves(rng, faces, plan)
 
 
 def _drives(rng: np.random.Generator, faces: Faces, plan: Plan, side: int, colour: Colour) -> None:
@@ -76,7 +78,7 @@ def _drives(rng: np.random.Generator, faces: Faces, plan: Plan, side: int, colou
     patches(faces, "sidewalk", min(a, b), max(a, b), z, z + 2.6, scaled(colour, 0.95))
 
 
-def _lines(rng: np.random.Generator, faces: Faces, plan: Plan, line: Colour, road: Colour) -> None:
+def _lines(rng: np.random.Generator, faces: Faces, plan: Plan, line: Colour, road: Colour, snow: bool) -> None:
     """Lane lines, parking lines, tracks, patches of newer tar, and the zebra crossing."""
     dark = scaled(road, 0.9)
     for _ in range(int(rng.integers(0, 4))):
@@ -86,6 +88,10 @@ def _lines(rng: np.random.Generator, faces: Faces, plan: Plan, line: Colour, roa
         z, x = float(rng.uniform(3.5, 25)), float(rng.uniform(plan.left + 1, plan.right - 1))
         ring = np.array([(x + 0.34 * np.cos(t), 0.0, z + 0.34 * np.sin(t)) for t in np.arange(10) * 0.628])
         faces.add("road", faces.camera.along(ring), scaled(road, 0.78))
+    if snow and not plan.tracks:  # where wheels have pressed it
+        for x in (-0.75, 0.75, plan.middle - plan.lane / 2 - 0.75, plan.middle - plan.lane / 2 + 0.75):
+            if x > plan.left:
+                ribbon(faces, "road", x - 0.2, x + 0.2, scaled(road, 0.84))
     for x in plan.tracks:
         for rail in (-0.72, 0.72):
             ribbon(faces, "road", x + rail - 0.09, x + rail + 0.09, (72, 70, 72))
@@ -101,7 +107,7 @@ def _lines(rng: np.random.Generator, faces: Faces, plan: Plan, line: Colour, roa
                 steps = np.array([z0, *_STEPS[(z0 < _STEPS) & (z1 > _STEPS)], z1])
                 for shift in (-0.12, 0.12):
                     ribbon(faces, "road", plan.middle + shift - wide, plan.middle + shift + wide, line, steps)
-        elif len(starts):
+        elif len(starts) and not plan.oneway:
             patches(faces, "road", plan.middle - wide, plan.middle + wide, starts, starts + 3.2, line)
     lanes = [plan.lane / 2] if plan.right > plan.lane + (2.2 if plan.parking[1] else 0) else []
     if plan.kind == "avenue":
@@ -125,6 +131,15 @@ def _lines(rng: np.random.Generator, faces: Faces, plan: Plan, line: Colour, roa
         patches(faces, "road", bars, bars + 0.5, z, z + 2.7, line)
 
 
+def _leaves(rng: np.random.Generator, faces: Faces, plan: Plan) -> None:
+    """Fallen leaves along the kerbs."""
+    for name, inside in (("road", -1), ("sidewalk" if not plan.verge else "terrain", 1)):
+        z = 2.5 + 30 * rng.random(40) ** 2
+        side = np.where(rng.random(40) < 0.5, -1, 1)
+        x = np.where(side < 0, plan.left, plan.right) + side * inside * rng.uniform(0.3, 1.1, 40)
+        patches(faces, name, x, x + 0.12, z, z + 0.1, ((196, 122, 48), (176, 96, 44))[int(rng.integers(2))])
+
+
 def draw_skyline(rng: np.random.Generator, faces: Faces, plan: Plan, season: str) -> None:
     """What stands beyond the street's end: distant houses and trees along the whole horizon."""
     faces.begin(8e8)
@@ -142,9 +157,24 @@ def draw_skyline(rng: np.random.Generator, faces: Faces, plan: Plan, season: str
             quads = np.stack([np.stack([w0, zero, z], 1), np.stack([w0, h, z], 1), np.stack([w1, h, z], 1),
                               np.stack([w1, zero, z], 1)], 1)  # fmt: skip
             faces.add("building", quads, ((168, 152, 138), (150, 138, 134))[tone])
+    if plan.kind not in ("industrial street", "avenue") and rng.random() < 0.3:
+        _church(rng, faces, deep)
     a, b = rng.uniform(0, 6.3, 2)
     tall = 5.5 + 2.2 * np.sin(x * 0.11 + a) + 1.6 * np.sin(x * 0.37 + b) + rng.uniform(-1, 1, len(x))
     if plan.kind in ("suburb", "avenue"):
         tall = tall * 1.5
     top = np.stack([x, tall, np.full_like(x, deep)], 1)
     faces.add("vegetation", np.concatenate([top, [(220, -0.5, deep), (-220, -0.5, deep)]]), leaf)
+
+
+def _church(rng: np.random.Generator, faces: Faces, deep: float) -> None:
+    """A tower with a spire far off, near the street's end."""
+    x, wide, tall = float(rng.normal(0, 22)), float(rng.uniform(4, 6)), float(rng.uniform(24, 34))
+    stone = ((172, 150, 126), (190, 178, 160), (150, 112, 92))[int(rng.integers(3))]
+    tower = [(x - wide, 0, deep), (x + wide, 0, deep), (x + wide, tall, deep), (x - wide, tall, deep)]
+    faces.poly("building", 0, tower, stone)
+    top = tall + float(rng.uniform(14, 22))
+    spire = ((96, 120, 112), (110, 74, 66), (84, 82, 92))[int(rng.integers(3))]
+    faces.poly("building", 0, [(x - wide * 1.15, tall, deep), (x + wide * 1.15, tall, deep), (x, top, deep)], spire)
+    faces.poly("building", 0, [(x - 1, tall * 0.7, deep), (x + 1, tall * 0.7, deep), (x + 1, tall * 0.84, deep),
+                               (x - 1, tall * 0.84, deep)], (70, 66, 70))  # fmt: skip

@@ -124,7 +124,7 @@ def draw_growth(rng: np.random.Generator, faces: Faces, plan: Plan, season: str)
                 continue
             rows.append(side)
             x = plan.edge(side) + side * (plan.verge / 2 if plan.verge else 0.8)
-            for z in np.arange(rng.uniform(5, 12), 90, step):
+            for z in np.arange(rng.uniform(5, 12), 78, step):
                 if plan.cross and plan.cross[0] - 4 < z < plan.cross[1] + 4:
                     continue
                 plant(

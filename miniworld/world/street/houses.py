@@ -63,14 +63,15 @@ class House:
     def __init__(self, rng: np.random.Generator, faces: Faces, style: str, snow: bool) -> None:
         self.rng, self.faces, self.style, self.snow = rng, faces, style, snow
         rows = {"town": _TOWN, "suburb": _PALE, "works": _WORKS}[style]
-        base = np.array(rows[int(rng.integers(len(rows)))]) + rng.normal(0, 6, 3)
-        self.colour: Colour = (float(base[0]), float(base[1]), float(base[2]))
-        self.roof: Colour = (232, 236, 244) if snow else _ROOFS[int(rng.integers(len(_ROOFS)))]
-        self.floor = float(rng.uniform(2.9, 3.6))
-        self.pane = (float(rng.uniform(0.9, 1.5)), float(rng.uniform(1.3, 1.9)))
-        self.gap = float(rng.uniform(1.9, 3.2))
+        by = rng.random(10).tolist()  # all at once, since streets have many houses
+        r, g, b = rows[int(by[0] * len(rows))]
+        self.colour: Colour = (r + 20 * (by[1] - 0.5), g + 20 * (by[2] - 0.5), b + 20 * (by[3] - 0.5))
+        self.roof: Colour = (232, 236, 244) if snow else _ROOFS[int(by[4] * len(_ROOFS))]
+        self.floor = 2.9 + 0.7 * by[5]
+        self.pane = 0.9 + 0.6 * by[6], 1.3 + 0.6 * by[7]
+        self.gap = 1.9 + 1.3 * by[8]
         self.lamps = faces.air.lamps
-        self.shop = style == "town" and rng.random() < 0.6
+        self.shop = style == "town" and by[9] < 0.6
 
     def wall(self, front: _Front, wide: float, tall: float, fine: bool) -> None:
         """A wall with all that is on it."""
@@ -124,7 +125,7 @@ class House:
         """
         faces = self.faces
         faces.begin(z1)
-        fine = z0 < 45
+        fine = z0 < 40
         front = beside(faces, side, x, z0, z1)
         bend = faces.camera.bend / 2
         near, far = bend * z0 * z0, bend * z1 * z1
@@ -142,7 +143,7 @@ class House:
                     [(x + near, tall, z0), (middle + near, tall + gable, z0), (back + near, tall, z0)],
                     scaled(self.colour, end.light),
                 )
-        if z0 < 75:
+        if z0 < 65:
             self.wall(front, z1 - z0, tall, fine)
         else:
             front.fill("building", [(0.0, z1 - z0, 0.0, tall)], self.colour, 0.9)

@@ -33,6 +33,8 @@ class Plan:
     tracks: tuple[float, ...]  # middles of tram tracks
     cross: tuple[float, float] | None  # where the road across begins and ends, along the street
 
+    oneway: bool  # whether all traffic goes the camera's way
+
     def edge(self, side: int) -> float:
         """The kerb on a side, -1 or 1."""
         return self.left if side < 0 else self.right
@@ -74,7 +76,8 @@ def draw_plan(rng: np.random.Generator, kind: str) -> Plan:
     elif kind == "industrial street":
         verge, yard = pick(rng, (0.0, 1.4)), float(rng.uniform(1.5, 5.0))
         walk = float(rng.uniform(1.7, 2.4))
-    opposite = lanes
+    oneway = kind in ("town centre", "suburb") and rng.random() < (0.4 if kind == "town centre" else 0.15)
+    opposite = 0 if oneway else lanes
     inner = lane / 2
     if kind == "tram street":
         tracks = (-inner - lane * 0.5, -inner - lane * 1.5)
@@ -87,4 +90,6 @@ def draw_plan(rng: np.random.Generator, kind: str) -> Plan:
         near = float(rng.uniform(9.0, 15.0))
         cross = near, near + float(rng.uniform(7.0, 10.0))
     middle = -inner if not tracks else -inner - lane
-    return Plan(kind, lane, left, right, (bool(parking[0]), bool(parking[1])), verge, walk, yard, middle, tracks, cross)
+    return Plan(
+        kind, lane, left, right, (bool(parking[0]), bool(parking[1])), verge, walk, yard, middle, tracks, cross, oneway
+    )

@@ -25,8 +25,7 @@ def _table(*names: str) -> np.ndarray:
 
 
 _FLOOR = _table(*FLOOR)
-_LEAFY = _table("vegetation", "terrain")
-_SOLID = _table("building", "wall")
+_GRAIN = 0.065 * _table("vegetation", "terrain") + 0.022 * _table("building", "wall")
 _CLASS_OF = np.array([v % VALUE if v % VALUE < len(CLASSES) else VOID for v in range(256)], np.uint8)
 BORDER = 0.008  # of the frame's side: what the lens' correction leaves open, and is not scored
 
@@ -50,24 +49,24 @@ class StreetStage:
     texture: np.ndarray  # one (x, y) offset for each noise field
     seed: int
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         """H W uint8: class and mark of every pixel."""
-        return self.canvas[SUPER // 2 :: SUPER, SUPER // 2 :: SUPER, 3]
+        return np.ascontiguousarray(self.canvas[SUPER // 2 :: SUPER, SUPER // 2 :: SUPER, 3])
 
     def codes(self) -> np.ndarray:
         """H W 2 uint8: class and mark, which change where an outline is drawn."""
         labels = self.labels
-        return cv2.merge([_CLASS_OF[labels], labels // VALUE])
+        return cv2.merge([cv2.LUT(labels, _CLASS_OF), labels // VALUE])
 
     def fabric(self) -> np.ndarray:
         """H W: 1 where embroidery leaves plain weave, on sky and ground."""
         labels = self.labels
-        return _FLOOR[labels] + (labels == _SKY)
+        return cv2.LUT(labels, _FLOOR) + (labels == _SKY)
 
     def truth(self) -> np.ndarray:
         """H W uint8: class ids, VOID at the borders and on the bonnet."""
-        out = _CLASS_OF[self.labels]
+        out = cv2.LUT(self.labels, _CLASS_OF)
         size = len(out)
         rim = max(1, round(BORDER * size))
         out[:rim] = out[-rim:] = out[:, :rim] = out[:, -rim:] = VOID
@@ -99,12 +98,12 @@ class StreetStage:
         image *= np.float32(1 / 255)
         air, camera = self.faces.air, self.faces.camera
         rows = (np.arange(size, dtype=np.float32) + 0.5) / size
-        floor = _FLOOR[labels]
+        floor = cv2.LUT(labels, _FLOOR)
         self._sky(image, labels, rows)
-        tone = 1 + self._noise("leaf", 0, size) * (0.065 * _LEAFY[labels] + 0.022 * _SOLID[labels])
+        tone = np.float32(1) + self._noise("leaf", 0, size) * cv2.LUT(labels, _GRAIN)
         near = np.clip((rows - camera.horizon) / (1 - camera.horizon), 0, 1)[:, None]
-        tone += self._noise("ground", 1, size) * floor * (0.012 + 0.035 * near)
-        tone *= 1 - self._shade(size) * floor
+        tone = tone + self._noise("ground", 1, size) * floor * (0.012 + 0.035 * near)
+        tone = tone * (1 - self._shade(size) * floor)
         image *= tone[..., None]
         haze = air.haze(camera.depth(rows)).astype(np.float32)[:, None] * floor
         image += haze[..., None] * (air.low.astype(np.float32) - image)
@@ -131,6 +130,8 @@ class StreetStage:
         shift = high[..., None] * (air.top - air.low).astype(np.float32)
         sky = (labels[:top] == _SKY).astype(np.float32)[..., None]
         image[:top] += sky * (shift + cover[..., None] * (white - air.low.astype(np.float32) - shift))
+        if air.time != "day" and air.weather == "clear":
+            self._disc(image[:top], sky)
         if air.time == "night" and air.weather == "clear":
             rng = np.random.default_rng([self.seed, 3])
             spots = rng.random((26, 3))
@@ -138,6 +139,22 @@ class StreetStage:
                 column, row = int(x * size), int(y * camera.horizon * size)
                 if labels[row, column] == _SKY:
                     image[row, column] += np.float32(0.25 + 0.5 * light)
+
+    def _disc(self, image: np.ndarray, sky: np.ndarray) -> None:
+        """The low sun, or the moon, and the light round it."""
+        size = image.shape[1]
+        rng = np.random.default_rng([self.seed, 5])
+        x, y = rng.uniform(0.1, 0.9), rng.uniform(0.3, 0.85) * self.faces.camera.horizon
+        disc = np.zeros(image.shape[:2], np.uint8)
+        moon = self.faces.air.time == "night"
+        if moon:
+            y *= 0.5
+        radius = (0.022 if moon else 0.03) * size * 16
+        cv2.circle(disc, (int(x * size * 16), int(y * size * 16)), int(radius), 255, -1, cv2.LINE_AA, 4)
+        halo = cv2.GaussianBlur(disc, (0, 0), (4 if moon else 9) * size / NOMINAL).astype(np.float32)
+        part = np.clip(disc + halo * (1.2 if moon else 2.2), 0, 255) * np.float32((0.9 if moon else 0.95) / 255)
+        colour = np.array((0.93, 0.94, 0.98) if moon else (1.0, 0.9, 0.68), np.float32)
+        image += part[..., None] * sky * (colour - image)
 
     def _shade(self, size: int) -> np.ndarray:
         """Shadows on the ground, H W float32."""

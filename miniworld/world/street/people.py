@@ -291,30 +291,33 @@ def rider(rng: np.random.Generator, faces: Faces, name: str, x: float, z: float,
 
 def draw_people(rng: np.random.Generator, faces: Faces, plan: Plan, a: dict[str, Any]) -> None:
     """Everybody who is out."""
-    busy = {"town centre": 7.0, "crossing": 5.0, "tram street": 5.0, "avenue": 3.0}.get(plan.kind, 1.3)
+    busy = {"town centre": 8.0, "crossing": 6.0, "tram street": 6.0, "avenue": 4.0}.get(plan.kind, 1.8)
     busy *= {"rain": 0.6, "snow": 0.7, "fog": 0.7}.get(a["weather"], 1.0) * (0.6 if a["time"] == "night" else 1.0)
     for _ in range(int(rng.poisson(busy))):
         side = -1 if rng.random() < 0.45 else 1
         low = 0.9 + plan.verge
         x = plan.edge(side) + side * float(rng.uniform(low, max(low + 0.2, plan.verge + plan.walk - 0.4)))
-        z = float(5.0 + 45 * rng.random() ** 1.6)
+        z = float(4.2 + 42 * rng.random() ** 1.9)
         if plan.cross and plan.cross[0] - 0.5 < z < plan.cross[1] + 0.5:
             continue
-        person(rng, faces, x, z, pick(rng, ("front", "back", "side"), (0.4, 0.4, 0.2)), "right" if side > 0 else "left")
+        view, where = pick(rng, ("front", "back", "side"), (0.4, 0.4, 0.2)), "right" if side > 0 else "left"
+        person(rng, faces, x, z, view, where)
+        if rng.random() < 0.25:  # two who walk together
+            person(rng, faces, x + 0.6, z + 0.1, view, where)
     crossing = plan.cross[0] - 1.8 if plan.cross else 12.0
     if rng.random() < (0.6 if plan.cross else 0.1):
         for _ in range(int(rng.integers(1, 4))):
             x = float(rng.uniform(plan.left + 0.5, plan.right - 0.3))
             person(rng, faces, x, crossing + float(rng.uniform(-0.9, 0.9)), "side", "crossing")
     if rng.random() < 0.34:
-        back = rng.random() < 0.6
+        back = plan.oneway or rng.random() < 0.6
         x = plan.right - (2.9 if plan.parking[1] else 0.7) if back else plan.left + (2.9 if plan.parking[0] else 0.8)
         rider(rng, faces, "bicycle", x, float(rng.uniform(6, 20)), "back" if back else "front", True, "road")
     if plan.cross and rng.random() < 0.25:
         x, z = float(rng.uniform(plan.left, plan.right)), float(rng.uniform(*plan.cross))
         rider(rng, faces, "bicycle" if rng.random() < 0.65 else "motorcycle", x, z, "side", True, "road")
     if rng.random() < 0.15:
-        back = rng.random() < 0.5
+        back = plan.oneway or rng.random() < 0.5
         x = (
             float(rng.uniform(-0.6, 0.6))
             if back

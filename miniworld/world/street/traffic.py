@@ -44,7 +44,7 @@ def _parked(rng: np.random.Generator, faces: Faces, plan: Plan) -> None:
         z, full = float(rng.uniform(3.0, 9)), float(rng.uniform(0.45, 0.95))
         while z < 55:
             if rng.random() < full:
-                heading = 0.0 if (side > 0) == (rng.random() < 0.93) else math.pi
+                heading = 0.0 if (side > 0 or plan.oneway) == (rng.random() < 0.93) else math.pi
                 name = "truck" if rng.random() < (0.15 if plan.kind == "industrial street" else 0.03) else "car"
                 put(
                     rng,
@@ -88,7 +88,7 @@ def draw_traffic(rng: np.random.Generator, faces: Faces, plan: Plan, a: dict[str
         _lane(rng, faces, plan, plan.lane, 0.0, "ahead on the right", float(rng.uniform(4, 20)), dense)
     lanes = 2 if plan.kind == "avenue" or (plan.kind == "crossing" and plan.left < -2.2 * plan.lane) else 1
     for k in range(lanes):
-        if plan.tracks:
+        if plan.tracks or plan.oneway:
             break
         if rng.random() < 0.75:
             x = plan.middle - plan.lane * (k + 0.5)

@@ -49,6 +49,7 @@ def car(
     t0, t1 = f0 + long * top, f1 - long * brow  # roof
     inner, wide = half - 0.03, half * 0.78
     inside: Local = (0.0, 0.8, 0.0)
+    roof = (236.0, 240.0, 246.0) if faces.air.weather == "snow" and rng.random() < 0.6 else paint
     lit = s.light
     on_head, on_tail = _lights(s, half * 0.72, 0.68, f1, f0, moving)
     for look, plane in (("back", f0 + 0.12), ("front", f1 - 0.12)):
@@ -131,7 +132,13 @@ def car(
         [(-inner, belt, c1), (inner, belt, c1), (wide, tall, t1), (-wide, tall, t1)], paint, lit["front"] * 0.95, cabin
     )
     s.face(window("front"), _SHINE if faces.air.sun else glass, lit["front"], cabin)
-    s.face([(-wide, tall, t0), (wide, tall, t0), (wide, tall, t1), (-wide, tall, t1)], paint, lit["top"], cabin)
+    s.face([(-wide, tall, t0), (wide, tall, t0), (wide, tall, t1), (-wide, tall, t1)], roof, lit["top"], cabin)
+    if roof is not paint:
+        rim = tall - 0.07
+        s.panel("back", t0 - 0.01, (-wide, wide, rim, tall + 0.05), roof)
+        s.panel("front", t1 + 0.01, (-wide, wide, rim, tall + 0.05), roof)
+        s.panel("right", wide, (t0, t1, rim, tall + 0.05), roof)
+        s.panel("left", -wide, (t0, t1, rim, tall + 0.05), roof)
     u0, u1 = belt * 0.66, belt * 0.92
     if z > 40:  # too far for more than its lamps
         for look, plane, colour, shine in (("back", f0 - 0.01, _TAIL, on_tail), ("front", f1 + 0.01, _HEAD, on_head)):
