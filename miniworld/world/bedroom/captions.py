@@ -38,8 +38,11 @@ def wooden(name: str) -> str:
     return name + "en" if name.endswith("wood") else name
 
 
-def captions(a: dict[str, Any], counts: np.ndarray) -> tuple[str, str, str]:
-    """The three grains; `counts` says how many pixels of each class a picture of 128 x 128 shows."""
+def captions(a: dict[str, Any], counts: np.ndarray, hung: list[int]) -> tuple[str, str, str]:
+    """The three grains; `counts` says how many pixels of each class a picture of 128 x 128 shows.
+
+    `hung` lists the things that show a picture or a mirror.
+    """
     kind = f"a photo of {article(a['kind'])} {a['kind']} bedroom"
     frame = wooden(a["frame"])
     covers = a["duvet"] + ("" if a["duvet_pattern"] == "plain" else f" {a['duvet_pattern']}")
@@ -51,7 +54,8 @@ def captions(a: dict[str, Any], counts: np.ndarray) -> tuple[str, str, str]:
     things = [f"{a['walls']} walls"]
     if counts[CLASS["floor"]] >= LEAST:
         things.append(f"{article(a['floor'])} {a['floor']} floor")
-    framed = "a mirror" if a["mirror"] and not a["pictures"] else "pictures" if a["pictures"] > 1 else "a picture"
+    pictures = [thing for thing in hung if thing not in a["mirrors"]]
+    framed = "pictures" if len(pictures) > 1 else "a picture" if pictures or not hung else "a mirror"
     words = {**a, "wardrobe_colour": wooden(a["wardrobe_colour"]), "hanging": HANGING.get(a["ceiling_lamp"])}
     words |= {"framed": framed, "seat": SEATS[bool(a["armchair"]) + 2 * bool(a["plain_chair"])].format(**a)}
     for name, phrase in NAMED.items():

@@ -26,9 +26,9 @@ def fill(plan: Plan) -> None:
     bed_span = _bed(plan)
     _windows(plan, bed_span)
     walls = WALLS
-    a["door"] = a["wardrobe"] = a["dresser"] = a["desk"] = a["plain_chair"] = a["armchair"] = a["pouf"] = a[
-        "plant"
-    ] = a["mirror"] = False
+    for name in ("door", "wardrobe", "dresser", "desk", "plain_chair", "armchair", "pouf", "plant"):
+        a[name] = False
+    a["mirrors"] = []  # the things that are mirrors or hold one
     steps = [_door, _wardrobe, _dresser, _desk]
     for i in rng.permutation(4):
         steps[int(i)](plan, walls)
@@ -198,7 +198,8 @@ def _wardrobe(plan: Plan, walls: tuple[str, ...]) -> None:
         tall = float(rng.uniform(1.85, 2.15))
         mirror = chance(rng, 0.3)
         furniture.wardrobe(plan.spot(wall), s, tall, (0.02, 0.58), p["wardrobe"], p["metal"], doors, mirror)
-        a["mirror"] = a["mirror"] or mirror
+        if mirror:
+            a["mirrors"].append(plan.solids.thing)
         a["wardrobe"] = True
 
 
@@ -220,13 +221,13 @@ def _dresser(plan: Plan, walls: tuple[str, ...]) -> None:
         a["clutter"] = "television"
         return
     if chance(rng, 0.6):
-        a["mirror"] = True
         if chance(rng, 0.5):
             decor.round_mirror(spot, middle, tall + 0.5, float(rng.uniform(0.28, 0.38)), p["picture_frame"])
         else:
             decor.picture(
                 rng, spot, (middle - 0.33, middle + 0.33), (tall + 0.12, tall + 0.95), "mirror", p["picture_frame"]
             )
+        a["mirrors"].append(plan.solids.thing)
     if chance(rng, 0.35):
         lamps.table_lamp(rng, spot, s[0] + 0.2, tall, 0.22, "stick", p["column"], p["shade"], a["lamp_lit"])
         a["lamps"] += 1

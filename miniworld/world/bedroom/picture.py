@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from miniworld.world.bedroom.captions import captions
 from miniworld.world.bedroom.choices import KINDS, attributes, paints
-from miniworld.world.bedroom.classes import CLASSES
+from miniworld.world.bedroom.classes import CLASS, CLASSES
 from miniworld.world.bedroom.fill import fill
 from miniworld.world.bedroom.lighting import Light, Opening
 from miniworld.world.bedroom.plan import Plan, stand
@@ -18,6 +18,8 @@ from miniworld.world.bedroom.stage import RoomStage, raster
 from miniworld.world.light import NOMINAL
 from miniworld.world.looks import LOOKS, render
 from shiftless.errors import BadInput
+
+_LEAST_HUNG = 12  # pixels of 128 x 128 by which a picture or mirror counts
 
 __all__ = ["CLASSES", "KINDS", "BedroomPicture", "draw_bedroom"]
 
@@ -51,13 +53,14 @@ def draw_bedroom(seed: int, *, size: int = NOMINAL, look: str = "photo") -> Bedr
     if seed < 0 or size < 16:
         raise BadInput(f"seed {seed} with size {size}: the seed must be 0 or more, the size 16 or more")
     stage, a = build(seed, size)
-    truth = stage if size == NOMINAL else None
-    nominal = stage.classes if truth else stage.faces.classes[raster(stage.faces, NOMINAL)[1::3, 1::3].astype(int) - 1]
+    shown = stage.seen if size == NOMINAL else replace(stage, canvas=raster(stage.faces, NOMINAL)).seen
+    classes, things = stage.faces.classes[shown], stage.faces.things[shown]
+    hung = np.flatnonzero(np.bincount(things[classes == CLASS["picture"]]) >= _LEAST_HUNG)
     a["look"] = look
     return BedroomPicture(
         image=render(look, stage, np.random.default_rng([seed, 4])),
         labels=stage.classes,
-        captions=captions(a, np.bincount(nominal.ravel(), minlength=len(CLASSES))),
+        captions=captions(a, np.bincount(classes.ravel(), minlength=len(CLASSES)), hung.tolist()),
         attributes=a,
         kind=a["kind"],
     )
