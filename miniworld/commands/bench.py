@@ -111,6 +111,7 @@ def mini_correspondence(
     """GATE's correspondence table in miniature: baseline, each technique, all amalgamated, on two looks.
 
     Trained rows use the heads that lie in the model's folder; a row whose parts are missing is left out and named.
+    The baselines and GATE have a second row with flip, for which each source is read mirrored too.
     """
     from miniworld.tables.correspondence import LOOKS, run
     from shiftless.backbones.registry import load

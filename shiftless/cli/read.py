@@ -170,7 +170,8 @@ def match(
 
     Without --at, a grid of points is tried and the mutual matches are kept.
 
-    --flip reads A a second time, mirrored, with the same prompt; points are given and found in the photos as they are.
+    --flip reads A a second time, mirrored. Points are given and found in the photos as they are, and --prompt and
+    --captions are for the mirrored photo too; a captioner writes it a caption of its own. More in docs/pairs.md.
     """
     from rich.table import Table
 
