@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,6 +15,12 @@ from shiftless.errors import BadInput
 if TYPE_CHECKING:
     from PIL import Image
 
+WORLDS = {
+    "creatures": ("miniworld.world.picture", "draw"),
+    "bedrooms": ("miniworld.world.bedroom.picture", "draw_bedroom"),
+    "streets": ("miniworld.world.street.picture", "draw_street"),
+}
+"""The worlds: file and function that draws a picture of one from a seed. They share the ranges of seeds."""
 HELD_OUT = 2**31
 """The first of the seeds that neither training nor pairs use."""
 SEEDS = {
@@ -51,6 +58,21 @@ class Pair:
     source_points: np.ndarray
     target_points: np.ndarray
     names: tuple[str, ...]
+
+
+def drawer(world: str) -> Callable[..., Any]:
+    """Return the function that draws a world's pictures: seed to a picture with `image`, `captions` and `kind`.
+
+    Raises `BadInput` for an unknown world.
+
+    >>> drawer("bedrooms")(3).image.shape
+    (128, 128, 3)
+    """
+    if world not in WORLDS:
+        raise BadInput(f"world {world!r} is unknown: use one of {', '.join(WORLDS)}")
+    file, function = WORLDS[world]
+    draw_one: Callable[..., Any] = getattr(import_module(file), function)
+    return draw_one
 
 
 def _differs(a: Picture, b: Picture) -> bool:

@@ -29,11 +29,6 @@ STAGES = {  # stage: file and function that train it, and what that function cal
     "ddpm": ("ddpm", "train_ddpm", "start_from"),
     "mae": ("mae", "train_mae", "start_from"),
 }
-WORLDS = {  # world: file and function that draws a picture of it
-    "creatures": ("miniworld.world.picture", "draw"),
-    "bedrooms": ("miniworld.world.bedroom.picture", "draw_bedroom"),
-    "streets": ("miniworld.world.street.picture", "draw_street"),
-}
 
 
 @command(
@@ -51,7 +46,7 @@ def draw(
     n: Annotated[int, typer.Option("-n", min=1, max=1024, help="How many pictures.")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first; the others follow.")] = 0,
     look: Annotated[str, typer.Option(help="photo, pencil, nightvision or embroidery.")] = "photo",
-    world: Annotated[str, typer.Option(help=f"What to draw: {' or '.join(WORLDS)}.")] = "creatures",
+    world: Annotated[str, typer.Option(help="What to draw: creatures, bedrooms or streets.")] = "creatures",
     kind: Annotated[str | None, typer.Option(help="Only this kind of creature or vehicle: horse, cow, bus ...")] = None,
     columns: Annotated[int, typer.Option(min=1, help="Pictures a row.")] = 8,
     folder: Annotated[Path | None, typer.Option(help="Also write each picture by itself here, as SEED.png.")] = None,
@@ -59,15 +54,12 @@ def draw(
     """Draw pictures of a world as one contact sheet; the same seed draws the same picture."""
     from PIL import Image
 
-    from miniworld.datasets import contact_sheet
+    from miniworld.datasets import contact_sheet, drawer
     from shiftless.view import save_picture
 
-    if world not in WORLDS:
-        raise BadInput(f"--world {world!r}: must be one of {', '.join(WORLDS)}")
+    draw_one = drawer(world)
     if kind is not None and world != "creatures":
         raise BadInput(f"--kind {kind!r}: only --world creatures can be drawn by kind")
-    file, function = WORLDS[world]
-    draw_one = getattr(import_module(file), function)
     only = {} if kind is None else {"kind": kind}
     pictures = [draw_one(seed + i, look=look, **only) for i in range(n)]
     save_picture(contact_sheet(pictures, columns), out)
@@ -139,9 +131,17 @@ def prove(
 
     report = prove_model(model or weights(), out, progress=True)
     typer.echo(f"autoencoder: {report['psnr_db']:.1f} dB PSNR on {report['pictures']} unseen pictures")
+    for world, part in report["worlds"].items():
+        typer.echo(f"autoencoder, {world}: {part['psnr_db']:.1f} dB PSNR on {part['pictures']} unseen pictures")
+    for word, value in report["attention"].items():
+        typer.echo(f"attention of {word.removeprefix('map_')!r}: {value:.2f} times its area")
     for what, part in (("captions", "noise error"), ("control", "noise error by edges")):
         for name, test in report.get(what, {"tests": {}})["tests"].items():
             typer.echo(f"{part}, {name}: {test['difference']:+.5f} [{test['low']:+.5f}, {test['high']:+.5f}]")
+    for world, proof in report["worlds"].items():
+        for name, test in proof["captions"]["tests"].items():
+            gap = f"{test['difference']:+.5f} [{test['low']:+.5f}, {test['high']:+.5f}]"
+            typer.echo(f"noise error, {world}, {name}: {gap}")
     for name in ("kind", "facing"):
         probe = report["probes"][name]
         typer.echo(f"linear probe, {name}: " + ", ".join(f"{what} {value}" for what, value in probe.items()))

@@ -10,24 +10,37 @@ from typing import Any
 
 import numpy as np
 
-from miniworld.datasets import seeds
+from miniworld.datasets import drawer, seeds
 from miniworld.training.processes import draw_in_processes
 from shiftless.errors import BadInput
 
 SHARD = 500
+TURNS = ("creatures", "bedrooms", "creatures", "streets", "creatures")
+"""Whose turn it is: the worlds of five shards, one after another, over and over."""
+
+
+def world_of(first: int) -> str:
+    """Say which world the shard that begins with a seed is of.
+
+    >>> world_of(0), world_of(SHARD), world_of(6 * SHARD)
+    ('creatures', 'bedrooms', 'bedrooms')
+    """
+    return TURNS[first // SHARD % len(TURNS)]
 
 
 def draw_shard(folder: str, first: int, count: int, size: int) -> str:
-    """Draw `count` pictures from seed `first` on into one shard of the folder, and give the shard's name."""
-    from miniworld.world.picture import draw
+    """Draw `count` pictures from seed `first` on into one shard of the folder, and give the shard's name.
 
-    name = f"{first:010d}"
+    They are of the world whose turn it is.
+    """
+    world = world_of(first)
+    draw, name = drawer(world), f"{first:010d}"
     images = np.empty((count, size, size, 3), np.uint8)
     about = []
     for i in range(count):
         picture = draw(first + i, size=size)
         images[i] = picture.image
-        about.append({"captions": picture.captions, "kind": picture.kind, "facing": picture.facing})
+        about.append(_about(world, picture))
     root = Path(folder)
     _write(root / f"{name}.json", json.dumps(about).encode())
     part = root / f"{name}.{os.getpid()}.tmp"
@@ -47,6 +60,8 @@ def draw_pictures(
     progress: bool = False,
 ) -> None:
     """Draw the pictures of seeds `first .. first + n - 1` into a folder, keeping the shards that are there already.
+
+    Three shards of five are of creatures, one of bedrooms and one of streets (`TURNS`).
 
     They are drawn by `workers` processes, by default one for each core. A shard is an array of N H W 3 uint8 with its
     captions beside it. Raises `BadInput` when the seeds leave the range that is set aside for training.
@@ -83,7 +98,7 @@ class PictureFolder:
         return int(self.ends[-1])
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, Any]]:
-        """One picture: H W 3 uint8, and what is known of it (captions, kind, facing)."""
+        """One picture: H W 3 uint8, and what is known of it (world, captions, kind; of creatures also facing)."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         shard = int(np.searchsorted(self.ends, index, side="right"))
@@ -105,13 +120,19 @@ def crops(pictures: PictureFolder, batch: int, size: int, seed: int, step: int) 
     return out
 
 
-def unseen(n: int, *, size: int = 128, first: int = 0) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+def unseen(
+    n: int, *, size: int = 128, first: int = 0, world: str = "creatures"
+) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
     """Draw `n` pictures that no training, pair or table uses, one by one, from number `first` of their seeds on."""
-    from miniworld.world.picture import draw
-
+    draw = drawer(world)
     for seed in seeds("prove", n, first):
         picture = draw(seed, size=size)
-        yield picture.image, {"captions": picture.captions, "kind": picture.kind, "facing": picture.facing}
+        yield picture.image, _about(world, picture)
+
+
+def _about(world: str, picture: Any) -> dict[str, Any]:
+    about = {"world": world, "captions": picture.captions, "kind": picture.kind}
+    return {**about, "facing": picture.facing} if world == "creatures" else about
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -12,6 +12,8 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionPipeline
 from torch import Tensor
 
+from miniworld.datasets import WORLDS
+from miniworld.training.attention_share import attention_share
 from miniworld.training.caption_proof import caption_accuracy
 from miniworld.training.captioner import NAME as CAPTIONER
 from miniworld.training.control import NAME
@@ -36,7 +38,7 @@ def prove(
     out: str | Path,
     *,
     pictures: int = 256,
-    samples: int = 32,
+    samples: int = 24,
     probes: tuple[int, int] = (1200, 600),
     steps: int = 30,
     guidance: float = 3.0,
@@ -44,10 +46,12 @@ def prove(
 ) -> dict[str, Any]:
     """Measure a trained pipeline on pictures it has never seen, and write `proof.json` and `samples.png` to `out`.
 
-    The numbers: the autoencoder's PSNR in dB; the noise-prediction error with the fine, the class and the empty
-    caption, with paired tests over pictures; the same with and without the Canny ControlNet, when the folder has one;
-    the share of captions and facts that its captioner gets right, when it has one; the accuracy of linear probes for
-    kind and facing. Raises `BadInput` when the folder is no pipeline.
+    The numbers: the autoencoder's PSNR in dB and the noise-prediction error with the fine, the class and the empty
+    caption, with paired tests over pictures, for each world (half as many pictures of bedrooms and of streets); how
+    much of the attention maps of "horse" and "person" lies on them; for creatures the noise-prediction error with and
+    without the Canny ControlNet, when the folder has one, the share of captions and facts that its captioner gets
+    right, when it has one, and the accuracy of linear probes for kind and facing. Raises `BadInput` when the folder is
+    no pipeline.
     """
     out = Path(out)
     if not (Path(model) / "model_index.json").exists():
@@ -57,11 +61,17 @@ def prove(
     out.mkdir(parents=True, exist_ok=True)
     controlled, captioned = ((Path(model) / name).exists() for name in (NAME, CAPTIONER))
     probed = bool(probes[0] and probes[1])
-    parts = 2 + sum((controlled, captioned, probed, bool(samples)))
+    parts = 4 + sum((controlled, captioned, probed, bool(samples)))
     with reporting(progress, f"proving {Path(model).name} on unseen pictures", parts, "part") as done:
         report: dict[str, Any] = {"psnr_db": round(measure_psnr(pipe.vae, pictures), 2), "pictures": pictures}
         done(1)
         report["captions"] = caption_effect(pipe, pictures)
+        done(1)
+        others = [world for world in WORLDS if world != "creatures"]
+        report["worlds"] = {world: prove_world(pipe, world, max(2, pictures // 2)) for world in others}
+        done(1)
+        looks = attention_share(pipe.vae, pipe.tokenizer, max(2, pictures // 8))
+        report["attention"] = looks(pipe.unet, pipe.text_encoder, pipe.scheduler.alphas_cumprod)
         done(1)
         if controlled:
             controlnet = ControlNetModel.from_pretrained(Path(model) / NAME, torch_dtype=torch.float32).eval()
@@ -80,14 +90,20 @@ def prove(
     return report
 
 
+def prove_world(pipe: Any, world: str, n: int) -> dict[str, Any]:
+    """Measure the autoencoder's PSNR and what captions change on `n` unseen pictures of another world."""
+    psnr = round(measure_psnr(pipe.vae, n, world), 2)
+    return {"psnr_db": psnr, "pictures": n, "captions": caption_effect(pipe, n, world=world)}
+
+
 @torch.no_grad()
-def caption_effect(pipe: Any, n: int, *, seed: int = 0) -> dict[str, Any]:
+def caption_effect(pipe: Any, n: int, *, seed: int = 0, world: str = "creatures") -> dict[str, Any]:
     """Compare the noise-prediction error under three captions, on the same pictures, noise and timesteps.
 
     For each picture the squared error is averaged over `TIMESTEPS`; two captions are compared by the paired t-test
     (its p-value by the normal law, fit for `n` of a hundred and more) and by a bootstrap over pictures.
     """
-    latents, about, _ = _unseen_latents(pipe.vae, n, 0)
+    latents, about, _ = _unseen_latents(pipe.vae, n, 0, world)
     texts = {
         "fine": [one["captions"][2] for one in about],
         "class": [one["captions"][1] for one in about],
@@ -216,10 +232,12 @@ def probe(pipe: Any, train: int, test: int) -> dict[str, Any]:
 
 
 def sample_sheet(pipe: Any, n: int, steps: int, guidance: float) -> Any:
-    """Draw samples for the fine captions of unseen pictures, as a sheet with the captions under them."""
+    """Draw samples for the fine captions of unseen pictures, as many of each world, as a sheet with the captions."""
     from shiftless.view.sheet import contact_sheet
 
-    captions = [about["captions"][2] for _, about in unseen(n, first=SAMPLED)]
+    shares = [len(range(i, n, len(WORLDS))) for i in range(len(WORLDS))]
+    abouts = [one for world, k in zip(WORLDS, shares) for _, one in unseen(k, first=SAMPLED, world=world)]
+    captions = [about["captions"][2] for about in abouts]
     images: list[np.ndarray] = []
     for i in range(0, n, 8):
         generator = [torch.Generator().manual_seed(j) for j in range(i, min(i + 8, n))]
@@ -237,8 +255,10 @@ def sample_sheet(pipe: Any, n: int, steps: int, guidance: float) -> Any:
 
 
 @torch.no_grad()
-def _unseen_latents(vae: AutoencoderKL, n: int, first: int) -> tuple[Tensor, list[dict[str, Any]], np.ndarray]:
-    pictures = list(unseen(n, first=first))
+def _unseen_latents(
+    vae: AutoencoderKL, n: int, first: int, world: str = "creatures"
+) -> tuple[Tensor, list[dict[str, Any]], np.ndarray]:
+    pictures = list(unseen(n, first=first, world=world))
     images = np.stack([image for image, _ in pictures])
     latents = torch.cat([encode(vae, images[i : i + 32]) for i in range(0, n, 32)])
     return latents, [about for _, about in pictures], images

@@ -59,9 +59,11 @@ def new_tokenizer(words: Iterable[str] | None = None) -> Any:
     from transformers import CLIPTokenizer
 
     if words is None:
-        from miniworld.world.captions import vocabulary
+        from miniworld.world import captions
+        from miniworld.world.bedroom import captions as bedroom
+        from miniworld.world.street import captions as street
 
-        words = vocabulary()
+        words = {*captions.vocabulary(), *bedroom.words(), *street.words()}
     merges = learn_merges(words)
     alphabet = _byte_alphabet()
     tokens = [*alphabet, *(c + "</w>" for c in alphabet), *(a + b for a, b in merges), START, END]

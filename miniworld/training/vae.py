@@ -144,8 +144,8 @@ def psnr(square: float) -> float:
 
 
 @torch.no_grad()
-def measure_psnr(vae: AutoencoderKL, n: int = 256) -> float:
-    """Reconstruct `n` unseen pictures through the latent's mean and average their PSNR in dB, at 8 bits."""
+def measure_psnr(vae: AutoencoderKL, n: int = 256, world: str = "creatures") -> float:
+    """Reconstruct `n` unseen pictures of a world through the latent's mean and average their PSNR in dB, at 8 bits."""
     vae.eval()
     dtype = next(vae.parameters()).dtype
     values: list[float] = []
@@ -158,7 +158,7 @@ def measure_psnr(vae: AutoencoderKL, n: int = 256) -> float:
         values.extend(psnr(float(e)) for e in (y - x.float()).square().mean((1, 2, 3)))
         rows.clear()
 
-    for image, _ in unseen(n):
+    for image, _ in unseen(n, world=world):
         rows.append(image)
         if len(rows) == 16:
             flush()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from contextlib import suppress
 from itertools import pairwise
 
@@ -13,8 +15,10 @@ from miniworld.datasets import (
     HELD_OUT,
     SEEDS,
     SPLIT_SIZES,
+    WORLDS,
     Pair,
     contact_sheet,
+    drawer,
     pair,
     pairs,
     photos,
@@ -23,8 +27,9 @@ from miniworld.demo import subjects
 from miniworld.tables import attention
 from miniworld.training.caption_proof import caption_accuracy
 from miniworld.training.oracle_proof import prove_oracle
-from miniworld.training.pictures import unseen
+from miniworld.training.pictures import SHARD, TURNS, draw_shard, unseen
 from miniworld.training.proof import SAMPLED
+from miniworld.training.tokenizer import LENGTH, new_tokenizer
 from miniworld.world import picture
 from miniworld.world.picture import KINDS, VEHICLES, draw, keypoint_names
 from shiftless.errors import BadInput
@@ -78,6 +83,27 @@ def test_whoever_draws_keeps_to_its_own_seeds(drawn, name, use) -> None:
         use()
     assert drawn
     assert set(drawn) <= set(SEEDS[name][: 10**6])
+
+
+def test_shards_take_turns_between_the_worlds(tmp_path) -> None:
+    for turn, world in enumerate(TURNS):
+        name = draw_shard(str(tmp_path), turn * SHARD, 1, 32)
+        about = json.loads((tmp_path / f"{name}.json").read_text())
+        assert [one["world"] for one in about] == [world]
+        image = np.load(tmp_path / f"{name}.npy")[0]
+        assert np.array_equal(image, drawer(world)(turn * SHARD, size=32).image)
+    assert set(TURNS) == set(WORLDS)
+    with pytest.raises(BadInput, match="world 'attic' is unknown: use one of creatures, bedrooms, streets"):
+        drawer("attic")
+
+
+def test_every_word_of_every_world_is_one_token() -> None:
+    tokenizer = new_tokenizer()
+    for world in WORLDS:
+        for _, about in unseen(20, world=world, size=32):
+            text = about["captions"][2]
+            words = re.findall(r"[a-z]+|,|'", text)
+            assert len(tokenizer(text, truncation=False).input_ids) == len(words) + 2 <= LENGTH, text
 
 
 def test_the_cast_of_the_demo_is_shown_and_never_measured(drawn, monkeypatch) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from miniworld.commands.mini import STAGES, WORLDS, draw, train
+from miniworld.commands.mini import STAGES, draw, train
+from miniworld.datasets import WORLDS
 from shiftless.errors import BadInput
 
 
@@ -45,7 +46,7 @@ def test_each_world_is_drawn_by_its_name(world, tmp_path, capsys):
 
 
 def test_an_unknown_world_is_refused_and_a_kind_is_one_of_creatures(tmp_path):
-    with pytest.raises(BadInput, match="--world 'sea': must be one of creatures, "):
+    with pytest.raises(BadInput, match="world 'sea' is unknown: use one of creatures, "):
         draw(tmp_path / "sheet.png", world="sea")
     with pytest.raises(BadInput, match="only --world creatures can be drawn by kind"):
         draw(tmp_path / "sheet.png", world="bedrooms", kind="horse")

@@ -135,6 +135,11 @@ def test_prove_measures_every_claim(tmp_path, tiny_vae, tokenizer):
     report = prove(tmp_path / "mini", tmp_path / "proof", pictures=4, samples=2, probes=(16, 8), steps=1)
     assert 0 < report["psnr_db"] < 40
     assert set(report["captions"]["tests"]) == {"fine < class", "class < empty", "fine < empty"}
+    assert set(report["worlds"]) == {"bedrooms", "streets"}
+    assert all(
+        0 < world["psnr_db"] < 40 and len(world["captions"]["tests"]) == 3 for world in report["worlds"].values()
+    )
+    assert all(value > 0 for value in report["attention"].values())
     assert 0 <= report["probes"]["kind"]["features"] <= 1
     assert report["captioner"]["exact"] == 0  # random weights
     assert (tmp_path / "proof" / "samples.png").stat().st_size > 1000
