@@ -90,4 +90,5 @@ def image_embeds(condition: Condition) -> list[torch.Tensor]:
     >>> image_embeds(Condition(extra={"image_prompt0": torch.zeros(2, 1, 8)}))[0].shape
     torch.Size([2, 1, 8])
     """
-    return [condition.extra[name] for name in sorted(condition.extra) if name.startswith(IMAGE_PROMPT)]
+    numbers = sorted(int(name.removeprefix(IMAGE_PROMPT)) for name in condition.extra if name.startswith(IMAGE_PROMPT))
+    return [condition.extra[f"{IMAGE_PROMPT}{number}"] for number in numbers]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from shiftless.conditions.condition import Condition, Steer, join
+from shiftless.conditions.condition import IMAGE_PROMPT, Condition, Steer, image_embeds, join
 
 
 def test_join_keeps_embeds_words_extras_and_maps_together():
@@ -29,3 +29,8 @@ def test_join_keeps_embeds_words_extras_and_maps_together():
 
 def test_join_of_nothing_to_say():
     assert join([Condition(), Condition()]).embeds is None
+
+
+def test_more_than_ten_image_prompts_keep_their_order():
+    extra = {f"{IMAGE_PROMPT}{i}": torch.full((1, 1, 2), float(i)) for i in range(12)}
+    assert [one.mean().item() for one in image_embeds(Condition(extra=extra))] == list(range(12))
