@@ -39,8 +39,9 @@ _TOPS = {
 """The first names inside each part, for files that do not name the part."""
 _ORIGINAL_NAMES = ("input_blocks", "middle_block", "output_blocks")  # that kohya's scripts give SDXL's blocks
 _JOINT_NAMES = re.compile("(double|joint).blocks")
-_KOHYA_NAMES = {  # what kohya's scripts name the blocks of a transformer -> diffusers' converter
+_BLOCK_NAMES = {  # what kohya's and XLabs' scripts name the blocks of a transformer -> diffusers' converter
     "lora_unet_(double|single)_blocks_": "FluxLoraLoaderMixin",
+    r"(diffusion_model\.)?(double|single)_blocks\.\d+\.processor\.": "FluxLoraLoaderMixin",
     "lora_unet_transformer_blocks_": "QwenImageLoraLoaderMixin",
     "lora_unet_(layers|noise_refiner|context_refiner)_": "ZImageLoraLoaderMixin",
 }
@@ -136,7 +137,7 @@ def parse_lora(
     try:
         options = {"unet_config": SimpleNamespace(layers_per_block=2)} if original else {}  # SDXL's
         converted: dict[str, torch.Tensor]
-        mixin = next((mixin for names, mixin in _KOHYA_NAMES.items() for key in state if re.match(names, key)), "")
+        mixin = next((mixin for names, mixin in _BLOCK_NAMES.items() for key in state if re.match(names, key)), "")
         if mixin:
             converted = getattr(loaders, mixin).lora_state_dict(dict(state))
         else:

@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 
 import shiftless
 from shiftless import BadInput
+from shiftless.conditions.lora import fitted
+from shiftless.conditions.lora_file import read_lora
 from shiftless.conditions.lora_format import parse_lora
 from shiftless.taps.names import select
 
@@ -108,6 +110,24 @@ def test_a_recipe_takes_it(model, tmp_path):
     bare = shiftless.Recipe(taps=recipe.taps)
     with_lora, bare = (shiftless.extract(model, torch.zeros(3, 64, 64), one) for one in (recipe, bare))
     assert not torch.allclose(with_lora[recipe.taps[0]], bare[recipe.taps[0]])
+
+
+def test_xlabs_names_for_flux_are_parted_into_queries_keys_and_values(tmp_path):
+    model = shiftless.load("twin:flux-dev", device="cpu", dtype="fp32")
+    generator, width = torch.Generator().manual_seed(0), 48
+    parted, state = {"qkv_lora1": ("to_q", "to_k", "to_v"), "proj_lora2": ("to_add_out",)}, {}
+    changes = {}
+    for name, paths in parted.items():
+        down = torch.randn(RANK, width, generator=generator) * 0.2
+        ups = [torch.randn(width, RANK, generator=generator) * 0.2 for _ in paths]
+        stem = f"double_blocks.1.processor.{name}"
+        state |= {f"{stem}.down.weight": down, f"{stem}.up.weight": torch.cat(ups)}
+        changes |= {f"transformer_blocks.1.attn.{path}": up @ down for path, up in zip(paths, ups)}
+    save_file(state, tmp_path / "lora.safetensors")
+    fits = fitted(read_lora(tmp_path / "lora.safetensors"), {"transformer": model.denoiser})["transformer"]
+    assert fits.keys() == changes.keys()
+    for path, pair in fits.items():
+        torch.testing.assert_close(pair.up @ pair.down, changes[path])
 
 
 def kohya(name, rows, columns, alpha):
