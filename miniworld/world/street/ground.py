@@ -44,7 +44,8 @@ def draw_ground(rng: np.random.Generator, faces: Faces, plan: Plan, season: str)
     grass = GRASS[season]
     faces.begin(9e8)
     open_ground = "terrain" if plan.kind in ("suburb", "avenue", "industrial street") else "sidewalk"
-    ribbon(faces, open_ground, -300, 300, grass if open_ground == "terrain" else walk, np.array([-1.0, 1.0, 400.0]))
+    wide = np.array([(-900.0, 0.0, -1.0), (900.0, 0.0, -1.0), (900.0, 0.0, 600.0), (-900.0, 0.0, 600.0)])
+    faces.add(open_ground, wide, grass if open_ground == "terrain" else walk)
     for side in (-1, 1):
         edge = plan.edge(side)
         a, b = edge + side * plan.verge, edge + side * (plan.verge + plan.walk)

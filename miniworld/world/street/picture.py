@@ -36,7 +36,7 @@ class StreetPicture:
 
     `image` is H W 3 uint8 RGB; `labels`, H W uint8, index CLASSES, with VOID at the picture's borders and on the bonnet
     of the camera's car; `captions` grow finer: nothing, the kind of street, everything worth saying. `attributes` hold
-    time, weather, season, bend and every thing that stands or drives in the street.
+    time, weather, season, bend, where the horizon is and every thing that stands or drives in the street.
     """
 
     image: np.ndarray
@@ -75,7 +75,7 @@ def draw_street(seed: int, *, size: int = NOMINAL, look: str = "photo", kind: st
     a["light_shown"] = a["traffic_light"] is not None and bool(classes[CLASS["traffic light"]] >= _LEAST_LIGHT)
     if classes[CLASS["vegetation"]] < _LEAST_TREES:
         a["trees"] = []
-    a["things"], a["look"] = faces.things, look
+    a["things"], a["look"], a["horizon"] = faces.things, look, faces.camera.horizon
     stage = StreetStage(canvas, faces, shape, hood, texture, seed)
     return StreetPicture(
         image=render(look, stage, np.random.default_rng([seed, 12])),
