@@ -27,6 +27,7 @@ from shiftless.backbones.steering import Steering
 from shiftless.conditions.condition import Condition, join
 from shiftless.conditions.config import read_config
 from shiftless.conditions.control import own_controls
+from shiftless.conditions.image_prompt import own_images
 from shiftless.conditions.silence import silenced
 from shiftless.digest import digest_of, digest_of_tensors
 from shiftless.memory_format import memory_format
@@ -114,7 +115,7 @@ class LatentModel(Steering):
         self.home = home
         self._own_controls = {**(controls or {}), **(own_controls(home) if home is not None else {})}
         self._controls, self._captioners, self._loras, self._images = {}, {}, (), {}
-        self._own_images = dict(images or {})
+        self._own_images = {**(images or {}), **(own_images(home) if home is not None else {})}
         self._words, self._spoken_last = (), ((), ())
         self._injections, self._image_layers = OrderedDict(), None
         self._prompts: OrderedDict[tuple[Any, ...], Condition] = OrderedDict()

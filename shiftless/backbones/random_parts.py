@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 
 from shiftless.backbones.parts import class_of
 from shiftless.backbones.twins import byte_tokenizer
-from shiftless.conditions.image_prompt import ImageAdapter, image_processor
+from shiftless.conditions.image_prompt import ImageAdapter, image_processor, published_names
 from shiftless.conditions.prompt import byte_alphabet
 from shiftless.noise import seeded
 from shiftless.taps.lock import construction
@@ -253,7 +252,7 @@ def image_adapter(unet: Any, *, tokens: bool = False, width: int = 16) -> ImageA
             made: Any = IPAdapterPlusImageProjection(
                 embed_dims=width, output_dims=cross, hidden_dims=width, dim_head=64, heads=1, num_queries=4
             )
-            projection = _plus_names(made.state_dict())
+            projection = published_names(made.state_dict())
         else:
             made = ImageProjection(image_embed_dim=width, cross_attention_dim=cross, num_image_text_embeds=4)
             projection = {name.replace("image_embeds", "proj"): value for name, value in made.state_dict().items()}
@@ -266,22 +265,3 @@ def image_adapter(unet: Any, *, tokens: bool = False, width: int = 16) -> ImageA
                 attention[key] = torch.randn(hidden, cross) / cross**0.5
     halves = {"image_proj": projection, "ip_adapter": attention}
     return ImageAdapter("twin", halves, encoder, image_processor(side), tokens)
-
-
-def _plus_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename the tensors of diffusers' projection to those of the published Plus adapters."""
-    names = {
-        "ln0": "0.norm1", "ln1": "0.norm2", "attn.to_q": "0.to_q", "attn.to_out.0": "0.to_out", "ff.0": "1.0",
-        "ff.1.net.0.proj": "1.1", "ff.1.net.2": "1.3",
-    }  # fmt: skip
-    renamed = {}
-    for key, value in state.items():
-        layer = re.match(r"layers\.(\d+)\.(.+)\.(weight|bias)", key)
-        if layer is None:
-            renamed[key] = value
-        elif layer[2] == "attn.to_k":
-            values = torch.cat([value, state[f"layers.{layer[1]}.attn.to_v.weight"]])
-            renamed[f"layers.{layer[1]}.0.to_kv.weight"] = values
-        elif layer[2] in names:
-            renamed[f"layers.{layer[1]}.{names[layer[2]]}.{layer[3]}"] = value
-    return renamed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from shiftless.errors import BadInput, first_line
 from shiftless.image import Photo
 from shiftless.taps.lock import construction
 
+OWN = ("ip-adapter", "ip-adapter-plus")
+"""The names by which the IP-Adapters of a model are known; those of Plus see every token of the image encoder."""
 _ENCODER = "image_encoder"
 _HALVES = ("image_proj", "ip_adapter")
 _ELSEWHERE = ("proj.0.weight", "perceiver_resampler.proj_in.weight")  # of faces: their encoders are no CLIP
@@ -50,6 +54,15 @@ class ImageAdapter:
             return hidden[:, None]
         embedding: torch.Tensor = self.encoder(pixels).image_embeds
         return embedding[:, None]
+
+
+def own_images(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """List the IP-Adapters that lie in a model's folder as `NAME/NAME.safetensors`: name -> file.
+
+    >>> own_images("nowhere")
+    {}
+    """
+    return {name: str(path) for name in OWN if (path := Path(folder) / name / f"{name}.safetensors").is_file()}
 
 
 def find_image_adapter(name: str, own: Mapping[str, Any]) -> Path | Callable[[], ImageAdapter]:
@@ -252,3 +265,22 @@ def image_processor(side: int) -> Any:
         from transformers import CLIPImageProcessor
 
         return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+
+
+def published_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename the tensors of diffusers' `IPAdapterPlusImageProjection` to those of the published Plus adapters."""
+    names = {
+        "ln0": "0.norm1", "ln1": "0.norm2", "attn.to_q": "0.to_q", "attn.to_out.0": "0.to_out", "ff.0": "1.0",
+        "ff.1.net.0.proj": "1.1", "ff.1.net.2": "1.3",
+    }  # fmt: skip
+    renamed = {}
+    for key, value in state.items():
+        layer = re.match(r"layers\.(\d+)\.(.+)\.(weight|bias)", key)
+        if layer is None:
+            renamed[key] = value
+        elif layer[2] == "attn.to_k":
+            values = torch.cat([value, state[f"layers.{layer[1]}.attn.to_v.weight"]])
+            renamed[f"layers.{layer[1]}.0.to_kv.weight"] = values
+        elif layer[2] in names:
+            renamed[f"layers.{layer[1]}.{names[layer[2]]}.{layer[3]}"] = value
+    return renamed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -103,6 +105,17 @@ def test_an_audit_tries_it_beside_the_others(twin):
         "t=300", "t=300 canny", "t=300 image prompt ip-adapter", "t=300 canny, image prompt ip-adapter",
     ]  # fmt: skip
     assert result.baselines == (0, 0, 0, 0)
+
+
+def test_one_that_lies_in_the_folder_of_its_model_is_known_by_its_name(tmp_path):
+    folder = shutil.copytree(shiftless.mini.weights(), tmp_path / "mini")
+    assert shiftless.load(folder, device="cpu").image_prompts() == []
+    model = shiftless.load(folder, device="cpu", dtype="fp32")
+    write(folder / "ip-adapter", model.unet).rename(folder / "ip-adapter" / "ip-adapter.safetensors")
+    model = shiftless.load(folder, device="cpu", dtype="fp32")
+    assert model.image_prompts() == ["ip-adapter"]
+    plain, steered = (Recipe(taps=("up1",), image_prompt=name) for name in ((), "ip-adapter"))
+    assert not torch.allclose(*(bucket["up1"] for bucket in shiftless.extract(model, PICTURE, [plain, steered])))
 
 
 def test_a_file_of_other_contents_is_read_anew(twin, tmp_path):
