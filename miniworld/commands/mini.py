@@ -24,6 +24,7 @@ STAGES = {  # stage: file and function that train it, and what that function cal
     "vae": ("vae", "train_vae", "start_from"),
     "unet": ("unet", "train_unet", "start_from"),
     "controlnet": ("control", "train_controlnet", "model"),
+    "image-prompt": ("image_prompt", "train_image_prompt", "model"),
     "captioner": ("captioner", "train_captioner", "start_from"),
     "oracle": ("oracle", "train_oracle", "start_from"),
     "ddpm": ("ddpm", "train_ddpm", "start_from"),
@@ -80,7 +81,10 @@ def draw(
 )
 def train(
     stage: Annotated[
-        str, typer.Option(help="vae first, then unet, then controlnet; captioner, oracle, ddpm and mae at any time.")
+        str,
+        typer.Option(
+            help="vae first, then unet, then controlnet and image-prompt; captioner, oracle, ddpm and mae at any time."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; run again to continue it.")] = Path(
         "out/mini"

@@ -103,12 +103,7 @@ def train_controlnet(
     Raises `BadInput` when a folder is not what it should be.
     """
     out = stage.out
-    if model is None:
-        from shiftless.mini import weights
-
-        model = out / "mini" if (out / "mini" / "model_index.json").exists() else weights()
-    with silenced():
-        coder, tokenizer, text_encoder, unet = _frozen(Path(model))
+    coder, tokenizer, text_encoder, unet = load_pipeline(model_of(out) if model is None else Path(model))
     stride = 2 ** (len(coder.config.block_out_channels) - 1)
     if start_from is None:
         controlnet = new_controlnet(unet, stride, stage.seed)
@@ -159,15 +154,24 @@ def train_controlnet(
     return out / NAME
 
 
-def _frozen(folder: Path) -> tuple[AutoencoderKL, CLIPTokenizer, CLIPTextModel, UNet2DConditionModel]:
+def model_of(out: Path) -> Path:
+    """Say which pipeline a run in the folder `out` adds to: the one that was trained there, else the embedded one."""
+    from shiftless.mini import weights
+
+    return out / "mini" if (out / "mini" / "model_index.json").exists() else weights()
+
+
+def load_pipeline(folder: Path) -> tuple[AutoencoderKL, CLIPTokenizer, CLIPTextModel, UNet2DConditionModel]:
+    """Load the parts of a pipeline that is added to, in float32; raises `BadInput` when there is none."""
     if not (folder / "model_index.json").exists():
         raise BadInput(f"{folder}: no model_index.json here; give the folder of a trained pipeline")
-    return (
-        AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32),
-        CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"),
-        CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", torch_dtype=torch.float32),
-        UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32),
-    )
+    with silenced():
+        return (
+            AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32),
+            CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"),
+            CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", torch_dtype=torch.float32),
+            UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32),
+        )
 
 
 def _existing(folder: Path, unet: UNet2DConditionModel, stride: int) -> ControlNetModel:
