@@ -1,4 +1,7 @@
-"""The 28 classes of Bedroom-28, in the order of its label files; 0 is what has no class, and is not scored."""
+"""The 28 classes of Bedroom-28, in the order of its label files; 0 is what has no class, and is not scored.
+
+The names are written out: the dataset has "picture / mirrow" for a picture or mirror, "table staff" for table stuff.
+"""
 
 from __future__ import annotations
 
