@@ -294,7 +294,7 @@ def test_a_bench_foresees_its_denoiser_calls_and_makes_them(capsys, monkeypatch,
     total = photos * 3 * 2  # a walk of two steps and the reading, by the model and by the untrained one
     total += 2 * 3 * flip  # both sources mirrored, by the model
     message = f"pairs: 2 pairs with twin:sd15, also untrained: {total} denoiser calls\n"
-    assert capsys.readouterr().err == message
+    assert capsys.readouterr().err.startswith(message)  # progress follows where the machine is slow
     assert done == [(total, total)]
 
 
