@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,6 +39,7 @@ STAGES = {  # stage: file and function that train it, and what that function cal
         "shiftless mini draw --world bedrooms --columns 6",
         "shiftless mini draw --world streets -n 12 --look embroidery",
         "shiftless mini draw -n 8 --kind horse --look pencil",
+        "shiftless mini draw --lively --kind cat",
         "shiftless mini draw -n 30 --seed 100 --folder pictures/",
     ),
 )
@@ -49,6 +50,9 @@ def draw(
     look: Annotated[str, typer.Option(help="photo, pencil, nightvision or embroidery.")] = "photo",
     world: Annotated[str, typer.Option(help="What to draw: creatures, bedrooms or streets.")] = "creatures",
     kind: Annotated[str | None, typer.Option(help="Only this kind of creature or vehicle: horse, cow, bus ...")] = None,
+    lively: Annotated[
+        bool, typer.Option("--lively", help="A third of the creatures lie, sit, rear, or turn their heads.")
+    ] = False,
     columns: Annotated[int, typer.Option(min=1, help="Pictures a row.")] = 8,
     folder: Annotated[Path | None, typer.Option(help="Also write each picture by itself here, as SEED.png.")] = None,
 ) -> None:
@@ -61,7 +65,11 @@ def draw(
     draw_one = drawer(world)
     if kind is not None and world != "creatures":
         raise BadInput(f"--kind {kind!r}: only --world creatures can be drawn by kind")
-    only = {} if kind is None else {"kind": kind}
+    if lively and world != "creatures":
+        raise BadInput("--lively: only --world creatures has livelier poses")
+    only: dict[str, Any] = {} if kind is None else {"kind": kind}
+    if lively:
+        only["lively"] = True
     pictures = [draw_one(seed + i, look=look, **only) for i in range(n)]
     save_picture(contact_sheet(pictures, columns), out)
     for i, picture in enumerate(pictures if folder is not None else []):

@@ -9,7 +9,7 @@ from typing import Any
 from miniworld.datasets import seeds
 from miniworld.training.captioned import FINE
 from miniworld.training.pictures import unseen
-from miniworld.world.captions import GAITS, OCCLUDERS, PLACES, TIMES
+from miniworld.world.captions import GAITS, HEADS, OCCLUDERS, PLACES, TIMES
 from miniworld.world.kinds import KINDS
 from miniworld.world.vehicles import VEHICLES
 from shiftless.conditions.captioner import Captioner
@@ -18,7 +18,7 @@ from shiftless.image import Photo, open_photo
 
 ALWAYS = ("kind", "colour", "facing", "scene", "time")
 """What every caption says."""
-SOMETIMES = ("gait", "rider", "occluder", "mane", "saddle", "bandages")
+SOMETIMES = ("gait", "head", "rider", "occluder", "mane", "saddle", "bandages")
 """What only some captions say."""
 _HEAD = re.compile(rf"a photo of an? (?P<colour>.+?) (?P<kind>{'|'.join([*KINDS, *VEHICLES])})\b")
 
@@ -36,6 +36,7 @@ def facts(caption: str) -> dict[str, str]:
     answers["scene"] = _which(PLACES, caption)
     answers["time"] = _which(TIMES, caption)
     answers["gait"] = _which(GAITS, caption)
+    answers["head"] = _which(HEADS, caption)
     answers["occluder"] = _which(OCCLUDERS, caption)
     answers["rider"] = _after(r"(ridden) by", caption)
     return answers | {gear: _after(rf"(\w+) {gear}\b", caption) for gear in ("mane", "saddle", "bandages")}

@@ -13,7 +13,11 @@ PLACES = {
 }  # fmt: skip
 TIMES = {"morning": "in the morning", "day": "at noon", "dusk": "at dusk", "night": "at night"}
 OCCLUDERS = {"fence": "behind a fence", "grass": "behind tall grass", "tree": "behind a tree"}
-GAITS = {"stand": "standing", "walk": "walking", "trot": "running", "graze": "grazing"}
+GAITS = {
+    "stand": "standing", "walk": "walking", "trot": "running", "graze": "grazing",
+    "lie": "lying", "sit": "sitting", "rear": "rearing",
+}  # fmt: skip
+HEADS = {"back": "looking back", "viewer": "looking at the camera"}
 
 _MORE = (
     "a an the of and with in on at under by no photo picture image drawing high quality best realistic masterpiece "
@@ -56,6 +60,8 @@ def captions(kind: str, attributes: dict[str, Any], facing: str) -> tuple[str, s
         text += ", ridden by a person"
     if attributes.get("gait"):
         text += f", {GAITS[attributes['gait']]}"
+    if attributes.get("head") in HEADS:
+        text += f", {HEADS[attributes['head']]}"
     text += f", facing {facing}"
     if attributes["occluder"]:
         text += f", {OCCLUDERS[attributes['occluder']]}"
@@ -72,7 +78,7 @@ def vocabulary() -> list[str]:
     True
     """
     words = set(_MORE.split()) | set(COLOURS) | set(KINDS) | set(VEHICLES) | {"patched", "spotted", "striped"}
-    for phrases in (PLACES, TIMES, OCCLUDERS, GAITS):
+    for phrases in (PLACES, TIMES, OCCLUDERS, GAITS, HEADS):
         for phrase in phrases.values():
             words |= set(phrase.split())
     return sorted(words)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from miniworld.world.faces import draw_face
 from miniworld.world.kinds import KINDS, Kind
+from miniworld.world.lively import enliven
 from miniworld.world.paint import Sketch
-from miniworld.world.poses import Bones, Point, along, individual, pose, ray
+from miniworld.world.poses import Bones, Point, along, individual, pose, ray, rotated
 from miniworld.world.riders import draw_rider, draw_saddle, far_leg
 from miniworld.world.skulls import draw_ear, draw_head
 
 
-def draw_creature(rng: np.random.Generator, name: str, a: dict[str, Any]) -> tuple[Sketch, dict[str, Point]]:
-    """Shapes and keypoints of one creature with the given attributes, which gain its gait."""
+def draw_creature(
+    rng: np.random.Generator, name: str, a: dict[str, Any], lively: np.random.Generator | None = None
+) -> tuple[Sketch, dict[str, Point]]:
+    """Shapes and keypoints of one creature with the given attributes, which gain its gait; `lively` enlivens some."""
     kind = individual(rng, KINDS[name])
     bones = pose(rng, kind, calm=a["rider"])
     a["gait"] = bones.gait
+    if lively is not None:
+        enliven(lively, name, kind, bones, a)
     sketch = Sketch()
     points: dict[str, Point] = {}
     _tail(rng, sketch, kind, bones, points)
@@ -26,18 +34,58 @@ def draw_creature(rng: np.random.Generator, name: str, a: dict[str, Any]) -> tup
         far_leg(sketch, bones, kind)
     for leg in ("fh", "ff"):
         _leg(sketch, kind, bones, leg, points, bool(a["wraps"]))
-    if "big_ear" not in kind.extras:
+    if "big_ear" not in kind.extras and bones.head == "ahead":
         draw_ear(sketch, kind, bones, points, far=True)
-    _body(rng, sketch, kind, bones, points)
+    _level(sketch, bones, points, lambda part, level, named: _body(rng, part, kind, level, named))
     _neck(rng, sketch, kind, bones)
     for leg in ("nh", "nf"):
         _leg(sketch, kind, bones, leg, points, bool(a["wraps"]))
     if a["saddle"]:
         draw_saddle(sketch, bones, kind)
-    draw_head(rng, sketch, kind, bones, points, bool(a["bridle"]))
+    if bones.head == "ahead":
+        draw_head(rng, sketch, kind, bones, points, bool(a["bridle"]))
+    elif bones.head == "back":
+        _head_back(rng, sketch, kind, bones, points, bool(a["bridle"]))
+    else:
+        draw_face(rng, sketch, kind, bones, points, bool(a["bridle"]))
     if a["rider"]:
         draw_rider(rng, sketch, bones, kind)
     return sketch, points
+
+
+def _level(
+    sketch: Sketch, bones: Bones, points: dict[str, Point], draw: Callable[[Sketch, Bones, dict[str, Point]], None]
+) -> None:
+    """Draw on the trunk as if it were level, then turn what was drawn as the trunk is."""
+    if not bones.tilt:
+        return draw(sketch, bones, points)
+    hip, part, named = bones.at["hip"], Sketch(), dict[str, Point]()
+    level = {joint: rotated(p, hip, -bones.tilt) for joint, p in bones.at.items()}
+    draw(part, replace(bones, at=level), named)
+    origin, x, y = (rotated(p, hip, bones.tilt) for p in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)))
+    sketch.add(part, np.subtract([x, y], origin), np.array(origin))
+    points |= {name: rotated(p, hip, bones.tilt) for name, p in named.items()}
+    return None
+
+
+def _head_back(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: Bones, points: dict[str, Point],
+               bridle: bool) -> None:  # fmt: skip
+    """A head that looks back along the body: one that looks ahead, mirrored at the poll."""
+
+    def mirrored(p: Point) -> Point:
+        return 2 * bones.at["poll"][0] - p[0], p[1]
+
+    part, named = Sketch(), dict[str, Point]()
+    ahead = replace(
+        bones,
+        at={joint: mirrored(p) for joint, p in bones.at.items()},
+        neck=[mirrored(p) for p in bones.neck],
+    )
+    if "big_ear" not in kind.extras:
+        draw_ear(part, kind, ahead, named, far=True)
+    draw_head(rng, part, kind, ahead, named, bridle)
+    sketch.add(part, np.diag([-1.0, 1.0]), np.array([2 * bones.at["poll"][0], 0.0]))
+    points |= {name: mirrored(p) for name, p in named.items()}
 
 
 _SIDES = {"n": "near", "f": "far"}
@@ -49,7 +97,7 @@ def _leg(sketch: Sketch, kind: Kind, bones: Bones, leg: str, points: dict[str, P
     fore = leg[1] == "f"
     if leg[0] == "n":  # muscle that joins the leg to the body
         if fore:
-            root = (top[0] - 0.02, kind.spine[3] - 0.01)
+            root = bones.at.get("shoulder", (top[0] - 0.02, kind.spine[3] - 0.01))
             sketch.capsule("shoulder", root, kind.barrel[3] * 0.66, top, r_top * 1.15)
         else:
             root = (bones.at["hip"][0] + 0.05, bones.at["hip"][1] - 0.02)
@@ -93,27 +141,36 @@ def _leg(sketch: Sketch, kind: Kind, bones: Bones, leg: str, points: dict[str, P
 def _tail(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: Bones, points: dict[str, Point]) -> None:
     hip = bones.at["hip"]
     r = kind.barrel[0]
-    base = (hip[0] - r * 0.80, hip[1] + r * 0.50)
+    base = rotated((hip[0] - r * 0.80, hip[1] + r * 0.50), hip, bones.tilt) if bones.tilt else (
+        hip[0] - r * 0.80, hip[1] + r * 0.50)  # fmt: skip
     swish = rng.normal(0, 12)
-    angle = 180 - (kind.tail_angle + swish)
+    lift = bones.tail_lift
+    angle = 180 - (kind.tail_angle + swish + lift)
+
+    def laid(*path: Point) -> list[Point]:
+        """The path, on the ground where it would be below."""
+        return [(x, max(y, b + 0.01)) for x, y in path] if bones.low else list(path)
+
     a, b = kind.tail_r
     if "pigtail" in kind.extras:
         base = (hip[0] - r * 0.95, hip[1] + r * 0.2)
         c = (base[0] - 0.07, base[1] + 0.05)
         loop = [(c[0] + 0.055 * math.cos(t), c[1] + 0.055 * math.sin(t)) for t in np.linspace(-0.8, 4.6, 7)]
-        sketch.limb("tail", [base, *loop], [a] + [b] * 7)
+        sketch.limb("tail", laid(base, *loop), [a] + [b] * 7)
         tip = loop[-1]
     elif "curl_tail" in kind.extras:
         m = ray(base, angle, kind.tail * 0.45)
         tip = ray(m, angle - 40 - swish, kind.tail * 0.4)
+        m, tip = laid(m, tip)
         sketch.limb("tail", [(hip[0], hip[1]), base, m, tip], [a, a, (a + b) / 2, b])
     elif "hair_tail" in kind.extras:
         m = ray(base, angle - 28, kind.tail * 0.4)
-        tip = ray(m, 262 - swish, kind.tail * 0.6)
+        m, tip = laid(m, ray(m, 262 - swish - lift, kind.tail * 0.6))
         sketch.limb("tail", [base, m, along(m, tip, 0.6), tip], [a, b * 1.35, b * 1.25, 0.012])
     else:
         m = ray(base, angle - 12, kind.tail * 0.5)
         tip = ray(m, angle + (14 if kind.tail_angle < 0 else -25), kind.tail * 0.5)
+        m, tip = laid(m, tip)
         sketch.limb("tail", [(hip[0], hip[1] + r * 0.3), base, m, tip], [a, a, a * 0.8, b])
         if "tuft" in kind.extras:
             sketch.limb(
@@ -143,7 +200,7 @@ def _body(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: Bones, po
     else:
         points["back"] = along(top[1], top[2], 0.5)
     sketch.limb("back", top, [r0 * 0.22, r1 * 0.24, r2 * 0.24, r3 * 0.24])
-    if "udder" in kind.extras:
+    if "udder" in kind.extras and not bones.low:
         sketch.ellipse("udder", hip[0] + 0.24, hip[1] - r1 * 1.02, 0.1, 0.075)
     sketch.ellipse("chest", breast[0] + r3 * 0.42, breast[1] - r3 * 0.12, r3 * 0.62, r3 * 0.85)
     points["withers"] = top[3]
@@ -164,6 +221,10 @@ def _neck(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: Bones) ->
             ray(p, lean, w * (0.95 if erect else 0.8))
             for p, w in ((along(root, middle, 0.1), ra), (middle, ra * 0.45 + rb * 0.55), (poll, rb))
         ]
+        if bones.head == "back":  # from the withers over the bent neck to the nape, which now is in front
+            thick = 0.55 if "ossicones" in kind.extras else 1.0 if erect else 1.0 + 5 * rng.uniform(0.05, 0.1)
+            over = [spine[0], along(middle, poll, 0.2), ray(poll, 15, rb * 0.9)]
+            return sketch.limb("mane", over, [0.02 * thick, 0.036 * thick, 0.035 * thick])
         if erect:
             sketch.limb(
                 "mane",
@@ -182,3 +243,4 @@ def _neck(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: Bones) ->
                                  along(low[1], low[2], 0.4, -0.05), (low[1][0], low[1][1] - 0.02),
                                  along(low[0], low[1], 0.4, -0.06),
                                  (low[0][0], low[0][1] - 0.05)])  # fmt: skip
+    return None

@@ -91,6 +91,11 @@ class Sketch:
         place, _ = _spline(len(points), True)
         self.poly(label, place @ np.asarray(points, np.float64))
 
+    def add(self, other: Sketch, matrix: np.ndarray, offset: np.ndarray) -> None:
+        """Add another sketch's shapes, moved: new points = points @ matrix + offset."""
+        self.shapes += [shape @ matrix + offset for shape in other.shapes]
+        self.labels += other.labels
+
     def bounds(self, but: np.ndarray | None = None) -> tuple[float, float, float, float]:
         """x0, y0, x1, y1 over all shapes, those whose label a 0/1 table marks left out."""
         points = np.concatenate([s for s, n in zip(self.shapes, self.labels) if but is None or not but[n]])

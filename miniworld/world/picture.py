@@ -122,12 +122,17 @@ def draw(
     facing: str | None = None,
     rider: bool | None = None,
     scene: str | None = None,
+    lively: bool = False,
 ) -> Picture:
     """Draw the picture of a seed; a look changes how the same scene is rendered, never what is in it.
 
     The image is H W 3 uint8 RGB. Arguments other than the seed fix what would be drawn by chance; only horses take
     riders, and a boat is always on the water. Raises `BadInput` for an unknown look, kind, facing or scene, a negative
     seed or a size below 16.
+
+    With `lively`, about a third of the creatures lie, sit, rear, turn their heads or raise their tails; their captions
+    and the attributes gait, head and tail say so. `facing` stays the body's, whichever way the head looks, and a seed
+    keeps its kind, colours and scene.
 
     >>> picture = draw(3, kind="horse", rider=True)
     >>> picture.image.shape, picture.kind, picture.attributes["rider"]
@@ -145,7 +150,7 @@ def draw(
     if sea:
         a["scene"], a["occluder"] = "sea", None
     if creature:
-        subject, points = draw_creature(rng, kind, a)
+        subject, points = draw_creature(rng, kind, a, np.random.default_rng([seed, 3]) if lively else None)
     else:
         subject, points = draw_vehicle(rng, kind)
     place = _stand(rng, subject.bounds(), facing, floats=not creature)
@@ -188,7 +193,7 @@ def draw(
     return Picture(
         image=render(look, stage, np.random.default_rng([seed, 2])),
         keypoints=(keypoints * size).astype(np.float32),
-        visible=visible(canvas, keypoints, names),
+        visible=visible(canvas, keypoints, names, turned=a.get("head", "ahead") != "ahead"),
         box=(x0, y0, x1, y1),
         parts=PART_OF[labels] if creature else np.zeros_like(labels),
         scene=SCENE_OF[labels],

@@ -21,6 +21,10 @@ class Bones:
     neck: list[Point] = field(default_factory=list)
     head_turn: float = 0.0
     gait: str = "stand"
+    head: str = "ahead"  # or "back", or "viewer"
+    tilt: float = 0.0  # degrees by which the trunk rises from the hip to the breast
+    tail_lift: float = 0.0  # degrees by which the tail is raised
+    low: bool = False  # the hind quarters, and so the tail, are on the ground
 
 
 def _reach(top: Point, foot: Point, upper: float, lower: float, bend: float) -> Point:
@@ -41,6 +45,13 @@ def along(a: Point, b: Point, t: float, up: float = 0.0) -> Point:
 def ray(a: Point, degrees: float, length: float) -> Point:
     """The point at a distance from a in a direction."""
     return a[0] + length * math.cos(math.radians(degrees)), a[1] + length * math.sin(math.radians(degrees))
+
+
+def rotated(p: Point, about: Point, degrees: float) -> Point:
+    """The point turned about another, counter-clockwise."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    x, y = p[0] - about[0], p[1] - about[1]
+    return about[0] + c * x - s * y, about[1] + s * x + c * y
 
 
 def individual(rng: np.random.Generator, kind: Kind) -> Kind:

@@ -35,10 +35,16 @@ def _owner(name: str) -> np.ndarray:
 
 
 _OWNER = {name: _owner(name) for name in KEYPOINTS}
+_COVERED = ("throat", "withers", "back", "rump", "chest", "belly")  # by a head that is turned aside
+_TURNED = _OWNER | {name: _OWNER[name] & ~labels_of("head", "muzzle", "ear") for name in _COVERED}
 
 
-def visible(canvas: np.ndarray, keypoints: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """K bool for K points in shares of the frame's side, looked up in a label image within a pixel of it."""
+def visible(canvas: np.ndarray, keypoints: np.ndarray, names: tuple[str, ...], *, turned: bool = False) -> np.ndarray:
+    """K bool for K points in shares of the frame's side, looked up in a label image within a pixel of it.
+
+    `turned` says that the head is turned aside, so that it may lie over the trunk.
+    """
+    owner = _TURNED if turned else _OWNER
     size = canvas.shape[0]
     out = np.zeros(len(names), bool)
     for i, name in enumerate(names):
@@ -46,5 +52,5 @@ def visible(canvas: np.ndarray, keypoints: np.ndarray, names: tuple[str, ...]) -
         if 0 <= x < size and 0 <= y < size:
             column, row = int(x), int(y)
             window = canvas[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-            out[i] = bool(_OWNER.get(name, _VEHICLE)[window].any())
+            out[i] = bool(owner.get(name, _VEHICLE)[window].any())
     return out
