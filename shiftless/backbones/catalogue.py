@@ -10,13 +10,24 @@ from typing import Any
 
 from shiftless.backbones.registry import MINI_MADE_FOR, find, how_to_fetch, models, taps
 from shiftless.errors import BadInput
+from shiftless.mini import embedded
 from shiftless.taps.names import Tap, select
 
-_MINI: dict[str, Any] = {
-    "family": "sd", "size": 128, "made_for": MINI_MADE_FOR, "licence": "Apache-2.0",
-    "parameters": {"unet": 10.9, "vae": 2.4, "text_encoder": 0.9},
-    "about": "the embedded model: a small latent diffusion model of a drawn world",
+_EMBEDDED: dict[str, dict[str, Any]] = {
+    "mini": {
+        "family": "sd", "parameters": {"unet": 10.9, "vae": 2.4, "text_encoder": 0.9},
+        "about": "the embedded model: a small latent diffusion model of a drawn world",
+    },
+    "mini-mae": {
+        "family": "vit", "parameters": {"network": 2.8},
+        "about": "an embedded baseline: a small masked autoencoder of the same world",
+    },
+    "mini-ddpm": {
+        "family": "ddpm", "parameters": {"unet": 7.2},
+        "about": "an embedded baseline: a small DDPM on pixels of the same world",
+    },
 }  # fmt: skip
+_OF_ALL = {"size": 128, "made_for": MINI_MADE_FOR, "licence": "Apache-2.0"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class ModelInfo:
     made_for    what pictures it was trained on
     about       what it is, in a few words
     available   whether its weights are on this machine
-    fetch       the command that gets it; "" for the embedded model
+    fetch       the command that gets it; "" for an embedded model
     """
 
     name: str
@@ -67,7 +78,7 @@ def list_models(available: bool = False) -> list[str]:
     >>> list_models()[:2], list_models(available=True)[0]
     (['mini', 'sd15'], 'mini')
     """
-    return [name for name in ("mini", *models()) if not available or _here(name)]
+    return [name for name in (*embedded(), *models()) if not available or _here(name)]
 
 
 def model_info(name: str) -> ModelInfo:
@@ -79,14 +90,15 @@ def model_info(name: str) -> ModelInfo:
     >>> info.licence, info.parameters["unet"], round(info.gigabytes(), 1)
     ('CreativeML OpenRAIL-M', 859.5, 2.1)
     """
-    row = _MINI if name == "mini" else models().get(name)
+    ours = name in embedded()
+    row = {**_OF_ALL, **_EMBEDDED[name]} if ours else models().get(name)
     if row is None:
         near = get_close_matches(name, list_models(), 3, 0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else "`shiftless models` lists those"
         raise BadInput(f"{name!r}: no known model; {hint}")
     keys = ("family", "size", "parameters", "licence", "made_for", "about")
     known = {key: row[key] for key in keys}
-    fetch = "" if name == "mini" else how_to_fetch(name)
+    fetch = "" if ours else how_to_fetch(name)
     return ModelInfo(name, gated=bool(row.get("gated")), available=_here(name), fetch=fetch, **known)
 
 

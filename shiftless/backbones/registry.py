@@ -22,7 +22,7 @@ from shiftless.conditions.hub import fetch_command, fetched, is_hub_id
 from shiftless.conditions.silence import import_quietly
 from shiftless.conditions.weights import converted
 from shiftless.errors import BadInput
-from shiftless.mini import weights
+from shiftless.mini import embedded
 from shiftless.taps.names import Tap
 
 MINI_MADE_FOR = "pictures of its drawn world"
@@ -50,8 +50,8 @@ def load(
 ) -> Backbone:
     """Load a backbone, from disk only; nothing is fetched.
 
-    name    "mini" (embedded), an alias ("sd15", "sd21" ...), a hub id already fetched, a diffusers folder,
-            a single-file checkpoint of Stable Diffusion 1, 2 or XL ("model.safetensors"),
+    name    "mini" or another embedded model, an alias ("sd15", "sd21" ...), a hub id already fetched,
+            a diffusers folder, a single-file checkpoint of Stable Diffusion 1, 2 or XL ("model.safetensors"),
             CleanDIFT's UNet under its published file name,
             "twin:sd15" (tiny, random weights) or "twin-full:sd15" (real size, random weights)
     device  "auto", "cpu", "cuda", "cuda:1", "mps"
@@ -93,7 +93,8 @@ def _loaded(name: str, where: torch.device, kind: torch.dtype, size: int | None)
     folder = find(name)
     adapter = family_of(folder)
     row = models().get(name, {})
-    made_for = MINI_MADE_FOR if folder.resolve() == weights().resolve() else row.get("made_for", "")
+    ours = folder.resolve() in [path.resolve() for path in embedded().values()]
+    made_for = MINI_MADE_FOR if ours else row.get("made_for", "")
     options: dict[str, Any] = {"size": size or row.get("size"), "made_for": made_for}
     known = row or _like(adapter, folder)
     options |= {technique: known[technique] for technique in ("controls", "images") if known.get(technique)}
@@ -138,15 +139,15 @@ def untrained(model: Backbone, seed: int = 0) -> Backbone:
 
 def find(name: str) -> Path:
     """Return the folder of a model that is on this machine; raises BadInput telling how to get it there."""
-    if name == "mini":
-        return weights()
+    if name in embedded():
+        return embedded()[name]
     if name and Path(name).is_dir():
         return Path(name)
     if Path(name).is_file():
         raise BadInput(converted(Path(name), "StableDiffusionPipeline"))
     row = models().get(name, {"hub": [name]})
     if name not in models() and not is_hub_id(name):
-        raise BadInput(f"{name!r}: no such model; use one of {', '.join(['mini', *models()])}; {SUPPORTED}")
+        raise BadInput(f"{name!r}: no such model; use one of {', '.join([*embedded(), *models()])}; {SUPPORTED}")
     for hub_id in row["hub"]:
         folder = fetched(hub_id)
         if folder is not None and ("file" not in row or ((folder / row["file"]).is_file() and _rest_of(name))):

@@ -37,12 +37,13 @@ def fetch(
     from shiftless.conditions.caption import CAPTIONERS
     from shiftless.conditions.fetch import fetch as fetch_repository
     from shiftless.errors import BadInput
+    from shiftless.mini import embedded
     from shiftless.progress import notice
     from shiftless.store.size import in_bytes
 
     for name in names:
-        if name == "mini":
-            raise BadInput("mini: comes with the package; there is nothing to fetch")
+        if name in embedded():
+            raise BadInput(f"{name}: comes with the package; there is nothing to fetch")
         row = models().get(name)
         if row is not None and not row["hub"]:
             made = (

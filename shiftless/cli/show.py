@@ -68,12 +68,14 @@ def models(
 
     from shiftless.backbones.catalogue import list_models, model_info
     from shiftless.errors import BadInput
+    from shiftless.mini import embedded
 
     listed = [model_info(one) for one in ([name] if name else list_models())]
     if memory:
-        if name == "mini":
-            raise BadInput("mini: its weights take 0.03 GB, so there is nothing to offload; name another model")
-        _show_memory([one.name for one in listed if one.name != "mini"], json)
+        if name in embedded():
+            size = f"{listed[0].gigabytes():.2f} GB"
+            raise BadInput(f"{name}: its weights take {size}, so there is nothing to offload; name another model")
+        _show_memory([one.name for one in listed if one.name not in embedded()], json)
         return
     if name:
         typer.echo(_all_of(listed[0]))

@@ -5,16 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 import shiftless
+from miniworld.training.ddpm import new_ddpm, save_ddpm
+from miniworld.training.mae import new_mae, save_mae
+from shiftless import mini
 from shiftless.backbones import catalogue
 from shiftless.backbones.parameters import count
-from shiftless.backbones.registry import models
-from shiftless.mini import weights
+from shiftless.backbones.registry import models, not_for_photographs
+from shiftless.mini import embedded, weights
 
 
 def test_every_known_model_is_listed():
-    assert shiftless.list_models() == ["mini", *models()]
+    assert shiftless.list_models() == [*embedded(), *models()]
 
 
 def test_only_what_is_on_the_machine(monkeypatch):
@@ -48,6 +52,24 @@ def test_what_is_known_of_a_model_is_what_loads():
     assert (info.family, info.size, info.made_for) == (loaded.spec.family, loaded.spec.size, loaded.spec.made_for)
     assert info.available
     assert info.fetch == ""
+
+
+def test_an_embedded_baseline_is_known_where_its_weights_are(tmp_path, monkeypatch):
+    names = ["mini-mae", "mini-ddpm"]
+    monkeypatch.setattr(mini, "weights", lambda: tmp_path)
+    assert not {*names} & {*embedded()}
+    with pytest.raises(shiftless.BadInput, match="no such model"):
+        shiftless.load("mini-mae")
+    save_mae(tmp_path / "mae", new_mae())
+    save_ddpm(tmp_path / "ddpm", new_ddpm(sample_size=128))
+    assert shiftless.list_models(available=True)[:2] == names
+    for name in names:
+        info, loaded = shiftless.model_info(name), shiftless.load(name, device="cpu")
+        assert info.parameters == {part: count(network) for part, network in loaded.networks.items()}
+        assert (info.family, info.size, info.made_for) == (loaded.spec.family, loaded.spec.size, loaded.spec.made_for)
+        assert (info.available, info.fetch) == (True, "")
+        assert not_for_photographs(loaded)
+    assert shiftless.extract("mini-mae", torch.rand(3, 128, 128))["last"].shape[-1] == 16
 
 
 def test_memory_follows_from_the_parameters():
