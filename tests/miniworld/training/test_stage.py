@@ -92,3 +92,24 @@ def test_a_network_that_no_compiler_takes_is_trained_uncompiled(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda *_, **__: refuse)
     assert compiled(network, [(torch.ones(1, 2),)], said.append) is network
     assert said == ["cannot be compiled (no compiler here); going on uncompiled"]
+
+
+def test_a_compiled_gradient_is_believed_where_the_plain_one_is_inexact(monkeypatch):
+    class Loss(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def forward(self, x, sloppy=None):
+            sloppy = x.dtype == torch.bfloat16 if sloppy is None else sloppy
+            bias = self.layer.bias - (0.5 * (self.layer.bias - self.layer.bias.detach()) if sloppy else 0)
+            y = x @ self.layer.weight.T + bias
+            return y.float().sum(), y.detach().float().sum()
+
+    network, said, example = Loss().bfloat16(), [], (torch.ones(1, 2, dtype=torch.bfloat16),)
+    monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: network(x, sloppy=False))
+    assert compiled(network, [example], said.append) is not network
+    assert said == []
+    monkeypatch.setattr(torch, "compile", lambda network, **_: lambda x: (0 * network(x)[0], x))
+    assert compiled(network, [example], said.append) is network
+    assert "layer.weight" in said[0]
