@@ -27,6 +27,7 @@ from miniworld.training.stage import Stage
 from miniworld.training.unet import N_PICTURES, NoiseLoss, by_level, encoded
 from miniworld.training.vae import to_tensor
 from shiftless.conditions.image_prompt import image_processor, published_names
+from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
 
 NAME = "ip-adapter-plus"
@@ -141,8 +142,9 @@ def train_image_prompt(
                 f"{out / 'latents-*'}: {len(data)} encoded pictures for the {len(drawn)} drawn; "
                 "delete this folder to have them encoded again"
             )
-        unet.eval().to(stage.device, stage.dtype, memory_format=torch.channels_last)
-        text_encoder.eval().to(stage.device, stage.dtype)
+        with silenced():
+            unet.eval().to(stage.device, stage.dtype, memory_format=torch.channels_last)
+            text_encoder.eval().to(stage.device, stage.dtype)
         network = new_image_prompt(unet, text_encoder, drawn[0][0].shape[0], stage.seed, **(changes or {}))
         network.to(stage.device)
         optimiser = Fp32MasterAdamW(network.parameters(), dtype=stage.dtype, weight_decay=0.01, ema_max=0.9995)
