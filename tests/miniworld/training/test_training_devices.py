@@ -49,7 +49,7 @@ def test_a_step_on_a_device_is_that_of_the_cpu(name, tmp_path, drawn, labelled, 
     # kept in memory: the stand-in knows nothing of the libraries' way to load weights
     monkeypatch.setattr("miniworld.training.unet.AutoencoderKL.from_pretrained", lambda *_, **__: networks[0])
     monkeypatch.setattr("miniworld.training.unet.new_text_encoder", lambda *_: new_text_encoder(tokenizer, 0, **SHORT))
-    monkeypatch.setattr("miniworld.training.control._frozen", lambda _: networks)
+    monkeypatch.setattr("miniworld.training.control.load_pipeline", lambda _: networks)
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae" / "config.json").touch()
     monkeypatch.setattr("miniworld.training.oracle.STATISTICS", 1)
