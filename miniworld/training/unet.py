@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +138,11 @@ def train_unet(
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
             shown = batches(number)
-            looks = share(unet, text_encoder, network.alphas) if number % EVERY == 0 else {}
+            looks = share()(unet, text_encoder, network.alphas) if number % EVERY == EVERY - 1 else {}
             loss, errors = loss_of(*shown)
             return loss, batch, {"mse": errors.mean(), **by_level(errors, shown[2]), **looks}
 
-        share = attention_share(coder, tokenizer)
+        share = cache(partial(attention_share, coder, tokenizer))  # its pictures are drawn when they are needed
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         if latest is not None:
             run.on_save = lambda: write(Path(latest))

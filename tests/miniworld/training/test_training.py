@@ -98,7 +98,8 @@ def test_an_interrupted_denoiser_ends_where_an_uninterrupted_one_does(tmp_path, 
     resumed = weights(train_unet(Stage(tmp_path / "b", **how), **options))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    trained = [name for name in whole if not torch.equal(whole[name], weights(tmp_path / "latest")[name])]
+    latest = weights(tmp_path / "latest")
+    trained = [name for name in whole if not torch.equal(whole[name], latest[name])]
     assert any(name.startswith("unet") for name in trained)
     assert any(name.startswith("text_encoder") for name in trained)
 
