@@ -25,7 +25,6 @@ from miniworld.oracle import (
     truth_labels,
     truth_points,
 )
-from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.labelled import FIRST, LabelledPictures, draw_labelled, draw_shard, reconstructed
 from miniworld.training.oracle import OracleLoss, new_oracle, point_loss, train_oracle
 from miniworld.training.oracle_proof import prove_oracle, rightness
@@ -34,6 +33,7 @@ from miniworld.world.picture import PARTS, SCENE_CLASSES, draw, keypoint_names
 from shiftless.backbones.registry import load
 from shiftless.errors import BadInput
 from shiftless.image import to_uint8
+from tests.interrupted import interrupt_after
 
 TINY = {
     "depths": (1, 1, 1),
@@ -137,14 +137,7 @@ def test_an_interrupted_oracle_ends_where_an_uninterrupted_one_does(tmp_path, la
     options = {"batch": 4, "changes": TINY}
     whole = weights(train_oracle(Stage(tmp_path / "a", **how), **options))
     with monkeypatch.context() as patch:
-        step = Fp32MasterAdamW.step
-
-        def killed(self, lr):
-            if self.steps >= 2:
-                raise KeyboardInterrupt
-            return step(self, lr)
-
-        patch.setattr(Fp32MasterAdamW, "step", killed)
+        interrupt_after(2, patch)
         with pytest.raises(KeyboardInterrupt):
             train_oracle(Stage(tmp_path / "b", checkpoint_minutes=0, **how), **options)
     assert not (tmp_path / "b" / "oracle").exists()

@@ -9,13 +9,13 @@ import torch
 from miniworld.training.caption_proof import ALWAYS, agreement, caption_accuracy, facts
 from miniworld.training.captioned import LENGTH, CaptionedPictures, caption_tokens
 from miniworld.training.captioner import CaptionLoss, new_captioner, train_captioner
-from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.stage import Stage
 from miniworld.world.picture import draw
 from shiftless.conditions.caption import load_captioner
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
+from tests.interrupted import interrupt_after
 
 TINY = {
     "depths": (1, 1, 1),
@@ -38,14 +38,7 @@ def test_an_interrupted_captioner_ends_where_an_uninterrupted_one_does(tmp_path,
     options = {"batch": 8, "changes": TINY}
     whole = weights(train_captioner(Stage(tmp_path / "a", **how), **options))
     with monkeypatch.context() as patch:
-        step = Fp32MasterAdamW.step
-
-        def killed(self, lr):
-            if self.steps >= 3:
-                raise KeyboardInterrupt
-            return step(self, lr)
-
-        patch.setattr(Fp32MasterAdamW, "step", killed)
+        interrupt_after(3, patch)
         with pytest.raises(KeyboardInterrupt):
             train_captioner(Stage(tmp_path / "b", checkpoint_minutes=0, **how), **options)
     assert not (tmp_path / "b" / "captioner").exists()

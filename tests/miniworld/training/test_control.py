@@ -13,7 +13,6 @@ from miniworld.training.architecture import new_text_encoder, new_unet, new_vae
 from miniworld.training.control import LEVELS, SHARES, ControlLoss, new_controlnet, opened, train_controlnet
 from miniworld.training.edges import EdgeMaps, draw_edges
 from miniworld.training.encoded_pictures import EncodedPictures, fingerprint, tokenize
-from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.proof import control_effect
 from miniworld.training.stage import Stage
@@ -22,6 +21,7 @@ from miniworld.training.unet import save_pipeline
 from miniworld.training.vae import to_tensor
 from shiftless.conditions.control_maps import canny
 from shiftless.errors import BadInput
+from tests.interrupted import interrupt_after
 
 TINY_VAE = {"block_out_channels": (8, 8, 16), "norm_num_groups": 4, "sample_size": 32}
 TINY_UNET = {"block_out_channels": (8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 2, "sample_size": 8}
@@ -108,15 +108,8 @@ def test_gradients_reach_every_weight_while_the_zeros_are_opened(tokenizer):
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, train, model, monkeypatch):
     frozen = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
     whole = weights(train(tmp_path / "a"))
-    step = Fp32MasterAdamW.step
-
-    def killed(self, lr):
-        if self.steps >= 2:
-            raise KeyboardInterrupt
-        return step(self, lr)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Fp32MasterAdamW, "step", killed)
+        interrupt_after(2, patch)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "b", checkpoint_minutes=0, latest=tmp_path / "latest")
     assert not (tmp_path / "b" / "controlnet-canny").exists()

@@ -16,6 +16,7 @@ from miniworld.training.norm import use_kernel
 from miniworld.training.stage import Stage
 from miniworld.training.unet import Denoising
 from shiftless.errors import BadInput
+from tests.interrupted import interrupt_after
 
 TINY = {
     "block_out_channels": (8, 16),
@@ -104,15 +105,8 @@ def test_what_is_written_loads_in_the_plain_pipeline_and_is_read_by_shiftless(tm
 
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, train, monkeypatch):
     whole = weights(train(tmp_path / "a"))
-    step = Fp32MasterAdamW.step
-
-    def killed(self, lr):
-        if self.steps >= 2:
-            raise KeyboardInterrupt
-        return step(self, lr)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Fp32MasterAdamW, "step", killed)
+        interrupt_after(2, patch)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "b", checkpoint_minutes=0)
     assert not (tmp_path / "b" / "ddpm").exists()

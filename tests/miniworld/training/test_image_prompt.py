@@ -33,6 +33,7 @@ from shiftless import Recipe
 from shiftless.conditions.image_prompt import image_processor
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
+from tests.interrupted import interrupt_after
 
 TINY_VAE = {"block_out_channels": (8, 8, 16), "norm_num_groups": 4, "sample_size": 32}
 TINY_UNET = {"block_out_channels": (8, 16, 16), "norm_num_groups": 4, "attention_head_dim": 2, "sample_size": 8}
@@ -207,15 +208,8 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, train
 
     frozen = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
     whole = weights(train(tmp_path / "a"))
-    step = Fp32MasterAdamW.step
-
-    def killed(self, lr):
-        if self.steps >= 2:
-            raise KeyboardInterrupt
-        return step(self, lr)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Fp32MasterAdamW, "step", killed)
+        interrupt_after(2, patch)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "b", checkpoint_minutes=0, latest=tmp_path / "latest")
     assert not (tmp_path / "b" / "ip-adapter-plus").exists()

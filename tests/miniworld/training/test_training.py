@@ -28,6 +28,7 @@ from miniworld.training.unet import save_pipeline, train_unet
 from miniworld.training.vae import standardise, to_tensor, train_vae
 from miniworld.world.captions import vocabulary
 from shiftless.errors import BadInput
+from tests.interrupted import interrupt_after
 
 TINY_VAE = {"block_out_channels": (8, 8, 16), "norm_num_groups": 4, "sample_size": 32}
 TINY_UNET = {
@@ -56,18 +57,6 @@ def weights(folder):
         for path in sorted(folder.rglob("*.safetensors"))
         for name, tensor in load_file(path).items()
     }
-
-
-def interrupt_after(steps, monkeypatch):
-    """Let the run be killed, as by Ctrl-C, right after that many steps."""
-    step = Fp32MasterAdamW.step
-
-    def counted(self, lr):
-        if self.steps >= steps:
-            raise KeyboardInterrupt
-        return step(self, lr)
-
-    monkeypatch.setattr(Fp32MasterAdamW, "step", counted)
 
 
 def test_an_interrupted_autoencoder_ends_where_an_uninterrupted_one_does(tmp_path, drawn, monkeypatch):
