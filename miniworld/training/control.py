@@ -19,7 +19,7 @@ from miniworld.training.encoded_pictures import tokenize
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.run import Numbers
 from miniworld.training.stage import Stage
-from miniworld.training.unet import N_PICTURES, NoiseLoss, by_level, encoded, save_part
+from miniworld.training.unet import N_PICTURES, NoiseLoss, encoded, noise_step, save_part
 from shiftless.conditions.control_classes import check_fit
 from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
@@ -138,9 +138,7 @@ def train_controlnet(
                 swap_folder(target, lambda path: save_part(controlnet, path))
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
-            shown = batches(number)
-            loss, errors = loss_of(*shown)
-            return loss, batch, {"mse": errors.mean(), **by_level(errors, shown[2])}
+            return noise_step(loss_of, batches(number))
 
         with opened(controlnet):
             loss_of = stage.compiled(network, batch_of(0))

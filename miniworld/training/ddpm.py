@@ -19,7 +19,7 @@ from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import crops
 from miniworld.training.run import Numbers
 from miniworld.training.stage import Stage
-from miniworld.training.unet import Denoising, by_level, save_part
+from miniworld.training.unet import Denoising, noise_step, save_part
 from miniworld.training.vae import to_tensor
 from shiftless.errors import BadInput
 
@@ -104,9 +104,7 @@ def train_ddpm(
             return pixels, noise, stratified(np.random.default_rng([stage.seed, 7, number]), batch)
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
-            shown = batches(number)
-            loss, errors = loss_of(*shown)
-            return loss, batch, {"mse": errors.mean(), **by_level(errors, shown[2])}
+            return noise_step(loss_of, batches(number))
 
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(data))

@@ -24,7 +24,7 @@ from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.run import Numbers
 from miniworld.training.stage import Stage
-from miniworld.training.unet import N_PICTURES, NoiseLoss, by_level, encoded
+from miniworld.training.unet import N_PICTURES, NoiseLoss, encoded, noise_step
 from miniworld.training.vae import to_tensor
 from shiftless.conditions.image_prompt import image_processor, published_names
 from shiftless.conditions.silence import silenced
@@ -162,9 +162,7 @@ def train_image_prompt(
                 swap_folder(target, lambda path: save_image_prompt(path, network))
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
-            shown = batches(number)
-            loss, errors = loss_of(*shown)
-            return loss, batch, {"mse": errors.mean(), **by_level(errors, shown[2])}
+            return noise_step(loss_of, batches(number))
 
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         if latest is not None:

@@ -18,6 +18,7 @@ from miniworld.training.attention import use_fast_attention
 from miniworld.training.attention_share import EVERY, attention_share
 from miniworld.training.batches import Batch
 from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.compiled import Loss
 from miniworld.training.encoded_pictures import EncodedPictures, encode_pictures, fingerprint, tokenize
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.grown import forget_prompts, grow, move_words
@@ -97,6 +98,12 @@ def by_level(errors: Tensor, timesteps: Tensor) -> Numbers:
     return {f"mse_{250 * i}-{250 * i + 249}": mean for i, mean in enumerate(means.unbind())}
 
 
+def noise_step(loss_of: Loss, shown: Batch) -> tuple[Tensor, int, Numbers]:
+    """Take the step of a stage that learns noise, from a batch whose third tensor is its timesteps."""
+    loss, errors = loss_of(*shown)
+    return loss, len(errors), {"mse": errors.mean(), **by_level(errors, shown[2])}
+
+
 def train_unet(
     stage: Stage,
     *,
@@ -137,10 +144,9 @@ def train_unet(
                 swap_folder(target, lambda path: save_pipeline(path, coder, unet, text_encoder, tokenizer))
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
-            shown = batches(number)
             looks = share()(unet, text_encoder, network.alphas) if number % EVERY == EVERY - 1 else {}
-            loss, errors = loss_of(*shown)
-            return loss, batch, {"mse": errors.mean(), **by_level(errors, shown[2]), **looks}
+            loss, images, numbers = noise_step(loss_of, batches(number))
+            return loss, images, {**numbers, **looks}
 
         share = cache(partial(attention_share, coder, tokenizer))  # its pictures are drawn when they are needed
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
