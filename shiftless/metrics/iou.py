@@ -21,6 +21,15 @@ def ious(counts: np.ndarray) -> np.ndarray:
     >>> ious(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]])).tolist()
     [0.5, 0.5, nan]
     """
-    right = counts.diagonal().astype(np.float64)
-    either = counts.sum(0) + counts.sum(1) - right
-    return np.divide(right, either, out=np.full(len(right), np.nan), where=either > 0)
+    return ious_of_totals(np.stack([counts.diagonal(), counts.sum(1), counts.sum(0)]))
+
+
+def ious_of_totals(totals: np.ndarray) -> np.ndarray:
+    """Return each label's IoU from pixels right, there and found: ... 3 L -> ... L float64, NaN as in `ious`.
+
+    >>> ious_of_totals(np.array([[1, 1, 0], [2, 1, 0], [1, 2, 0]])).tolist()
+    [0.5, 0.5, nan]
+    """
+    right, there, found = np.moveaxis(totals.astype(np.float64), -2, 0)
+    either = there + found - right
+    return np.divide(right, either, out=np.full_like(right, np.nan), where=either > 0)
