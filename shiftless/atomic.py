@@ -10,7 +10,8 @@ import secrets
 import stat
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from shiftless.errors import BadInput
@@ -67,30 +68,75 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> Path:
     'whole'
     """
     path = Path(path)
+    with _reported(path), _destination(path) as descriptor:
+        _write_all(descriptor, content)
+    return path
+
+
+@contextmanager
+def write_atomic_pieces(path: str | os.PathLike[str]) -> Iterator[Callable[[bytes], None]]:
+    """Write a file piece by piece, as `write_atomic` writes a whole one; its memory is that of a piece.
+
+    The block is given a function that takes the next piece. The file stands in its place when the block ends; after an
+    error within, nothing of it stays. Raises BadInput if it cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with write_atomic_pieces(f"{folder}/a.txt") as write:
+    ...         write(b"one, ")
+    ...         write(b"two")
+    ...     Path(f"{folder}/a.txt").read_text()
+    'one, two'
+    """
+    path = Path(path)
+    with ExitStack() as stack:
+        with _reported(path):
+            descriptor = stack.enter_context(_destination(path))
+
+        def write(piece: bytes) -> None:
+            with _reported(path):
+                _write_all(descriptor, piece)
+
+        yield write
+        with _reported(path):
+            stack.pop_all().close()
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Raise what the operating system says against a path as BadInput."""
     try:
-        stream = _standard_stream(path)
-        if stream is not None:
-            _write_all(stream, content)
-        elif _special(path):
-            _check_permission(path)
-            with open(path, "wb", buffering=0) as device:
-                _write_all(device.fileno(), content)
-        else:
-            _replace(_target(path), content)
+        yield
     except BrokenPipeError:  # the reader closed the pipe, which is no error
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise _refused(path, error) from None
-    return path
 
 
-def _replace(target: Path, content: bytes) -> None:
+@contextmanager
+def _destination(path: Path) -> Iterator[int]:
+    """A descriptor to write to: of a device or stream itself, or of a new file that then takes the path's place."""
+    stream = _standard_stream(path)
+    if stream is not None:
+        yield stream
+    elif _special(path):
+        _check_permission(path)
+        with open(path, "wb", buffering=0) as device:
+            yield device.fileno()
+    else:
+        with _replacement(_target(path)) as descriptor:
+            yield descriptor
+
+
+@contextmanager
+def _replacement(target: Path) -> Iterator[int]:
+    """A descriptor of a new file that takes the target's place at the end, and is removed after an error."""
     descriptor, part = _new_part(target)
     try:
         try:
             with suppress(FileNotFoundError):
                 _keep_owner_and_mode(descriptor, target)
-            _write_all(descriptor, content)
+            yield descriptor
             _to_disk(descriptor)
         finally:
             os.close(descriptor)

@@ -13,12 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from shiftless.atomic import check_writable, write_atomic
+from shiftless.atomic import check_writable, write_atomic, write_atomic_pieces
 from shiftless.errors import BadInput
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def fail_after_a_piece(path: Path, error: Exception) -> None:
+    with write_atomic_pieces(path) as write:
+        write(b"three")
+        raise error
+
+
+def in_pieces(path: Path, content: bytes) -> Path:
+    with write_atomic_pieces(path) as write:
+        for start in range(len(content)):
+            write(content[start : start + 1])
+    return path
 
 
 @pytest.fixture
@@ -72,7 +85,8 @@ def test_longest_names(tmp_path):
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
-def test_nothing_stays_after_an_error(call, error, tmp_path, monkeypatch):
+@pytest.mark.parametrize("written", [write_atomic, in_pieces])
+def test_nothing_stays_after_an_error(written, call, error, tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_bytes(b"old")
 
     def fail(*arguments: object) -> None:
@@ -81,7 +95,7 @@ def test_nothing_stays_after_an_error(call, error, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fail)
         with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else BadInput) as caught:
-            write_atomic(tmp_path / "a.txt", b"new")
+            written(tmp_path / "a.txt", b"new")
     if not isinstance(error, KeyboardInterrupt):
         assert str(caught.value) == (
             f"{tmp_path / 'a.txt'}: cannot be written (No space left on device); "
@@ -89,6 +103,23 @@ def test_nothing_stays_after_an_error(call, error, tmp_path, monkeypatch):
         )
     assert os.listdir(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_bytes() == b"old"
+
+
+def test_pieces_appear_together_and_errors_of_the_block_stay_what_they_are(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with write_atomic_pieces(path) as write:
+        write(b"one")
+        write(b"")
+        assert not path.exists()
+        write(b"two")
+    assert path.read_bytes() == b"onetwo"
+    for error in (FileNotFoundError("the block's own"), ValueError("the block's own")):
+        with pytest.raises(type(error), match="the block's own") as caught:
+            fail_after_a_piece(path, error)
+        assert caught.value is error
+    assert (path.read_bytes(), os.listdir(path.parent)) == (b"onetwo", ["a.txt"])
+    with pytest.raises(BadInput, match="cannot be written"), write_atomic_pieces(path / "b.txt"):
+        pass
 
 
 def test_a_limit_on_file_size_is_an_error_in_one_line(tmp_path):
