@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -31,7 +32,7 @@ class Figure:
 class Bars:
     """Values with intervals, drawn as bars from 0: rows of (name, value, low, high, main).
 
-    The scale runs from `bottom`, 0 or below, to `top`.
+    The scale runs from `bottom`, 0 or below, to `top`. A value without an interval has NaN for low and high.
     """
 
     title: str
@@ -124,10 +125,13 @@ def _bars(bars: Bars) -> str:
         left, share = zero + min(value, 0.0) * span, abs(value) * span
         start, wide = zero + low * span, max(high - low, 0.0) * span
         number, ends = bars.form.format(value), " to ".join(bars.form.format(v) for v in (low, high))
+        interval = f'<b style="left:{start:.1f}%;width:{wide:.1f}%"></b>'
+        if math.isnan(low):
+            interval = ends = ""
         rows.append(
             f'<tr><th>{escape(name)}</th><td class="bar"><i class="{"main" if main else "rest"}" '
             f'style="left:{left:.1f}%;width:{share:.1f}%"></i>{line}'
-            f'<b style="left:{start:.1f}%;width:{wide:.1f}%"></b></td>'
+            f"{interval}</td>"
             f"<td>{number}</td><td class='ends'>{ends}</td></tr>"
         )
     return f"<table class='bars'><caption>{escape(bars.title)}</caption>{''.join(rows)}</table>"
