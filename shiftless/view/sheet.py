@@ -172,6 +172,20 @@ def wrap(text: str, face: Any, width: int) -> list[str]:
     return lines
 
 
+def cut(text: str, face: Any, width: int) -> str:
+    """Return a text in one line of at most `width` pixels, its end cut off where it is too long.
+
+    >>> cut("left front leg", font(16), 200), cut("left front leg", font(16), 80)
+    ('left front leg', 'left fro...')
+    """
+    text = " ".join(text.split())
+    if face.getlength(text) <= width:
+        return text
+    while text and face.getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text.rstrip()}..."
+
+
 def _fitting(word: str, face: Any, width: int) -> str:
     """The longest beginning of a word that fits, up to where it is joined if it is; at least a letter."""
     count = next((i for i in range(2, len(word)) if face.getlength(word[:i]) > width), len(word)) - 1
