@@ -44,7 +44,7 @@ def confusion_picture(
     totals, shares = values.sum(1), row_shares(values)
     cell, size = (46, 18) if len(shown) <= _FEW else (36, 16)
     face, small = font(size), font(16)
-    names = [cut(classes[k], face, _LONGEST) for k in shown]
+    names = [cut(classes[int(k)], face, _LONGEST) for k in shown]
     slanted = [_slanted(name, face) for name in names]
 
     left = _MARGIN + max(round(face.getlength(name)) for name in [*names, "labelled"]) + _GAP

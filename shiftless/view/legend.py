@@ -54,7 +54,7 @@ def legend(
     shown = np.flatnonzero(chosen)
     numbers = ["" if shares is None else percent(float(shares[k])) for k in shown]
     beside = _SWATCH + _SPACE + (_SPACE + _widest(numbers) if shares is not None else 0)
-    names = [cut(classes[k], face, min(_LONGEST, width - beside)) for k in shown]
+    names = [cut(classes[int(k)], face, min(_LONGEST, width - beside)) for k in shown]
     column = beside + _widest(names)
     fitting = min(len(shown), max(1, (width + _BETWEEN) // (column + _BETWEEN)))
     rows = -(-len(shown) // fitting)

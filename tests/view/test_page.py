@@ -76,3 +76,11 @@ def test_a_narrow_page_stacks_its_bars_and_scrolls_its_pictures(tmp_path):
     assert "overflow-wrap:break-word" in narrow
     assert "anywhere" not in narrow
     assert html.count("<table class='bars'>") == 1
+
+
+def test_a_value_without_an_interval_has_a_bar_alone():
+    nan = float("nan")
+    html = _bars(Bars("t", [("a", 1.0, nan, nan, True)], top=4.0))
+    assert '<i class="main" style="left:0.0%;width:25.0%"></i></td><td>1.00</td>' in html
+    assert "<b" not in html
+    assert "nan" not in html
