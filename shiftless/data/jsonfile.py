@@ -17,8 +17,22 @@ def read_json(path: Path) -> dict[str, Any]:
     ...
     shiftless.errors.BadInput: nowhere.json: no such file
     """
+    document = parse_json(path)
+    if not isinstance(document, dict):
+        raise BadInput(f"{path}: must hold one JSON object {{...}}, not a {type(document).__name__}")
+    return document
+
+
+def parse_json(path: Path) -> Any:
+    """Return what a JSON file holds; raises BadInput naming the file if it is missing or not valid.
+
+    >>> parse_json(Path("nowhere.json"))
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: nowhere.json: no such file
+    """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -27,9 +41,6 @@ def read_json(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}: not valid JSON (nested too deeply)") from None
     except ValueError as error:  # also a number of thousands of digits
         raise BadInput(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(document, dict):
-        raise BadInput(f"{path}: must hold one JSON object {{...}}, not a {type(document).__name__}")
-    return document
 
 
 def field(record: Any, name: str, where: str) -> Any:
