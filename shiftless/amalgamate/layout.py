@@ -94,17 +94,24 @@ class Layout:
 
         Raises BadInput for a bucket of other readings, taps or channels.
         """
-        expected = [self.taps] * self.readings + list(self.attention)
+        self.check(bucket)
+        grid = self._grid(bucket[0])
+        dense = [maps.dense([n for n, _ in t], grid, self.normalise) for maps, t in zip(bucket, self._expected())]
+        merged, joined = dense[: self.readings], dense[self.readings :]
+        empty = merged[0].new_zeros(0, *grid)
+        return torch.cat(merged), torch.cat([one[0] for one in joined]) if joined else empty
+
+    def check(self, bucket: Sequence[FeatureMaps]) -> None:
+        """Raise BadInput for a bucket of other readings, taps or channels."""
+        expected = self._expected()
         if len(bucket) != len(expected):
             raise BadInput(f"{bucket[0].name}: a bucket of {len(bucket)} readings; this head takes {len(expected)}")
         for i, (maps, taps) in enumerate(zip(bucket, expected)):
             if _channels(maps) != taps:
                 raise BadInput(f"{maps.name}: reading {i} holds {_said(_channels(maps))}; needed is {_said(taps)}")
-        grid = self._grid(bucket[0])
-        dense = [maps.dense([n for n, _ in t], grid, self.normalise) for maps, t in zip(bucket, expected)]
-        merged, joined = dense[: self.readings], dense[self.readings :]
-        empty = merged[0].new_zeros(0, *grid)
-        return torch.cat(merged), torch.cat([one[0] for one in joined]) if joined else empty
+
+    def _expected(self) -> list[Channels]:
+        return [self.taps] * self.readings + list(self.attention)
 
     def _grid(self, maps: FeatureMaps) -> tuple[int, int]:
         sizes = [(int(m.shape[-2]), int(m.shape[-1])) for m in maps.values()]

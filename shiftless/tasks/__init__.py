@@ -4,8 +4,11 @@ from shiftless.tasks.correspondence import Matches, heat, match
 from shiftless.tasks.head import AMALGAMATORS, CorrespondenceHead
 from shiftless.tasks.labelnext import NextPhoto, label_next
 from shiftless.tasks.pairfeatures import AnnotatedBuckets, PairFeatures
+from shiftless.tasks.parts import Parts
+from shiftless.tasks.pixels import PixelEnsemble
+from shiftless.tasks.pixelsample import LabelledBuckets, PixelSample
 
 __all__ = [
-    "AMALGAMATORS", "AnnotatedBuckets", "CorrespondenceHead", "Matches", "NextPhoto", "PairFeatures", "heat",
-    "label_next", "match",
+    "AMALGAMATORS", "AnnotatedBuckets", "CorrespondenceHead", "LabelledBuckets", "Matches", "NextPhoto",
+    "PairFeatures", "Parts", "PixelEnsemble", "PixelSample", "heat", "label_next", "match",
 ]  # fmt: skip

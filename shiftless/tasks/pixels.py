@@ -1,0 +1,200 @@
+"""PixelEnsemble: what every pixel of a photo shows, by the vote of small classifiers on its features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from shiftless.amalgamate.saved import Saved
+from shiftless.errors import BadInput
+from shiftless.features import FeatureMaps
+from shiftless.header import Origin
+from shiftless.recipe import Recipe
+from shiftless.tasks.members import MemberGate, MemberMLP
+from shiftless.tasks.parts import Parts
+from shiftless.tasks.pixelgroups import PixelGroups, unit_grid
+
+_VALUES = 1 << 24  # of the largest tensor that predicting holds at once
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model that read one of a head's buckets, by what identifies it.
+
+    >>> Source("mini", "1f").origin.model
+    'mini'
+    """
+
+    model: str
+    fingerprint: str = ""
+    adapters: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def origin(self) -> Origin:
+        """As the origin of features, to compare with others."""
+        return Origin(model=self.model, fingerprint=self.fingerprint, adapters=self.adapters)
+
+
+class PixelEnsemble(Saved):
+    """Classify pixels by their features, with M members that each hold a weight assigner and a small network.
+
+    groups   what a photo's buckets hold (a PixelGroups, or its plain values)
+    classes  their names
+    members  M, how many; each is trained on its own batches
+    gated    weigh the readings of each group by a pixel-level weight assigner (GATE); else their mean is taken
+    hidden   width of the assigners
+    layers   widths of the classifiers' two hidden layers; None is as published, (128, 32), or (256, 128) for 30 classes
+    sources  the models that read the buckets, one for each
+    palette  colours of the classes, L 3, for pictures
+    recipes  of all readings, bucket after bucket
+
+    Features are standardised, each channel by its mean and deviation over the training pixels (`standardise`).
+    Raises BadInput for fewer than two classes, and for a number of sources that is not that of the buckets.
+    Source: Baranchuk et al., ICLR 2022; with the assigners of GATE, NeurIPS 2024.
+
+    >>> from shiftless.amalgamate.layout import Layout
+    >>> groups = PixelGroups((Layout(4, (("up1", 8),)),))
+    >>> head = PixelEnsemble(groups, ["background", "head", "leg"], members=3)
+    >>> head([torch.randn(5, 4, 8)]).shape
+    torch.Size([3, 5, 3])
+    """
+
+    kind = "pixels"
+
+    def __init__(
+        self,
+        groups: PixelGroups | list[dict[str, Any]],
+        classes: Sequence[str],
+        members: int = 10,
+        gated: bool = True,
+        hidden: int = 128,
+        layers: Sequence[int] | None = None,
+        sources: Sequence[Source | Sequence[Any]] = (),
+        palette: Sequence[Sequence[int]] | None = None,
+        recipes: Sequence[Recipe] = (),
+    ) -> None:
+        groups = groups if isinstance(groups, PixelGroups) else PixelGroups.from_dict(groups)
+        named = [one if isinstance(one, Source) else _source(one) for one in sources]
+        if len(classes) < 2 or members < 1:
+            raise BadInput(f"{len(classes)} classes and {members} members: give at least two classes and one member")
+        if named and len(named) != len(groups.layouts):
+            raise BadInput(f"{len(named)} models for {len(groups.layouts)} buckets: give one for each")
+        settings = {
+            "groups": groups.to_dict(),
+            "classes": list(classes),
+            "members": members,
+            "gated": gated,
+            "hidden": hidden,
+            "layers": None if layers is None else list(layers),
+            "sources": [[one.model, one.fingerprint, [list(a) for a in one.adapters]] for one in named],
+            "palette": None if palette is None else [[int(v) for v in colour] for colour in palette],
+        }
+        super().__init__(settings, recipes)
+        self.groups, self.classes, self.members, self.sources = groups, tuple(classes), members, tuple(named)
+        self.palette = settings["palette"]
+        sizes = groups.groups
+        self.out_channels = len(classes)
+        self.gates = nn.ModuleList(
+            MemberGate(members, c, hidden) if gated and k > 1 else nn.Identity() for k, c in sizes
+        )
+        widths = None if layers is None else (int(layers[0]), int(layers[1]))
+        self.classifiers = MemberMLP(members, sum(c for _, c in sizes), len(classes), widths)
+        for i, (_, c) in enumerate(sizes):
+            self.register_buffer(f"mean{i}", torch.zeros(c))
+            self.register_buffer(f"scale{i}", torch.ones(c))
+
+    def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return logits M N L of features in groups N K C, the same for all members, or M N K C."""
+        return self.classifiers(self.merged(features))
+
+    def merged(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return what the classifiers take, M N C or 1 N C: each group standardised, merged, and joined."""
+        if len(features) != len(self.groups.groups):
+            raise BadInput(f"{len(features)} groups of features; this head takes {len(self.groups.groups)}")
+        parts = []
+        for i, (gate, one, (k, c)) in enumerate(zip(self.gates, features, self.groups.groups)):
+            if one.shape[-2:] != (k, c):
+                raise BadInput(f"group {i} of shape {tuple(one.shape)}: give N {k} {c}")
+            readings = one if one.ndim == 4 else one[None]
+            readings = (readings.float() - getattr(self, f"mean{i}")) * getattr(self, f"scale{i}")
+            parts.append(gate(readings) if isinstance(gate, MemberGate) else readings.mean(2))
+        members = max(len(part) for part in parts)
+        return torch.cat([part.expand(members, -1, -1) for part in parts], -1)
+
+    @torch.no_grad()
+    def standardise(self, features: Sequence[torch.Tensor]) -> PixelEnsemble:
+        """Take mean and deviation of each channel from training pixels, in groups N K C."""
+        for i, one in enumerate(features):
+            flat = one.float().flatten(0, 1)
+            deviation = flat.std(0, correction=0)
+            getattr(self, f"mean{i}").copy_(flat.mean(0))
+            getattr(self, f"scale{i}").copy_(torch.where(deviation > 1e-6, 1 / deviation.clamp_min(1e-6), 1.0))
+        return self
+
+    def check_origins(self, buckets: Sequence[Sequence[FeatureMaps]]) -> None:
+        """Raise BadInput for features of another model, or of adapters with other contents, than the head's."""
+        for source, bucket in zip(self.sources, buckets):
+            if conflict := source.origin.conflict(bucket[0].origin):
+                raise BadInput(f"{bucket[0].name}: the head was fitted on, and the photo read with, {conflict}")
+
+    @torch.no_grad()
+    def predict(
+        self,
+        buckets: Sequence[Sequence[FeatureMaps]],
+        *,
+        side: int | None = 256,
+        size: tuple[int, int] | None = None,
+    ) -> Parts:
+        """Say what each pixel of a photo shows, from its buckets, one for each model.
+
+        side  cells along the longer side of the grid that pixels are classified on; never more than the photo's pixels.
+              None classifies every pixel
+        size  (H, W) of the answer; by default the photo's own
+
+        Raises BadInput for features of other readings, taps, channels, or of another model.
+
+        >>> from shiftless.image import Frame
+        >>> from shiftless.taps.names import Tap
+        >>> up1, frame = Tap("up1", 8, 8, ""), Frame(original=(30, 40), fed=(32, 32))
+        >>> maps = FeatureMaps({"up1": torch.randn(1, 8, 4, 4)}, {"up1": up1}, frame)
+        >>> head = PixelEnsemble(PixelGroups.of([[maps]]), ["background", "horse"], members=3)
+        >>> head.predict([[maps]]).mask.shape
+        (30, 40)
+        """
+        if not buckets:
+            raise BadInput("no readings were given; give one bucket for each model")
+        self.groups.check(buckets)
+        self.check_origins(buckets)
+        first = buckets[0][0]
+        hw = size or first.frame.original
+        grid = hw if side is None or max(hw) <= side else _grid(hw, side)
+        training = self.training
+        self.eval()
+        try:
+            rows = [Parts.counted(logits) for logits in self._logits(buckets, grid)]
+        finally:
+            self.train(training)
+        votes, entropy = (torch.cat(one).T for one in zip(*rows))
+        return Parts.on(grid, votes, entropy, hw, first.name)
+
+    def _logits(self, buckets: Sequence[Sequence[FeatureMaps]], grid: tuple[int, int]) -> Iterator[torch.Tensor]:
+        place = next(self.parameters()).device
+        units = unit_grid(grid)
+        widest = max(k * c for k, c in self.groups.groups)
+        step = max(256, _VALUES // (self.members * widest))
+        for start in range(0, len(units), step):
+            read = self.groups.at(buckets, units[start : start + step])
+            yield self([one.to(place) for one in read])
+
+
+def _grid(hw: tuple[int, int], side: int) -> tuple[int, int]:
+    return tuple(max(1, round(n * side / max(hw))) for n in hw)  # type: ignore[return-value]
+
+
+def _source(values: Any) -> Source:
+    model, fingerprint, adapters = values
+    return Source(str(model), str(fingerprint), tuple((str(a), str(b)) for a, b in adapters))
