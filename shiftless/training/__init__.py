@@ -1,5 +1,6 @@
 """Training: everything that takes gradients. Heads are fitted here, LoRAs in `shiftless.training.lora`."""
 
 from shiftless.training.head import Fitted, fit, fit_seeds
+from shiftless.training.pixels import FittedPixels, fit_pixels
 
-__all__ = ["Fitted", "fit", "fit_seeds"]
+__all__ = ["Fitted", "FittedPixels", "fit", "fit_pixels", "fit_seeds"]
