@@ -1,0 +1,240 @@
+"""`shiftless segment`: fit a head on a few labelled photos, test it, and segment others with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shiftless.atomic import check_writable
+from shiftless.cli import app
+from shiftless.cli.answer import note_what_it_is_for, say, show, write_json
+from shiftless.cli.command import command
+from shiftless.cli.flags import Batch, Captions, Device, Dtype, Fill, Json, Offload, Quantise, filler, model_for
+from shiftless.errors import BadInput
+from shiftless.presets import default_recipe, preset_or_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from shiftless.data.labelledphoto import LabelledPhoto
+    from shiftless.reading.together import Reader
+    from shiftless.tasks.parts import Parts
+    from shiftless.tasks.pixels import PixelEnsemble
+
+segment = typer.Typer(
+    help="Say what every pixel shows, learned from a few labelled photos by small classifiers on features.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+app.add_typer(segment, name="segment", rich_help_panel="Measure")
+
+LABELLED = (
+    "A folder of labelled photos: images/ and masks/ (indexed PNG or .npy), LabelMe files beside photos, or COCO "
+    "(docs/segmentation.md)."
+)
+RECIPE = "A reading to merge: a preset (all its readings) or a TOML file; repeat for a bucket of several."
+ALSO = "A preset or TOML file of another model, read beside the first; the file names its model. Repeat."
+SPLIT = "Of a folder with splits: train, val or test."
+SIDE = "Cells along the longer side of the grid that pixels are classified on."
+MODELS = "The models that read photos for the head, in its order; by default those that it was fitted with."
+Models = Annotated[list[str], typer.Option("--model", "-m", help=MODELS)]
+Side = Annotated[int, typer.Option(min=1, help=SIDE)]
+
+
+@command(
+    segment,
+    examples=(
+        "shiftless segment fit labelled/ --out head.safetensors",
+        "shiftless segment fit horses/ --recipe gate-horse21 --also ddpm-horse21 --out head.safetensors",
+        "shiftless segment fit rooms/ -m sd15 -r plain.toml -r canny.toml --out rooms.safetensors",
+    ),
+)
+def fit(
+    labelled: Annotated[Path, typer.Argument(help=LABELLED)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The head's file, such as head.safetensors.")],
+    recipe: Annotated[list[str], typer.Option("--recipe", "-r", help=RECIPE)] = [],  # noqa: B006
+    model: Annotated[str | None, typer.Option("--model", "-m", help="mini, sd15 ..., a folder, or twin:NAME.")] = None,
+    also: Annotated[list[str], typer.Option("--also", help=ALSO)] = [],  # noqa: B006
+    split: Annotated[str | None, typer.Option(help=SPLIT, show_default="train, where there are splits")] = None,
+    members: Annotated[int, typer.Option(min=1, help="Classifiers that vote.")] = 10,
+    pixels: Annotated[int, typer.Option(min=64, help="Pixels drawn of each photo, at most.")] = 4096,
+    memory: Annotated[float, typer.Option(min=0.01, help="GiB that the drawn pixels take at most.")] = 2.0,
+    balance: Annotated[
+        float, typer.Option(min=0, max=1, help="0 draws pixels as they are, 1 the same number of each class.")
+    ] = 0.5,
+    gated: Annotated[bool, typer.Option("--gated/--mean", help="Weigh several readings (GATE), or average.")] = True,
+    hidden: Annotated[int, typer.Option(min=1, help="Width of the networks that weigh readings.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, drawn pixels and batches.")] = 0,
+    fill: Fill = None,
+    captions: Captions = None,
+    batch: Batch = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    offload: Offload = "",
+    quantise: Quantise = "",
+) -> None:
+    """Fit a head on labelled photos: each is read once, some of its pixels are kept, and small classifiers learn them.
+
+    Thirty photos are enough for parts such as ears, legs and wheels. The file holds the head, its classes and colours,
+    and the recipes and models that it reads photos with.
+    """
+    from shiftless.bench.parts import fit_parts, read_labelled_photos
+    from shiftless.data.labelled import read_labelled
+    from shiftless.data.labelledphoto import never_labelled
+    from shiftless.progress import notice
+
+    if out.suffix != ".safetensors":
+        raise BadInput(f"--out {out}: give a file that ends in .safetensors")
+    check_writable(out)
+    photos = read_labelled(labelled, split or "train")
+    readers = _readers(recipe, model, also, device=device, dtype=dtype, offload=offload, quantise=quantise)
+    recipes = [one for reader in readers for one in reader.recipes]
+    values = filler(recipes, fill, captions, [labelled])
+    if never := never_labelled(photos):
+        notice(f"never labelled in these photos, so never predicted: {', '.join(never)}")
+    rows = read_labelled_photos(readers, photos, fill=values, batch=batch, progress=True)
+    sample = {"per_photo": pixels, "most_bytes": int(memory * 2**30), "balance": balance, "seed": seed}
+    fitted, kept = fit_parts(
+        rows, photos, sample=sample, members=members, gated=gated, hidden=hidden, seed=seed, recipes=recipes,
+        device=readers[0].model.device, progress=True,
+    )  # fmt: skip
+    for line in kept.skipped[:5]:
+        notice(f"too small to learn from: {line}")
+    if len(kept.skipped) > 5:
+        notice(f"... and {len(kept.skipped) - 5} more")
+    fitted.head.save(out)
+    loss = fitted.history[-1]["loss"]
+    notice(
+        f"{len(photos)} photos, {len(kept):,} pixels ({kept.bytes() / 2**20:.0f} MiB), {len(photos.classes)} classes; "
+        f"{members} classifiers stopped at steps {min(fitted.steps)} to {max(fitted.steps)}, loss {loss:.3f}; "
+        f"{fitted.seconds:.0f} s"
+    )
+    say(f"written: {out}")
+
+
+@command(
+    segment,
+    "test",
+    examples=(
+        "shiftless segment test head.safetensors labelled/ --split test",
+        "shiftless segment test head.safetensors labelled/ --beside labelled/ --out report",
+    ),
+)
+def score(
+    head: Annotated[Path, typer.Argument(help="The file that `segment fit` wrote.")],
+    labelled: Annotated[Path, typer.Argument(help=LABELLED)],
+    model: Models = [],  # noqa: B006
+    split: Annotated[str | None, typer.Option(help=SPLIT, show_default="test, where there are splits")] = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(help="The labelled photos of the fit: adds rows of what needs no model, fitted on these."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for a page with pictures.")] = None,
+    side: Side = 256,
+    fill: Fill = None,
+    captions: Captions = None,
+    batch: Batch = None,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    offload: Offload = "",
+    quantise: Quantise = "",
+) -> None:
+    """Test a head on labelled photos: mIoU, accuracies and each class's IoU, with intervals over photos."""
+    from shiftless.bench.parts import gain_of, rows_of, run, without_model
+    from shiftless.data.labelled import read_labelled
+    from shiftless.image import open_photo
+    from shiftless.view.segmentation_page import LeastCertain, SegmentedPhoto, segmentation_page
+
+    if out is not None:
+        check_writable(out / "index.html")
+    photos = read_labelled(labelled, split or "test")
+    ensemble = head_in(head)
+    readers = own_readers(ensemble, model, device=device, dtype=dtype, offload=offload, quantise=quantise)
+    values = filler(ensemble.recipes, fill, captions, [labelled])
+    least = LeastCertain()
+
+    def keep(one: LabelledPhoto, mask: np.ndarray, parts: Parts) -> None:
+        least.add(SegmentedPhoto(one.name, open_photo(one.photo).array, parts.mask, parts.uncertainty, mask))
+
+    table, counted = run(
+        ensemble, readers, photos, name=f"segment {labelled.name}", side=side, fill=values, batch=batch, progress=True,
+        each=None if out is None else keep,
+    )  # fmt: skip
+    if beside is not None:
+        for name, others in without_model(read_labelled(beside, "train"), photos):
+            table.rows.extend([*rows_of(name, others), gain_of(f"head - {name}", counted, others)])
+    show(table)
+    show(_by_class(ensemble, counted))
+    write_json(json, table.to_dict())
+    if out is not None:
+        whole = sum(counted[1:], counted[0])
+        scores = [(row.metric, row.value) for row in table.rows[:3]]
+        page = segmentation_page(
+            out, least.photos, ensemble.classes, photos.palette, total=len(photos), scores=scores, ious=whole.ious(),
+            counts=whole.counts,
+        )  # fmt: skip
+        say(f"written: {page}")
+
+
+def _by_class(head: PixelEnsemble, counted: Sequence[Any]) -> Any:
+    """A table of each class's IoU, and how much of the labelled pixels it has."""
+    from rich import box
+    from rich.table import Table
+
+    whole = sum(counted[1:], counted[0])
+    there = whole.totals()[1]
+    shown = Table(box=box.SIMPLE_HEAD)
+    for name, justify in (("class", "left"), ("IoU", "right"), ("of labelled pixels", "right")):
+        shown.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name, iou, pixels in zip(head.classes, whole.ious(), there):
+        share = f"{pixels / max(1, there.sum()):.1%}" if pixels else "not labelled"
+        shown.add_row(name, "" if iou != iou else f"{iou:.3f}", share)
+    return shown
+
+
+def head_in(path: Path) -> PixelEnsemble:
+    from shiftless.tasks.pixels import PixelEnsemble
+
+    head = PixelEnsemble.from_pretrained(path)
+    if not head.recipes or not head.sources:
+        raise BadInput(f"{path}: does not say which model and recipes it reads with; fit it with shiftless segment fit")
+    return head
+
+
+def _readers(recipe: list[str], model: str | None, also: list[str], **how: Any) -> list[Reader]:
+    """The models to read with, loaded: that of --recipe, then one for each --also."""
+    from shiftless.backbones.registry import load
+    from shiftless.reading.together import Reader
+
+    named = [preset_or_file(one) for one in recipe]
+    name = model_for(model, named)
+    others = [preset_or_file(one) for one in also]
+    for one in others:
+        if not one.model:
+            raise BadInput(f'--also {one.name}: names no model; add a line such as model = "sd15" at its top')
+    first = load(name, **how)
+    note_what_it_is_for(first)
+    own = [r for one in named for r in one.recipes] or [default_recipe(first.spec.name, first.spec.family)]
+    ordered = [*(r for r in own if not r.joined), *(r for r in own if r.joined)]
+    return [Reader(first, tuple(ordered)), *(Reader(load(one.model, **how), one.recipes) for one in others)]
+
+
+def own_readers(head: PixelEnsemble, models: list[str], **how: Any) -> list[Reader]:
+    """The models that a head reads with, loaded, each with its recipes."""
+    from shiftless.backbones.registry import load
+    from shiftless.reading.together import Reader
+
+    names = models or [source.model for source in head.sources]
+    if len(names) != len(head.sources):
+        raise BadInput(f"{len(names)} models were given; the head reads with {len(head.sources)}: repeat --model")
+    readers, first = [], 0
+    for name, layout in zip(names, head.groups.layouts):
+        size = layout.readings + len(layout.attention)
+        readers.append(Reader(load(name, **how), head.recipes[first : first + size]))
+        first += size
+    note_what_it_is_for(readers[0].model)
+    return readers
