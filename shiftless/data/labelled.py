@@ -35,10 +35,13 @@ from shiftless.metrics.segmentation import IGNORE, MOST_CLASSES
 __all__ = ["IGNORE", "LabelledPhoto", "LabelledPhotos", "never_labelled", "read_labelled"]
 
 
-def read_labelled(folder: str | os.PathLike[str], split: str | None = None) -> LabelledPhotos:
+def read_labelled(
+    folder: str | os.PathLike[str], split: str | None = None, *, usual: str | None = None
+) -> LabelledPhotos:
     """Read a folder of labelled photos in any of the layouts above; `LabelledPhoto.mask` reads each mask when asked.
 
     split  "train", "val" or "test"; left out, all photos are read
+    usual  the split that is read if `split` is left out and the folder has it
 
     The classes are those of the whole folder, whichever split is read. Colours are those of classes.json, of the first
     indexed PNG, or by the rule of `palette`. Raises BadInput naming the file: a missing folder or file, a photo
@@ -60,6 +63,8 @@ def read_labelled(folder: str | os.PathLike[str], split: str | None = None) -> L
     numbers = {name: number for number, name in enumerate(names)}
     for one in found:
         _check_names(one, numbers)
+    if split is None and any(one.split == usual for one in found):
+        split = usual
     chosen = [one for one in found if split in (None, one.split)]
     if not chosen:
         there = [name for name in SPLITS if any(one.split == name for one in found)]

@@ -8,8 +8,7 @@ import numpy as np
 
 from shiftless.errors import BadInput
 from shiftless.metrics.bootstrap import Difference
-from shiftless.metrics.iou import ious_of_totals
-from shiftless.metrics.segmentation import Confusion
+from shiftless.metrics.segmentation import Confusion, mean_iou
 
 Split = Mapping[int, Confusion]
 """The counts of a split's test photos, by each photo's number in the pool."""
@@ -22,7 +21,7 @@ def split_scores(splits: Sequence[Split]) -> np.ndarray:
     >>> split_scores([{0: right}, {1: wrong}]).tolist()
     [1.0, 0.25]
     """
-    return np.array([_miou(rows.sum(0)) for rows in map(_rows, splits)])
+    return np.array([mean_iou(rows.sum(0)) for rows in map(_rows, splits)])
 
 
 def split_interval(
@@ -69,7 +68,7 @@ def _resampled(methods: Sequence[Sequence[Split]], draws: int, seed: int) -> lis
         scores = np.empty((draws, len(method)))
         for s, split in enumerate(method):
             times = photos[:, [place[photo] for photo in sorted(split)]]
-            scores[:, s] = _miou(np.tensordot(times, _rows(split), 1))
+            scores[:, s] = mean_iou(np.tensordot(times, _rows(split), 1))
         weights = splits * np.isfinite(scores)
         total = np.where(weights > 0, scores * weights, 0.0).sum(1)
         count = weights.sum(1)
@@ -80,15 +79,6 @@ def _resampled(methods: Sequence[Sequence[Split]], draws: int, seed: int) -> lis
 
 def _rows(split: Split) -> np.ndarray:
     return np.stack([split[photo].totals() for photo in sorted(split)])
-
-
-def _miou(totals: np.ndarray) -> np.ndarray:
-    """The mean over the last axis of the IoUs that are there."""
-    ious = ious_of_totals(totals)
-    there = np.isfinite(ious)
-    return np.divide(
-        np.where(there, ious, 0.0).sum(-1), there.sum(-1), out=np.full(ious.shape[:-1], np.nan), where=there.any(-1)
-    )
 
 
 def _ends(level: float) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -149,12 +149,37 @@ class Confusion:
         return float((right[there > 0] / there[there > 0]).mean()) if there.any() else float("nan")
 
 
+def mean_iou(totals: np.ndarray) -> np.ndarray:
+    """Return the mean IoU of totals ... 3 L, as `Confusion.totals` gives them, over the classes that are there: ...
+
+    >>> mean_iou(np.array([[1, 1, 0], [2, 1, 0], [1, 2, 0]])).round(3)
+    np.float64(0.5)
+    """
+    return _mean(ious_of_totals(totals))
+
+
+def mean_of_accuracies(totals: np.ndarray) -> np.ndarray:
+    """Return the mean accuracy of totals ... 3 L over the classes that are labelled: ...
+
+    >>> mean_of_accuracies(np.array([[1, 1, 0], [2, 1, 0], [1, 2, 0]])).round(3)
+    np.float64(0.75)
+    """
+    right, there = totals[..., 0, :], totals[..., 1, :]
+    return _mean(np.divide(right, there, out=np.full(right.shape, np.nan), where=there > 0))
+
+
 def miou_interval(
-    photos: Sequence[Confusion], *, level: float = 0.95, draws: int = 2000, seed: int = 0
+    photos: Sequence[Confusion],
+    *,
+    score: Callable[[np.ndarray], np.ndarray] = mean_iou,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Return the interval (low, high) of the mIoU of K photos, resampled by photo (Efron, "Bootstrap methods", 1979).
 
     photos  the counts of each
+    score   `mean_iou`, or `mean_of_accuracies` for the interval of the mean accuracy
     draws   resamples of K photos with replacement, drawn from `seed`; a class that is in none of them is skipped
 
     Raises BadInput if there are no photos or they are not of the same classes.
@@ -164,7 +189,7 @@ def miou_interval(
     >>> low < sum([good, good, bad]).miou() < high
     True
     """
-    low, high = np.percentile(_resampled([_rows(photos)], draws, seed)[0], _ends(level))
+    low, high = np.percentile(_resampled([_rows(photos)], draws, seed, score)[0], _ends(level))
     return float(low), float(high)
 
 
@@ -191,7 +216,7 @@ def miou_difference(
         )
     mine, other = _resampled(rows, draws, seed)
     low, high = np.percentile(mine - other, _ends(level))
-    whole = [float(_mean(ious_of_totals(one.sum(0)))) for one in rows]
+    whole = [float(mean_iou(one.sum(0))) for one in rows]
     return Difference(whole[0] - whole[1], float(low), float(high))
 
 
@@ -204,11 +229,13 @@ def _rows(photos: Sequence[Confusion]) -> np.ndarray:
     return np.stack([one.totals() for one in photos])
 
 
-def _resampled(sets: Sequence[np.ndarray], draws: int, seed: int) -> list[np.ndarray]:
-    """mIoU of resampled photos, each set K 3 L -> draws; the sets share the draws."""
+def _resampled(
+    sets: Sequence[np.ndarray], draws: int, seed: int, score: Callable[[np.ndarray], np.ndarray] = mean_iou
+) -> list[np.ndarray]:
+    """Scores of resampled photos, each set K 3 L -> draws; the sets share the draws."""
     count = len(sets[0])
     times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
-    return [_mean(ious_of_totals(np.tensordot(times, one, 1))) for one in sets]
+    return [score(np.tensordot(times, one, 1)) for one in sets]
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

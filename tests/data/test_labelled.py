@@ -72,6 +72,8 @@ def test_splits(tmp_path, inner):
     train = read_labelled(tmp_path, "train")
     assert masks(train) == [HALF.tolist()]
     assert len(train.classes) == 3  # those of all splits
+    assert [one.name for one in read_labelled(tmp_path, usual="test")] == ["test/a"]
+    assert len(read_labelled(tmp_path, usual="val")) == 2
     with pytest.raises(BadInput, match="no split 'val'; it has train, test"):
         read_labelled(tmp_path, "val")
 
