@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ class Parts:
     mask         H W uint8, the class with most votes
     uncertainty  H W float32 in nats: the Jensen-Shannon divergence of the members' answers, 0 where all agree
     name         of the photo
+    descriptor   D float32: the mean of the standardised features that were classified, for comparing photos
 
     >>> Parts(np.zeros((2, 3), np.uint8), np.zeros((2, 3), np.float32)).areas(2).tolist()
     [6, 0]
@@ -26,6 +27,7 @@ class Parts:
     mask: np.ndarray
     uncertainty: np.ndarray
     name: str = "image"
+    descriptor: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def areas(self, classes: int) -> np.ndarray:
         """Return how many pixels each class has, L int64."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -83,7 +83,7 @@ class PixelEnsemble(Saved):
             raise BadInput(f"{len(classes)} classes and {members} members: give at least two classes and one member")
         if named and len(named) != len(groups.layouts):
             raise BadInput(f"{len(named)} models for {len(groups.layouts)} buckets: give one for each")
-        settings = {
+        settings: dict[str, Any] = {
             "groups": groups.to_dict(),
             "classes": list(classes),
             "members": members,
@@ -95,7 +95,7 @@ class PixelEnsemble(Saved):
         }
         super().__init__(settings, recipes)
         self.groups, self.classes, self.members, self.sources = groups, tuple(classes), members, tuple(named)
-        self.palette = settings["palette"]
+        self.palette: list[list[int]] | None = settings["palette"]
         sizes = groups.groups
         self.out_channels = len(classes)
         self.gates = nn.ModuleList(
@@ -113,17 +113,23 @@ class PixelEnsemble(Saved):
 
     def merged(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return what the classifiers take, M N C or 1 N C: each group standardised, merged, and joined."""
-        if len(features) != len(self.groups.groups):
-            raise BadInput(f"{len(features)} groups of features; this head takes {len(self.groups.groups)}")
         parts = []
-        for i, (gate, one, (k, c)) in enumerate(zip(self.gates, features, self.groups.groups)):
-            if one.shape[-2:] != (k, c):
-                raise BadInput(f"group {i} of shape {tuple(one.shape)}: give N {k} {c}")
-            readings = one if one.ndim == 4 else one[None]
-            readings = (readings.float() - getattr(self, f"mean{i}")) * getattr(self, f"scale{i}")
+        for gate, readings in zip(self.gates, self.standardised(features)):
             parts.append(gate(readings) if isinstance(gate, MemberGate) else readings.mean(2))
         members = max(len(part) for part in parts)
         return torch.cat([part.expand(members, -1, -1) for part in parts], -1)
+
+    def standardised(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return each group with its channels scaled: 1 N K C of N K C, M N K C of M N K C."""
+        if len(features) != len(self.groups.groups):
+            raise BadInput(f"{len(features)} groups of features; this head takes {len(self.groups.groups)}")
+        scaled = []
+        for i, (one, (k, c)) in enumerate(zip(features, self.groups.groups)):
+            if one.shape[-2:] != (k, c):
+                raise BadInput(f"group {i} of shape {tuple(one.shape)}: give N {k} {c}")
+            readings = one if one.ndim == 4 else one[None]
+            scaled.append((readings.float() - getattr(self, f"mean{i}")) * getattr(self, f"scale{i}"))
+        return scaled
 
     @torch.no_grad()
     def standardise(self, features: Sequence[torch.Tensor]) -> PixelEnsemble:
@@ -175,20 +181,27 @@ class PixelEnsemble(Saved):
         training = self.training
         self.eval()
         try:
-            rows = [Parts.counted(logits) for logits in self._logits(buckets, grid)]
+            rows = [(*Parts.counted(self(read)), self._sums(read)) for read in self._pixels(buckets, grid)]
         finally:
             self.train(training)
-        votes, entropy = (torch.cat(one).T for one in zip(*rows))
-        return Parts.on(grid, votes, entropy, hw, first.name)
+        votes, entropy, sums = zip(*rows)
+        descriptor = (torch.stack(sums).sum(0) / (grid[0] * grid[1])).cpu().numpy()
+        parts = Parts.on(grid, torch.cat(votes).T, torch.cat(entropy).T, hw, first.name)
+        return replace(parts, descriptor=descriptor)
 
-    def _logits(self, buckets: Sequence[Sequence[FeatureMaps]], grid: tuple[int, int]) -> Iterator[torch.Tensor]:
+    def _sums(self, read: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Standardised features summed over pixels, meant over readings: D."""
+        return torch.cat([one[0].mean(1).sum(0) for one in self.standardised(read)])
+
+    def _pixels(self, buckets: Sequence[Sequence[FeatureMaps]], grid: tuple[int, int]) -> Iterator[list[torch.Tensor]]:
+        """Features of the grid's pixels, some at a time."""
         place = next(self.parameters()).device
         units = unit_grid(grid)
         widest = max(k * c for k, c in self.groups.groups)
         step = max(256, _VALUES // (self.members * widest))
         for start in range(0, len(units), step):
             read = self.groups.at(buckets, units[start : start + step])
-            yield self([one.to(place) for one in read])
+            yield [one.to(place) for one in read]
 
 
 def _grid(hw: tuple[int, int], side: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from shiftless.amalgamate.gate import strength
 from shiftless.errors import BadInput
 from shiftless.noise import seeded
-from shiftless.progress import Progress
+from shiftless.progress import reporting
 from shiftless.recipe import Recipe
 from shiftless.tasks.members import MemberGate, MemberNorm
 from shiftless.tasks.pixels import PixelEnsemble, Source
@@ -103,7 +103,8 @@ def fit_pixels(
         history: list[dict[str, Any]] = []
         losses: list[float] = []
         an_epoch = -(-len(sample) // batch)
-        with Progress(f"fitting {members} classifiers on {len(sample):,} pixels", epochs * an_epoch, "step") as told:
+        doing = f"fitting {members} classifiers on {len(sample):,} pixels"
+        with reporting(progress, doing, epochs * an_epoch, "step") as report:
             for step, rows in enumerate(_batches(len(sample), members, batch, most_epochs, seed), 1):
                 optimiser.zero_grad(set_to_none=True)
                 shown = [one[rows].to(device) for one in sample.features]
@@ -113,8 +114,8 @@ def fit_pixels(
                 optimiser.step()
                 values = each.detach().cpu()
                 losses.append(float(values.mean()))
-                if progress and step <= epochs * an_epoch:
-                    told.advance(text=f"loss {losses[-1]:.3f}")
+                if step <= epochs * an_epoch:
+                    report(1)
                 if step > epochs * an_epoch:
                     stop.look(step, values)
                 if step % 100 == 0 or stop.done:
@@ -123,7 +124,6 @@ def fit_pixels(
                     losses = []
                 if stop.done:
                     break
-            told.skip()
         stop.restore(step)
     steps = tuple(stop.steps.get(member, step) for member in range(members))
     return FittedPixels(head.eval().cpu(), steps, history, time.perf_counter() - began, seed)
@@ -137,9 +137,8 @@ def _losses(
     each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape).mean(1)
     penalty = each.new_zeros(())
     if peak:
-        for i, (gate, one) in enumerate(zip(head.gates, shown)):
+        for gate, readings in zip(head.gates, head.standardised(shown)):
             if isinstance(gate, MemberGate):
-                readings = (one.float() - getattr(head, f"mean{i}")) * getattr(head, f"scale{i}")
                 penalty = penalty - peak * torch.linalg.vector_norm(gate.weights(readings), dim=2).mean((1, 2)).sum()
     return each, penalty
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
@@ -30,11 +31,14 @@ _ROOM = 240  # pixels; a legend in less would lose its names
 _STRONG = 0.65  # how much colour the small pictures of a sheet have
 
 
-def indexed_png(mask: ArrayLike, palette: ArrayLike, path: str | os.PathLike[str]) -> Path:
+def indexed_png(
+    mask: ArrayLike, palette: ArrayLike, path: str | os.PathLike[str], text: Mapping[str, str] | None = None
+) -> Path:
     """Write a mask H W as a PNG with a palette (8 bits a pixel), whole or not at all, and return its path.
 
     mask     class numbers, 255 where unlabelled; the file reads back equal, by `np.array(Image.open(path))`
     palette  L 3 uint8, at most 255 colours; 255 is white, and so is what no class uses
+    text     what else the file says, by keyword, such as what the mask was made from
 
     Raises BadInput for values that are no classes, and for a path that does not end in .png or cannot be written.
 
@@ -52,7 +56,10 @@ def indexed_png(mask: ArrayLike, palette: ArrayLike, path: str | os.PathLike[str
     table[: len(colours)] = colours
     picture.putpalette(table.tobytes())  # a picture of grey values becomes one of a palette
     whole = io.BytesIO()
-    picture.save(whole, "PNG")
+    about = PngInfo()
+    for key, value in (text or {}).items():
+        about.add_text(key, value)
+    picture.save(whole, "PNG", pnginfo=about)
     return write_atomic(path, whole.getvalue())
 
 
