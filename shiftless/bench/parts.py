@@ -16,7 +16,7 @@ from shiftless.features import Bucket, FeatureMaps
 from shiftless.header import Origin
 from shiftless.image import Frame, Photo, open_photo
 from shiftless.metrics.bootstrap import interval
-from shiftless.metrics.segmentation import Confusion, miou_difference, miou_interval
+from shiftless.metrics.segmentation import Confusion, mean_of_accuracies, miou_difference, miou_interval
 from shiftless.progress import count
 from shiftless.reading.together import Reader, stream_together
 from shiftless.taps.names import Tap
@@ -140,7 +140,7 @@ def rows_of(method: str, counted: Sequence[Confusion]) -> list[Row]:
     return [
         Row(method, MIOU, whole.miou(), miou_interval(counted)),
         Row(method, PIXELS, whole.pixel_accuracy(), accuracy),
-        Row(method, MEAN, whole.mean_accuracy(), miou_interval(counted, score="mean accuracy")),
+        Row(method, MEAN, whole.mean_accuracy(), miou_interval(counted, score=mean_of_accuracies)),
     ]
 
 
