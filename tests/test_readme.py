@@ -63,6 +63,14 @@ def test_the_page_of_pairs_flips_as_it_says(two_horses, capsys):
     assert "True" in capsys.readouterr().out
 
 
+def test_the_page_of_segmentation_runs_as_it_says(capsys):
+    (block,) = python_of("docs/segmentation.md")
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert "(64, 96)" in capsys.readouterr().out
+    assert (names["parts"].mask == names["mask"]).mean() > 0.9  # the mask of the last photo: boxes stand in one place
+
+
 def test_it_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 

@@ -89,7 +89,7 @@ def fit(
     if out.suffix != ".safetensors":
         raise BadInput(f"--out {out}: give a file that ends in .safetensors")
     check_writable(out)
-    photos = read_labelled(labelled, split or "train")
+    photos = read_labelled(labelled, split, usual="train")
     readers = _readers(recipe, model, also, device=device, dtype=dtype, offload=offload, quantise=quantise)
     recipes = [one for reader in readers for one in reader.recipes]
     values = filler(recipes, fill, captions, [labelled])
@@ -151,7 +151,7 @@ def score(
 
     if out is not None:
         check_writable(out / "index.html")
-    photos = read_labelled(labelled, split or "test")
+    photos = read_labelled(labelled, split, usual="test")
     ensemble = head_in(head)
     readers = own_readers(ensemble, model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     values = filler(ensemble.recipes, fill, captions, [labelled])
@@ -165,7 +165,7 @@ def score(
         each=None if out is None else keep,
     )  # fmt: skip
     if beside is not None:
-        for name, others in without_model(read_labelled(beside, "train"), photos):
+        for name, others in without_model(read_labelled(beside, usual="train"), photos):
             table.rows.extend([*rows_of(name, others), gain_of(f"head - {name}", counted, others)])
     show(table)
     show(_by_class(ensemble, counted))

@@ -246,7 +246,8 @@ def _palette(head: PixelEnsemble) -> list[list[int]]:
     """The head's colours; a head that was saved without has those of its classes' number."""
     from shiftless.data.palette import class_colours
 
-    return head.palette or class_colours(head.classes).tolist()
+    colours: list[list[int]] = head.palette or class_colours(head.classes).tolist()
+    return colours
 
 
 def _fail(messages: Sequence[str]) -> None:
