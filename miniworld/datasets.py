@@ -37,6 +37,8 @@ SEEDS = {
     "audit": range(HELD_OUT + 60_000, HELD_OUT + 80_000),  # bench mini-audit
     "advice": range(HELD_OUT + 80_000, HELD_OUT + 100_000),  # what the audit's advice is taken from, there
     "shift": range(HELD_OUT + 120_000, HELD_OUT + 140_000),  # bench mini-shift
+    "parts": range(HELD_OUT + 160_000, HELD_OUT + 170_000),  # bench mini-parts and mini-rooms
+    "parts choice": range(HELD_OUT + 170_000, HELD_OUT + 180_000),  # what their settings are chosen on
     "oracle proof": range(HELD_OUT + 140_000, HELD_OUT + 160_000),
     "crowd": range(HELD_OUT + 1_000_000, HELD_OUT + 2_000_000),  # what the demo counts on
     "attention": range(HELD_OUT + 2_000_000, HELD_OUT + 3_000_000),  # bench mini-attention

@@ -1,0 +1,73 @@
+"""`shiftless bench mini-parts` and `mini-rooms`: parts from a few labels, on the embedded world."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from shiftless.cli.bench import bench, show
+from shiftless.cli.command import command
+from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, Offload, Quantise
+
+QUICK = (12, 8)
+Quick = Annotated[bool, typer.Option("--quick", help="Two splits of 12 and 8 pictures: for trying, not for results.")]
+Splits = Annotated[int, typer.Option(min=1, help="Random splits of one pool of pictures; a row is their mean.")]
+ByClass = Annotated[bool, typer.Option("--by-class", help="Print each method's IoU of each class too.")]
+
+
+@command(
+    bench,
+    "mini-parts",
+    examples=("shiftless bench mini-parts --quick", "shiftless bench mini-parts --by-class --json parts.json"),
+)
+def mini_parts(
+    model: Model = "mini",
+    quick: Quick = False,
+    splits: Splits = 5,
+    by_class: ByClass = False,
+    batch: Batch = None,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    offload: Offload = "",
+    quantise: Quantise = "",
+) -> None:
+    """Learn 21 parts of horses with riders from 30 labelled pictures, and score 30 others: mIoU of every method."""
+    _run("parts", model, quick, splits, by_class, batch, json, device, dtype, offload, quantise)
+
+
+@command(
+    bench,
+    "mini-rooms",
+    examples=("shiftless bench mini-rooms --quick", "shiftless bench mini-rooms --by-class --json rooms.json"),
+)
+def mini_rooms(
+    model: Model = "mini",
+    quick: Quick = False,
+    splits: Splits = 5,
+    by_class: ByClass = False,
+    batch: Batch = None,
+    json: Json = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    offload: Offload = "",
+    quantise: Quantise = "",
+) -> None:
+    """Learn the 28 classes of bedrooms from 40 labelled pictures, and score 20 others: mIoU of every method."""
+    _run("rooms", model, quick, splits, by_class, batch, json, device, dtype, offload, quantise)
+
+
+def _run(
+    name: str, model: str, quick: bool, splits: int, by_class: bool, batch: int | None, json: Json, *how: str
+) -> None:
+    from miniworld.tables.parts import class_table, run
+    from shiftless.backbones.registry import load
+    from shiftless.cli.answer import show as show_wide
+
+    device, dtype, offload, quantise = how
+    backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
+    table = run(backbone, name, splits=min(splits, 2) if quick else splits, n=QUICK if quick else None, batch=batch)
+    show(table, json)
+    if by_class:
+        show_wide(class_table(table))
