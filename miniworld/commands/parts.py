@@ -19,7 +19,11 @@ ByClass = Annotated[bool, typer.Option("--by-class", help="Print each method's I
 @command(
     bench,
     "mini-parts",
-    examples=("shiftless bench mini-parts --quick", "shiftless bench mini-parts --by-class --json parts.json"),
+    examples=(
+        "shiftless bench mini-parts --quick",
+        "shiftless bench mini-parts --by-class --json parts.json",
+        "shiftless bench mini-parts --splits 2 --model twin:sd15",
+    ),
 )
 def mini_parts(
     model: Model = "mini",
@@ -40,7 +44,11 @@ def mini_parts(
 @command(
     bench,
     "mini-rooms",
-    examples=("shiftless bench mini-rooms --quick", "shiftless bench mini-rooms --by-class --json rooms.json"),
+    examples=(
+        "shiftless bench mini-rooms --quick",
+        "shiftless bench mini-rooms --by-class --json rooms.json",
+        "shiftless bench mini-rooms --splits 2 --model twin:sd15",
+    ),
 )
 def mini_rooms(
     model: Model = "mini",

@@ -119,7 +119,8 @@ def fit(
     segment,
     "test",
     examples=(
-        "shiftless segment test head.safetensors labelled/ --split test",
+        "shiftless segment test head.safetensors labelled/",
+        "shiftless segment test head.safetensors labelled/ --split val --json scores.json",
         "shiftless segment test head.safetensors labelled/ --beside labelled/ --out report",
     ),
 )

@@ -29,7 +29,8 @@ MASKS, OVERLAYS, DOUBTS, AREAS = "masks", "overlays", "uncertainty", "areas.csv"
     segment,
     examples=(
         "shiftless segment predict photos/ --head head.safetensors --out segmented",
-        "shiftless segment predict a.jpg b.jpg --head head.safetensors --out segmented --masks-only",
+        "shiftless segment predict a.jpg b.jpg --head head.safetensors --masks-only",
+        "shiftless segment predict photos/ --head head.safetensors --side 512 --out fine",
     ),
 )
 def predict(
@@ -108,6 +109,7 @@ def predict(
     "label-next",
     examples=(
         "shiftless segment label-next photos/ --head head.safetensors --number 10",
+        "shiftless segment label-next photos/ --head head.safetensors --diversity 0",
         "shiftless segment label-next photos/ --head head.safetensors --labelled labelled/ --json next.json --out next",
     ),
 )
