@@ -72,12 +72,14 @@ def encode_pictures(
 
 
 def fingerprint(vae: AutoencoderKL, tokenizer: Any) -> str:
-    """Name what latents and tokens depend on, so that those of another autoencoder are not reused.
+    """Name what latents and tokens depend on, so that those of another encoder are not reused.
 
-    Weights are digested in bfloat16, so that those kept in half precision have the name of those that they were.
+    A decoder that was trained further changes nothing. Weights are digested in bfloat16, so that those kept in half precision have the name of those that they were.
     """
     digest = hashlib.sha256(json.dumps([LENGTH, sorted(tokenizer.get_vocab().items())]).encode())
     for name, tensor in sorted(vae.state_dict().items()):
+        if name.startswith(("decoder.", "post_quant_conv.")):
+            continue
         digest.update(name.encode())
         digest.update(tensor.bfloat16().float().numpy().tobytes())
     return digest.hexdigest()[:12]

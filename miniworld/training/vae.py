@@ -38,7 +38,8 @@ class VaeLoss(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Give (loss, mean squared error) of pictures B 3 H W in [-1, 1] with noise B 4 H/4 W/4."""
-        mean, logvar = self.vae.quant_conv(self.vae.encoder(x)).chunk(2, dim=1)
+        seen = x.to(self.vae.quant_conv.weight.dtype)  # a frozen encoder stays in fp32
+        mean, logvar = self.vae.quant_conv(self.vae.encoder(seen)).chunk(2, dim=1)
         mean, logvar = mean.float(), logvar.float().clamp(-30, 20)
         z = mean + noise * (0.5 * logvar).exp()
         y = self.vae.decoder(self.vae.post_quant_conv(z.to(x.dtype))).float()
@@ -70,13 +71,20 @@ def train_vae(
 
     It learns from random crops of `crop` pixels, and for the last `whole` part of the run from whole pictures (a
     quarter as many in a batch), so that group norms meet the statistics they will work with.
+
+    Of an autoencoder to start from, only the decoder is trained: latents stay what they are, and with them everything
+    that was trained on latents.
     """
     with stage.begin("vae") as log:
         data = stage.picture_folder(N_PICTURES)
         side = data[0][0].shape[0]
         vae = new_vae(stage.seed, **(changes or {})) if start_from is None else _existing(Path(start_from))
+        encodes = start_from is None
+        for part in (vae.encoder, vae.quant_conv):
+            part.requires_grad_(encodes)
         vae.train().to(stage.device, memory_format=torch.channels_last)
-        optimiser = Fp32MasterAdamW(vae.parameters(), dtype=stage.dtype, weight_decay=0.0, ema_max=0.998)
+        learning = [p for p in vae.parameters() if p.requires_grad]
+        optimiser = Fp32MasterAdamW(learning, dtype=stage.dtype, weight_decay=0.0, ema_max=0.998)
         run = stage.run(optimiser, lr)
 
         def batch_of(number: int, rows: int, size: int) -> Batch:
@@ -99,7 +107,9 @@ def train_vae(
         stage.ready(vae, len(data))
         run.go(step)
         optimiser.load_average()
-        standardise(vae.cpu(), data)
+        vae.cpu()
+        if encodes:
+            standardise(vae, data)
         swap_folder(stage.out / "vae", lambda path: vae.half().save_pretrained(path))
         log.say(f"written to {stage.out / 'vae'}")
     return stage.out / "vae"

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,6 +75,17 @@ def test_an_interrupted_autoencoder_ends_where_an_uninterrupted_one_does(tmp_pat
     assert any(not torch.equal(whole[name], other[name]) for name in whole)
 
 
+def test_an_autoencoder_to_start_from_keeps_its_latents(tmp_path, drawn, tiny_vae, tokenizer):
+    again = train_vae(Stage(tmp_path, images=8, pictures=drawn, **SMALL), start_from=tiny_vae, batch=4, crop=16)
+    before, after = (AutoencoderKL.from_pretrained(folder) for folder in (tiny_vae, again))
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        assert torch.equal(before.encode(x).latent_dist.mean, after.encode(x).latent_dist.mean)
+        z = before.encode(x).latent_dist.mean
+        assert not torch.equal(before.decode(z).sample, after.decode(z).sample)
+    assert fingerprint(before, tokenizer) == fingerprint(after, tokenizer)
+
+
 def test_an_interrupted_denoiser_ends_where_an_uninterrupted_one_does(tmp_path, drawn, tiny_vae, monkeypatch):
     how = {"images": 16, "pictures": drawn, **SMALL}
     options = {"batch": 4, "vae": tiny_vae, "changes": TINY_UNET}
@@ -94,7 +106,7 @@ def test_an_interrupted_denoiser_ends_where_an_uninterrupted_one_does(tmp_path, 
 
 
 def test_the_folder_loads_with_the_plain_pipeline_and_trains_on(tmp_path, drawn, tiny_vae, tokenizer):
-    from diffusers import AutoencoderKL, StableDiffusionPipeline
+    from diffusers import StableDiffusionPipeline
 
     vae = AutoencoderKL.from_pretrained(tiny_vae)
     unet, text_encoder = new_unet(**TINY_UNET), new_text_encoder(tokenizer)
