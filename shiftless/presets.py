@@ -74,6 +74,9 @@ def _seeds(name: str, source: str, prompt: str, seeds: int, **fields: object) ->
 _GATE = "GATE, NeurIPS 2024"
 _OWN = "its LoRAs are trained by you: shiftless lora train"
 _CANNY = {"control": ("canny",), "start": 60}
+_SCARCE = "Baranchuk et al., ICLR 2022"
+_DDPM = ("up1", "up2.attn0", "up2.attn1", "up2", "up4.res0")
+_SWAV = tuple(f"stage{s}.block{b}.in" for s, depth in enumerate((3, 4, 6, 3)) for b in range(0, depth, 2))
 _HYPER = "Diffusion hyperfeatures, NeurIPS 2023"
 
 
@@ -157,6 +160,17 @@ _TABLE = (
         )
         for task, title, prompt in (("ade20k", "ADE20K", _ADE20K), ("cityscapes", "Cityscapes", _CITYSCAPES))
     ),
+    Preset(
+        "ddpm-segmentation", "adm-lsun-horse",
+        tuple(
+            Recipe(timestep=t, taps=_DDPM, fit="squash", joined=t != 50, label=f"t={t}") for t in (50, 150, 250)
+        ),
+        f"{_SCARCE}: decoder blocks 5, 6, 7, 8 and 12 at three timesteps; convert the checkpoint first",
+    ),
+    _one("mae-segmentation", "mae-l", f"{_SCARCE}: the last 12 blocks of a ViT-L; published with its own, of patches "
+         "of 8 pixels", timestep=0, taps=tuple(f"block{i}" for i in range(12, 24)), size=256, fit="squash"),
+    _one("swav-segmentation", "swav-r50", f"{_SCARCE}: what every second block of SwAV's ResNet-50 takes", timestep=0,
+         taps=_SWAV, size=256, fit="squash"),
     Preset(
         "hyperfeatures", "sd15",
         tuple(

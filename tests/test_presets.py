@@ -37,6 +37,7 @@ def on_twin(recipe, twin):
             if any(tap.startswith(f"{kind}0") for tap in known)}  # fmt: skip
 
     def there(tap):
+        tap = re.sub(r"(stage\d+\.block)\d+", r"\g<1>1", tap)  # a tiny ResNet's stages have two blocks
         return re.sub(rf"^({'|'.join(KINDS)})\d[\d?]*", lambda m: f"{m[1]}{last[m[1]]}", tap)
 
     taps = dict.fromkeys(tap if select_or_none(tap, twin) else there(tap) for tap in recipe.taps)

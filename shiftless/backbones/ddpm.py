@@ -118,6 +118,8 @@ class PixelDDPM(LatentModel):
         widths = row["unet"]["block_out_channels"]
         small = {"block_out_channels": [16 * width // widths[0] for width in widths], "norm_num_groups": 8}
         small |= {"layers_per_block": 1, "sample_size": 64}
+        if row["unet"].get("attention_head_dim"):
+            small |= {"attention_head_dim": 8, "attn_norm_num_groups": 8, "layers_per_block": 2}  # as ADM has them
         return {
             "unet": network(cls.PARTS["unet"], row["unet"], {} if full else small),
             "scheduler": network(cls.PARTS["scheduler"], row["scheduler"]),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from shiftless.data.labelledphoto import LabelledPhoto
     from shiftless.reading.together import Reader
+    from shiftless.recipe import Recipe
     from shiftless.tasks.parts import Parts
     from shiftless.tasks.pixels import PixelEnsemble
 
@@ -36,7 +37,9 @@ LABELLED = (
     "(docs/segmentation.md)."
 )
 RECIPE = "A reading to merge: a preset (all its readings) or a TOML file; repeat for a bucket of several."
-ALSO = "A preset or TOML file of another model, read beside the first; the file names its model. Repeat."
+ALSO = (
+    "Another model's readings, beside the first's: a preset or TOML file that names its model, or MODEL=PRESET. Repeat."
+)
 SPLIT = "Of a folder with splits: train, val or test."
 SIDE = "Cells along the longer side of the grid that pixels are classified on."
 MODELS = "The models that read photos for the head, in its order; by default those that it was fitted with."
@@ -48,7 +51,7 @@ Side = Annotated[int, typer.Option(min=1, help=SIDE)]
     segment,
     examples=(
         "shiftless segment fit labelled/ --out head.safetensors",
-        "shiftless segment fit horses/ --recipe gate-horse21 --also ddpm-horse21 --out head.safetensors",
+        "shiftless segment fit horses/ -r gate-horse21 --also lsun-horse=ddpm-segmentation --out head.safetensors",
         "shiftless segment fit rooms/ -m sd15 -r plain.toml -r canny.toml --out rooms.safetensors",
     ),
 )
@@ -90,7 +93,7 @@ def fit(
         raise BadInput(f"--out {out}: give a file that ends in .safetensors")
     check_writable(out)
     photos = read_labelled(labelled, split, usual="train")
-    readers = _readers(recipe, model, also, device=device, dtype=dtype, offload=offload, quantise=quantise)
+    readers = readers_for(recipe, model, also, device=device, dtype=dtype, offload=offload, quantise=quantise)
     recipes = [one for reader in readers for one in reader.recipes]
     values = filler(recipes, fill, captions, [labelled])
     if never := never_labelled(photos):
@@ -206,22 +209,28 @@ def head_in(path: Path) -> PixelEnsemble:
     return head
 
 
-def _readers(recipe: list[str], model: str | None, also: list[str], **how: Any) -> list[Reader]:
+def readers_for(recipe: list[str], model: str | None, also: list[str], **how: Any) -> list[Reader]:
     """The models to read with, loaded: that of --recipe, then one for each --also."""
     from shiftless.backbones.registry import load
     from shiftless.reading.together import Reader
 
     named = [preset_or_file(one) for one in recipe]
     name = model_for(model, named)
-    others = [preset_or_file(one) for one in also]
-    for one in others:
-        if not one.model:
-            raise BadInput(f'--also {one.name}: names no model; add a line such as model = "sd15" at its top')
+    others = [_beside(one) for one in also]
     first = load(name, **how)
     note_what_it_is_for(first)
     own = [r for one in named for r in one.recipes] or [default_recipe(first.spec.name, first.spec.family)]
     ordered = [*(r for r in own if not r.joined), *(r for r in own if r.joined)]
-    return [Reader(first, tuple(ordered)), *(Reader(load(one.model, **how), one.recipes) for one in others)]
+    return [Reader(first, tuple(ordered)), *(Reader(load(other, **how), recipes) for other, recipes in others)]
+
+
+def _beside(given: str) -> tuple[str, tuple[Recipe, ...]]:
+    """The model and recipes that an --also names."""
+    model, named, place = given.rpartition("=")
+    preset = preset_or_file(place)
+    if not named and not preset.model:
+        raise BadInput(f"--also {given}: names no model; give MODEL={given}")
+    return model or preset.model, preset.recipes
 
 
 def own_readers(head: PixelEnsemble, models: list[str], **how: Any) -> list[Reader]:
