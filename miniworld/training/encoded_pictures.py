@@ -74,7 +74,8 @@ def encode_pictures(
 def fingerprint(vae: AutoencoderKL, tokenizer: Any) -> str:
     """Name what latents and tokens depend on, so that those of another encoder are not reused.
 
-    A decoder that was trained further changes nothing. Weights are digested in bfloat16, so that those kept in half precision have the name of those that they were.
+    A decoder that was trained further changes nothing. Weights are digested in bfloat16, so that those kept in half
+    precision have the name of those that they were.
     """
     digest = hashlib.sha256(json.dumps([LENGTH, sorted(tokenizer.get_vocab().items())]).encode())
     for name, tensor in sorted(vae.state_dict().items()):
