@@ -13,6 +13,9 @@ from shiftless.cli.flags import Batch, Device, Dtype, Json, Model, Offload, Quan
 QUICK = (12, 8)
 Quick = Annotated[bool, typer.Option("--quick", help="Two splits of 12 and 8 pictures: for trying, not for results.")]
 Splits = Annotated[int, typer.Option(min=1, help="Random splits of one pool of pictures; a row is their mean.")]
+Choose = Annotated[
+    bool, typer.Option("--choose", help="Try timesteps, taps and ways to fit on pictures that no row is scored on.")
+]
 ByClass = Annotated[bool, typer.Option("--by-class", help="Print each method's IoU of each class too.")]
 
 
@@ -22,7 +25,7 @@ ByClass = Annotated[bool, typer.Option("--by-class", help="Print each method's I
     examples=(
         "shiftless bench mini-parts --quick",
         "shiftless bench mini-parts --by-class --json parts.json",
-        "shiftless bench mini-parts --splits 2 --model twin:sd15",
+        "shiftless bench mini-parts --choose --json choices.json",
     ),
 )
 def mini_parts(
@@ -30,6 +33,7 @@ def mini_parts(
     quick: Quick = False,
     splits: Splits = 5,
     by_class: ByClass = False,
+    choose: Choose = False,
     batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
@@ -38,7 +42,7 @@ def mini_parts(
     quantise: Quantise = "",
 ) -> None:
     """Learn 21 parts of horses with riders from 30 labelled pictures, and score 30 others: mIoU of every method."""
-    _run("parts", model, quick, splits, by_class, batch, json, device, dtype, offload, quantise)
+    _run("parts", model, quick, splits, by_class, choose, batch, json, device, dtype, offload, quantise)
 
 
 @command(
@@ -47,7 +51,7 @@ def mini_parts(
     examples=(
         "shiftless bench mini-rooms --quick",
         "shiftless bench mini-rooms --by-class --json rooms.json",
-        "shiftless bench mini-rooms --splits 2 --model twin:sd15",
+        "shiftless bench mini-rooms --choose --json choices.json",
     ),
 )
 def mini_rooms(
@@ -55,6 +59,7 @@ def mini_rooms(
     quick: Quick = False,
     splits: Splits = 5,
     by_class: ByClass = False,
+    choose: Choose = False,
     batch: Batch = None,
     json: Json = None,
     device: Device = "auto",
@@ -63,18 +68,30 @@ def mini_rooms(
     quantise: Quantise = "",
 ) -> None:
     """Learn the 28 classes of bedrooms from 40 labelled pictures, and score 20 others: mIoU of every method."""
-    _run("rooms", model, quick, splits, by_class, batch, json, device, dtype, offload, quantise)
+    _run("rooms", model, quick, splits, by_class, choose, batch, json, device, dtype, offload, quantise)
 
 
 def _run(
-    name: str, model: str, quick: bool, splits: int, by_class: bool, batch: int | None, json: Json, *how: str
+    name: str,
+    model: str,
+    quick: bool,
+    splits: int,
+    by_class: bool,
+    choose: bool,
+    batch: int | None,
+    json: Json,
+    *how: str,
 ) -> None:
+    from miniworld.tables.part_choices import choose as tried
     from miniworld.tables.parts import class_table, run
     from shiftless.backbones.registry import load
     from shiftless.cli.answer import show as show_wide
 
     device, dtype, offload, quantise = how
     backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
+    if choose:
+        show(tried(backbone, name, batch=batch), json)
+        return
     table = run(backbone, name, splits=min(splits, 2) if quick else splits, n=QUICK if quick else None, batch=batch)
     show(table, json)
     if by_class:

@@ -29,7 +29,7 @@ class PartMethod:
 
     readings  keys of `readings_of`
     joined    keys of `readings_of`, joined as they are
-    models    "ddpm" and "mae": other models, by the keys of OTHERS
+    models    "ddpm" and "mae": other models, by the keys of MODELS
 
     >>> METHODS[-1].name
     "GATE with the DDPM's features"
@@ -55,11 +55,19 @@ METHODS = (
     PartMethod(GATE, _BUCKET, ("maps",)),
     PartMethod(GATE_DDPM, _BUCKET, ("maps",), ("ddpm",)),
 )
+MODELS = {"ddpm": "mini-ddpm", "mae": "mini-mae"}
+"""Other models that are read."""
 OTHERS = {
-    "ddpm": ("mini-ddpm", Recipe(timestep=50, taps=("up0", "up1", "up2"))),
-    "mae": ("mini-mae", Recipe(taps=("block3",))),
+    "ddpm": tuple(
+        Recipe(timestep=t, taps=taps, label=f"t={t} {'+'.join(taps)}")
+        for t in (20, 50, 100, 200)
+        for taps in (("up0", "up1"), ("up0", "up1", "up2"))
+    ),
+    "mae": tuple(Recipe(taps=taps, label="+".join(taps)) for taps in (("block1",), ("block3",), ("block1", "block3"))),
 }
-"""Other models that are read, and how."""
+"""The readings of other models that are tried."""
+CHOSEN = {"ddpm": OTHERS["ddpm"][3], "mae": OTHERS["mae"][1]}
+"""Those that the tables take."""
 
 
 def readings_of(name: str, loras: tuple[str, str] = ("photo-a", "photo-b")) -> dict[str, Recipe]:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from miniworld.tables.labelled_pictures import labelled_pictures
-from miniworld.tables.part_methods import BASELINE, DDPM, METHODS, OTHERS, PartMethod, readings_of
+from miniworld.tables.part_methods import BASELINE, CHOSEN, DDPM, METHODS, MODELS, PartMethod, readings_of
 from shiftless import mini
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.registry import load
 from shiftless.bench.parts import commonest, fit_parts, read_colours, score_parts
+from shiftless.bench.scarce import dealt
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.labelledphoto import LabelledPhotos
 from shiftless.features import Bucket
@@ -60,15 +61,14 @@ def run(
     train, test = n or SIZES[name]
     pool = labelled_pictures(name, "parts", train + test)
     recipes = available(model, readings_of(name, loras))
-    others = {key: load(about[0]) for key, about in OTHERS.items() if about[0] in mini.embedded()}
+    others = {key: load(place) for key, place in MODELS.items() if place in mini.embedded()}
     chosen = [m for m in methods if _possible(m, recipes, others)]
     read = _read(model, recipes, others, pool, batch, progress)
     counted: dict[str, list[Split]] = {}
     fits = splits * (len(chosen) + 1)
     with Progress(f"fitting {count(fits, 'ensemble')}", fits, "ensemble") as told:
         for split in range(splits):
-            order = np.random.default_rng([split, 21]).permutation(len(pool))
-            parts = [sorted(order[:train].tolist()), sorted(order[train : train + test].tolist())]
+            parts = dealt(len(pool), train, test, split)
             here, there = (pool.but([pool.photos[i] for i in part]) for part in parts)
             counted.setdefault(COMMONEST, []).append(dict(zip(parts[1], commonest(here, there))))
             options: dict[str, Any] = {"sample": {**SAMPLE, "seed": split}, "seed": split, **FITTING, **(fitting or {})}
@@ -145,7 +145,7 @@ def _read(
 ) -> Buckets:
     """Read every picture once with every model; kept in half precision."""
     readers = {"": Reader(model, tuple(recipes.values()))} if recipes else {}
-    readers |= {key: Reader(other, (OTHERS[key][1],)) for key, other in others.items()}
+    readers |= {key: Reader(other, (CHOSEN[key],)) for key, other in others.items()}
     pictures = [one.photo for one in pool]
     read: dict[str, list[Bucket]] = {key: [] for key in readers}
     for buckets in stream_together(list(readers.values()), pictures, batch=batch, dtype="bf16", progress=progress):

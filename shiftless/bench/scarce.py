@@ -86,7 +86,7 @@ def run(
     return Table(f"{about.title}", models, rows, machine(), notes, {"published": published(about.folder, presets)})
 
 
-def dealt(photos: int, train: int, test: int, seed: int, where: str) -> tuple[list[int], list[int]]:
+def dealt(photos: int, train: int, test: int, seed: int, where: str = "the pool") -> tuple[list[int], list[int]]:
     """Deal the numbers of photos out: (those to learn from, those to test on), by seed.
 
     >>> dealt(5, 3, 2, 0, "horses")
