@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from miniworld.demo.audited import audited
 from miniworld.demo.chapters import Plan, features, matches, meet, table
 from miniworld.demo.content_shift import content_shift
+from miniworld.demo.labelled import parts
 from miniworld.demo.method import comparison, steering, takes_comparison, takes_steering
 from miniworld.demo.subjects import cast, yours
 from shiftless.backbones.registry import load, not_for_photographs
@@ -100,9 +101,14 @@ def _steps(plan: Plan) -> list[_Step]:
         _Step(35, "steering", lambda: steering(plan)),
         _Step(35, "auditing", lambda: audited(plan)),
         _Step(5, "scoring pairs", lambda: table(plan)),
+        _Step(15, "learning parts from labels", lambda: parts(plan)),
         _Step(110, "scoring methods", lambda: comparison(plan)),
     ]
-    left_out = {"steering": not takes_steering(plan), "scoring methods": not takes_comparison(plan)}
+    left_out = {
+        "steering": not takes_steering(plan),
+        "learning parts from labels": not plan.drawn,
+        "scoring methods": not takes_comparison(plan),
+    }
     return [step for step in steps if not left_out.get(step.doing)]
 
 
@@ -123,6 +129,10 @@ def _next(plan: Plan) -> Chapter:
         ("shiftless bench mini-pairs --sweep", "Matching scores by timestep and layer, on validation pairs."),
         ("shiftless bench mini-attention --out method.png", "Where the word horse acts, by technique."),
         ("shiftless bench mini-correspondence", "Every method and technique on two test sets."),
+        (
+            "shiftless segment fit LABELLED --out head.safetensors",
+            "Parts of your photos, from twenty labelled ones.",
+        ),
         ("shiftless taps mini", "Every place inside the model that can be read."),
         ("shiftless extract photos/ --model sd15", "Features of your photos with Stable Diffusion, once you have it."),
     ]

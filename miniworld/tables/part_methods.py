@@ -63,7 +63,7 @@ OTHERS = {
         for t in (20, 50, 100, 200)
         for taps in (("up0", "up1"), ("up0", "up1", "up2"))
     ),
-    "mae": tuple(Recipe(taps=taps, label="+".join(taps)) for taps in (("block1",), ("block3",), ("block1", "block3"))),
+    "mae": tuple(Recipe(taps=taps, label="+".join(taps)) for taps in (("block3",), ("block5",), ("block3", "block5"))),
 }
 """The readings of other models that are tried."""
 CHOSEN = {"ddpm": OTHERS["ddpm"][3], "mae": OTHERS["mae"][1]}

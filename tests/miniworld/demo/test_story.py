@@ -58,7 +58,7 @@ def test_the_page_holds_every_file_it_refers_to_and_no_other(story, request):
 def test_every_picture_has_a_dark_twin_of_its_size_and_its_true_size_in_the_page(drawn):
     page, html, _ = drawn
     shown = re.findall(r'<img src="([^"]+)" width="(\d+)" height="(\d+)"', html)
-    assert len(shown) == 8
+    assert len(shown) == 9
     for file, wide, high in shown:
         light, dark = (Image.open(page.parent / name) for name in (file, file.replace(".png", "-dark.png")))
         assert light.size == dark.size == (int(wide), int(high))
@@ -77,8 +77,8 @@ def test_the_numbers_on_the_page_are_the_table_s(drawn):
 
 def test_the_terminal_says_how_far_it_is_and_what_to_look_at(drawn):
     page, _, screen = drawn
-    assert all(f"{i}/7" in screen for i in range(1, 8))
-    assert screen.count("look at:") == 7
+    assert all(f"{i}/8" in screen for i in range(1, 9))
+    assert screen.count("look at:") == 8
     assert str(page) in screen.replace("\n", "")
 
 
