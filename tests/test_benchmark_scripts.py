@@ -92,3 +92,14 @@ def test_quantised_features_are_compared(capsys):
     ]
     means = [float(line.split("cosine ")[1].split(",")[0]) for line in lines]
     assert min(means[:2]) > 0.999 > max(means[2:]) > 0.97
+
+
+def test_the_memory_of_a_fit_is_measured_on_maps_of_the_true_shapes(capsys):
+    memory = script("segment_memory")
+    (one,) = memory.photos(1, 2, side=64)
+    assert [tuple(value.shape) for value in one.buckets[0][0].values()] == [
+        (1, 1280, 16, 16), (1, 1280, 32, 32), (1, 640, 64, 64), (1, 320, 64, 64),
+    ]  # fmt: skip
+    assert one.mask.shape == (64, 64)
+    assert len(np.unique(one.mask)) > 10
+    assert memory.peak_bytes() > 1e8

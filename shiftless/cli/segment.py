@@ -19,7 +19,7 @@ from shiftless.presets import default_recipe, preset_or_file
 if TYPE_CHECKING:
     import numpy as np
 
-    from shiftless.data.labelledphoto import LabelledPhoto
+    from shiftless.data.labelledphoto import LabelledPhoto, LabelledPhotos
     from shiftless.reading.together import Reader
     from shiftless.recipe import Recipe
     from shiftless.tasks.parts import Parts
@@ -41,6 +41,7 @@ ALSO = (
     "Another model's readings, beside the first's: a preset or TOML file that names its model, or MODEL=PRESET. Repeat."
 )
 SPLIT = "Of a folder with splits: train, val or test."
+SOME = "Only so many of the photos, drawn by --seed."
 SIDE = "Cells along the longer side of the grid that pixels are classified on."
 MODELS = "The models that read photos for the head, in its order; by default those that it was fitted with."
 Models = Annotated[list[str], typer.Option("--model", "-m", help=MODELS)]
@@ -62,6 +63,7 @@ def fit(
     model: Annotated[str | None, typer.Option("--model", "-m", help="mini, sd15 ..., a folder, or twin:NAME.")] = None,
     also: Annotated[list[str], typer.Option("--also", help=ALSO)] = [],  # noqa: B006
     split: Annotated[str | None, typer.Option(help=SPLIT, show_default="train, where there are splits")] = None,
+    photos: Annotated[int | None, typer.Option(min=1, help=SOME)] = None,
     members: Annotated[int, typer.Option(min=1, help="Classifiers that vote.")] = 10,
     pixels: Annotated[int, typer.Option(min=64, help="Pixels drawn of each photo, at most.")] = 4096,
     memory: Annotated[float, typer.Option(min=0.01, help="GiB that the drawn pixels take at most.")] = 2.0,
@@ -92,16 +94,16 @@ def fit(
     if out.suffix != ".safetensors":
         raise BadInput(f"--out {out}: give a file that ends in .safetensors")
     check_writable(out)
-    photos = read_labelled(labelled, split, usual="train")
+    learned = drawn(read_labelled(labelled, split, usual="train"), photos, seed)
     readers = readers_for(recipe, model, also, device=device, dtype=dtype, offload=offload, quantise=quantise)
     recipes = [one for reader in readers for one in reader.recipes]
     values = filler(recipes, fill, captions, [labelled])
-    if never := never_labelled(photos):
+    if never := never_labelled(learned):
         notice(f"never labelled in these photos, so never predicted: {', '.join(never)}")
-    rows = read_labelled_photos(readers, photos, fill=values, batch=batch, progress=True)
+    rows = read_labelled_photos(readers, learned, fill=values, batch=batch, progress=True)
     sample = {"per_photo": pixels, "most_bytes": int(memory * 2**30), "balance": balance, "seed": seed}
     fitted, kept = fit_parts(
-        rows, photos, sample=sample, members=members, gated=gated, hidden=hidden, seed=seed, recipes=recipes,
+        rows, learned, sample=sample, members=members, gated=gated, hidden=hidden, seed=seed, recipes=recipes,
         device=readers[0].model.device, progress=True,
     )  # fmt: skip
     for line in kept.skipped[:5]:
@@ -111,7 +113,8 @@ def fit(
     fitted.head.save(out)
     loss = fitted.history[-1]["loss"]
     notice(
-        f"{len(photos)} photos, {len(kept):,} pixels ({kept.bytes() / 2**20:.0f} MiB), {len(photos.classes)} classes; "
+        f"{len(learned)} photos, {len(kept):,} pixels ({kept.bytes() / 2**20:.0f} MiB), "
+        f"{len(learned.classes)} classes; "
         f"{members} classifiers stopped at steps {min(fitted.steps)} to {max(fitted.steps)}, loss {loss:.3f}; "
         f"{fitted.seconds:.0f} s"
     )
@@ -136,6 +139,7 @@ def score(
         Path | None,
         typer.Option(help="The labelled photos of the fit: adds rows of what needs no model, fitted on these."),
     ] = None,
+    photos: Annotated[int | None, typer.Option(min=1, help="Only so many of the photos, drawn at random.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for a page with pictures.")] = None,
     side: Side = 256,
     fill: Fill = None,
@@ -155,7 +159,7 @@ def score(
 
     if out is not None:
         check_writable(out / "index.html")
-    photos = read_labelled(labelled, split, usual="test")
+    tested = drawn(read_labelled(labelled, split, usual="test"), photos)
     ensemble = head_in(head)
     readers = own_readers(ensemble, model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     values = filler(ensemble.recipes, fill, captions, [labelled])
@@ -165,11 +169,13 @@ def score(
         least.add(SegmentedPhoto(one.name, open_photo(one.photo).array, parts.mask, parts.uncertainty, mask))
 
     table, counted = run(
-        ensemble, readers, photos, name=f"segment {labelled.name}", side=side, fill=values, batch=batch, progress=True,
+        ensemble, readers, tested, name=f"segment {labelled.name}", side=side, fill=values, batch=batch, progress=True,
         each=None if out is None else keep,
     )  # fmt: skip
     if beside is not None:
-        for name, others in without_model(read_labelled(beside, usual="train"), photos):
+        train = read_labelled(beside, usual="train")
+        same = [one for one in train if one.name in ensemble.photos]
+        for name, others in without_model(train.but(same) if same else train, tested):
             table.rows.extend([*rows_of(name, others), gain_of(f"head - {name}", counted, others)])
     show(table)
     show(_by_class(ensemble, counted))
@@ -178,10 +184,20 @@ def score(
         whole = sum(counted[1:], counted[0])
         scores = [(row.metric, row.value) for row in table.rows[:3]]
         page = segmentation_page(
-            out, least.photos, ensemble.classes, photos.palette, total=len(photos), scores=scores, ious=whole.ious(),
+            out, least.photos, ensemble.classes, tested.palette, total=len(tested), scores=scores, ious=whole.ious(),
             counts=whole.counts,
         )  # fmt: skip
         say(f"written: {page}")
+
+
+def drawn(labelled: LabelledPhotos, photos: int | None, seed: int = 0) -> LabelledPhotos:
+    """Draw so many labelled photos at random, in their own order; all of them if there are no more."""
+    import numpy as np
+
+    if photos is None or photos >= len(labelled):
+        return labelled
+    chosen = np.random.default_rng([seed, 5]).permutation(len(labelled))[:photos]
+    return labelled.but([labelled[int(i)] for i in sorted(chosen)])
 
 
 def _by_class(head: PixelEnsemble, counted: Sequence[Any]) -> Any:

@@ -18,6 +18,8 @@ from shiftless.tasks.members import MemberGate, MemberMLP
 from shiftless.tasks.parts import Parts
 from shiftless.tasks.pixelgroups import PixelGroups, unit_grid
 
+_LONGEST = 20_000  # characters of photos' names that a head keeps
+_ROWS = 4096  # pixels whose statistics are taken at once
 _VALUES = 1 << 24  # of the largest tensor that predicting holds at once
 
 
@@ -50,6 +52,7 @@ class PixelEnsemble(Saved):
     layers   widths of the classifiers' two hidden layers; None is as published, (128, 32), or (256, 128) for 30 classes
     sources  the models that read the buckets, one for each
     palette  colours of the classes, L 3, for pictures
+    photos   names of the photos that it learned from, as far as they are not too many to keep
     recipes  of all readings, bucket after bucket
 
     Features are standardised, each channel by its mean and deviation over the training pixels (`standardise`).
@@ -75,6 +78,7 @@ class PixelEnsemble(Saved):
         layers: Sequence[int] | None = None,
         sources: Sequence[Source | Sequence[Any]] = (),
         palette: Sequence[Sequence[int]] | None = None,
+        photos: Sequence[str] = (),
         recipes: Sequence[Recipe] = (),
     ) -> None:
         groups = groups if isinstance(groups, PixelGroups) else PixelGroups.from_dict(groups)
@@ -91,10 +95,12 @@ class PixelEnsemble(Saved):
             "hidden": hidden,
             "layers": None if layers is None else list(layers),
             "sources": [[one.model, one.fingerprint, [list(a) for a in one.adapters]] for one in named],
+            "photos": list(photos) if sum(map(len, photos)) < _LONGEST else [],
             "palette": None if palette is None else [[int(v) for v in colour] for colour in palette],
         }
         super().__init__(settings, recipes)
         self.groups, self.classes, self.members, self.sources = groups, tuple(classes), members, tuple(named)
+        self.photos: tuple[str, ...] = tuple(settings["photos"])
         self.palette: list[list[int]] | None = settings["palette"]
         sizes = groups.groups
         self.out_channels = len(classes)
@@ -135,9 +141,11 @@ class PixelEnsemble(Saved):
     def standardise(self, features: Sequence[torch.Tensor]) -> PixelEnsemble:
         """Take mean and deviation of each channel from training pixels, in groups N K C."""
         for i, one in enumerate(features):
-            flat = one.float().flatten(0, 1)
-            deviation = flat.std(0, correction=0)
-            getattr(self, f"mean{i}").copy_(flat.mean(0))
+            rows = one.flatten(0, 1)
+            mean = sum(part.float().sum(0) for part in rows.split(_ROWS)) / len(rows)
+            square = sum((part.float() - mean).square().sum(0) for part in rows.split(_ROWS)) / len(rows)
+            deviation = square.sqrt()
+            getattr(self, f"mean{i}").copy_(mean)
             getattr(self, f"scale{i}").copy_(torch.where(deviation > 1e-6, 1 / deviation.clamp_min(1e-6), 1.0))
         return self
 

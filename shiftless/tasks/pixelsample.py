@@ -86,7 +86,7 @@ class PixelSample:
         A photo's pixels depend on the seed and its name, not on the others. Raises BadInput for photos without a
         labelled pixel, of another layout or other models, and when fewer than two classes are left.
         """
-        kept: list[list[torch.Tensor]] = []
+        kept: list[_Rows] = []
         labels: list[np.ndarray] = []
         names: list[str] = []
         skipped: list[str] = []
@@ -104,7 +104,9 @@ class PixelSample:
             h, w = mask.shape
             units = np.stack([(chosen % w + 0.5) / w, (chosen // w + 0.5) / h], 1)
             read = groups.at(buckets, torch.as_tensor(units, dtype=torch.float32))
-            kept.append([one.to("cpu", dtype) for one in read])
+            kept = kept or [_Rows(most * max(1, photos), one.shape[1:], dtype) for one in read]
+            for rows, one in zip(kept, read):
+                rows.add(one)
             labels.append(mask.ravel()[chosen].astype(np.int64))
             names.append(name)
         if groups is None:
@@ -113,12 +115,8 @@ class PixelSample:
         if len(joined.unique()) < 2:
             raise BadInput(f"every labelled pixel is of class {int(joined[0])}; label at least two classes")
         of = torch.from_numpy(np.repeat(np.arange(len(labels)), [len(one) for one in labels]))
-        features = []
-        for group in range(len(kept[0])):
-            features.append(torch.cat([photo[group] for photo in kept]))
-            for photo in kept:
-                photo[group] = photo[group][:0]  # let go of each group once it is joined
-        return cls(groups, tuple(features), joined, of, origins, tuple(names), tuple(skipped))
+        features = tuple(rows.whole() for rows in kept)
+        return cls(groups, features, joined, of, origins, tuple(names), tuple(skipped))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -132,6 +130,24 @@ class PixelSample:
         rows = torch.isin(self.photos, torch.tensor(list(which))).nonzero()[:, 0]
         features = tuple(one[rows] for one in self.features)
         return PixelSample(self.groups, features, self.labels[rows], self.photos[rows], self.origins, self.names)
+
+
+class _Rows:
+    """Rows that are added to a tensor that has room for them from the start, so that they are never held twice."""
+
+    def __init__(self, room: int, shape: Sequence[int], dtype: torch.dtype) -> None:
+        self.tensor, self.count = torch.empty((room, *shape), dtype=dtype), 0
+
+    def add(self, rows: torch.Tensor) -> None:
+        end = self.count + len(rows)
+        if end > len(self.tensor):  # more photos came than were announced
+            more = torch.empty((end - self.count, *self.tensor.shape[1:]), dtype=self.tensor.dtype)
+            self.tensor = torch.cat([self.whole(), more])
+        self.tensor[self.count : end] = rows
+        self.count = end
+
+    def whole(self) -> torch.Tensor:
+        return self.tensor[: self.count]
 
 
 def draw_pixels(

@@ -94,7 +94,9 @@ def fit_pixels(
     device = torch.device(device)
     sources = [Source(one.model, one.fingerprint, one.adapters) for one in sample.origins]
     with seeded(seed, device):
-        head = PixelEnsemble(sample.groups, classes, members, gated, hidden, layers, sources, palette, recipes)
+        head = PixelEnsemble(
+            sample.groups, classes, members, gated, hidden, layers, sources, palette, sample.names, recipes
+        )
         if standardise:
             head.standardise(sample.features)
         head.to(device).train()
@@ -109,7 +111,7 @@ def fit_pixels(
                 optimiser.zero_grad(set_to_none=True)
                 shown = [one[rows].to(device) for one in sample.features]
                 each, penalty = _losses(head, shown, sample.labels[rows].to(device), peak)
-                factor = strength(1.0, step / (epochs * an_epoch), ramp)
+                factor = strength(1.0, step / max(1, epochs * an_epoch), ramp)
                 (each.sum() + factor * penalty).backward()
                 optimiser.step()
                 values = each.detach().cpu()

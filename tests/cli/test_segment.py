@@ -63,6 +63,7 @@ def test_from_labels_to_masks_scores_and_advice(command, labelled):
     assert code == 0, err
     assert "4 photos, 1,024 pixels" in err
     head = PixelEnsemble.from_pretrained(labelled / "head.safetensors")
+    assert sorted(head.photos) == ["train/0", "train/1", "train/2", "train/3"]
     assert (head.classes, [k for k, _ in head.groups.groups]) == (tuple(CLASSES), [2, 1])
 
     code, out, err = command(
@@ -132,6 +133,16 @@ def test_bad_input_is_one_line_and_nothing_is_written(command, labelled, head):
     assert (labelled / head).read_bytes() == before
     assert not (labelled / "none").exists()
     assert not (labelled / "h.safetensors").exists()
+
+
+def test_only_some_of_the_photos_are_learned_from(command, labelled):
+    how = ("--out", "few.safetensors", "-m", "twin:sd15", "-r", "a.toml", *FEW)
+    code, _, err = command("fit", "labelled", "--photos", 2, *how)
+    assert code == 0, err
+    assert len(PixelEnsemble.from_pretrained(labelled / "few.safetensors").photos) == 2
+    code, out, err = command("test", "few.safetensors", "labelled", "--photos", 1)
+    assert code == 0, err
+    assert "1 photo;" in out
 
 
 def test_photos_labelled_with_other_classes_are_refused(command, labelled, head):

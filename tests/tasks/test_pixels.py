@@ -72,6 +72,14 @@ def test_each_pixel_is_classified_by_its_own_vector(head):
     assert votes[parts.mask[y, x]] == votes.max()
 
 
+def test_statistics_are_those_of_all_training_pixels(monkeypatch, head):
+    monkeypatch.setattr("shiftless.tasks.pixels._ROWS", 7)
+    pixels = torch.randn(50, 2, 4) * torch.tensor([1.0, 5.0, 0.1, 0.0]) + 2
+    flat = head.standardise([pixels]).standardised([pixels])[0].flatten(0, 2)
+    torch.testing.assert_close(flat.mean(0), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(flat.std(0, correction=0), torch.tensor([1.0, 1.0, 1.0, 0.0]))
+
+
 def test_a_coarser_grid_agrees_nearly_everywhere_and_memory_changes_nothing(head, monkeypatch):
     bucket = [reading(), reading()]
     fine = head.predict([bucket], side=None)

@@ -77,6 +77,13 @@ def test_memory_is_shared_out_over_the_photos():
     assert PixelSample.gather([row], 10, most_bytes=1000 * 4).bytes() <= 410
 
 
+def test_more_photos_than_announced_are_kept_too():
+    rows = [LabelledBuckets(buckets(), halves(), f"{i}.png") for i in range(4)]
+    announced, more = (PixelSample.gather(rows, n, per_photo=16) for n in (4, 1))
+    assert torch.equal(announced.features[0], more.features[0])
+    assert torch.equal(announced.labels, more.labels)
+
+
 def test_small_regions_are_left_out_and_told():
     mask = halves()
     mask[0, 0] = 2
