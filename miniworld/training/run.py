@@ -12,10 +12,10 @@ from pathlib import Path
 from torch import Tensor
 
 from miniworld.training.budget import Budget, Log, learning_rate
-from miniworld.training.checkpoint import load_checkpoint, save_checkpoint
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.losslog import LossLog
 from shiftless.errors import BadInput
+from shiftless.training.checkpoint import load_checkpoint, save_checkpoint
 
 Numbers = dict[str, float | Tensor]
 """What a step reports, as numbers or as tensors of one, which may lie on the device; the first is shown, all logged."""

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from miniworld.training.architecture import new_text_encoder, new_unet, new_vae
 from miniworld.training.attention import PlainAttention
 from miniworld.training.captioner import train_captioner
-from miniworld.training.checkpoint import load_checkpoint
 from miniworld.training.control import train_controlnet
 from miniworld.training.labelled import FIRST, draw_shard
 from miniworld.training.oracle import train_oracle
 from miniworld.training.stage import Stage
 from miniworld.training.unet import NoiseLoss, save_part, train_unet
 from miniworld.training.vae import train_vae
+from shiftless.training.checkpoint import load_checkpoint
 from tests.simulated_device import simulated
 
 TINY_VAE = {"block_out_channels": (8, 8, 16), "norm_num_groups": 4, "sample_size": 32}
