@@ -248,6 +248,11 @@ class LatentModel(Steering):
         """The network that denoises, an unmodified class of diffusers."""
         return self.networks[self.DENOISER]
 
+    @property
+    def scheduler(self) -> Any:
+        """The scheduler that it was loaded with, of diffusers."""
+        return self._scheduler
+
     # ---- identity
 
     def _own_tensors(self) -> list[torch.Tensor]:
