@@ -65,6 +65,17 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if _cpu_has_bf16() else torch.float32
 
 
+def trains_in_bf16(device: torch.device) -> bool:
+    """Return whether training is faster in bfloat16 there: on GPUs that compute in it, and on processors with AMX.
+
+    >>> trains_in_bf16(torch.device("meta"))
+    False
+    """
+    if device.type == "cuda":
+        return choose_dtype("auto", device) == torch.bfloat16
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
 def _cuda_has_bf16(device: torch.device) -> bool:
     if torch.version.hip:
         return torch.cuda.get_device_properties(device).gcnArchName.startswith(_ROCM_BF16)

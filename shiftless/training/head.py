@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from shiftless.amalgamate.gate import Gate, sparsity, strength
-from shiftless.backbones.device import choose_dtype
+from shiftless.backbones.device import trains_in_bf16
 from shiftless.errors import BadInput
 from shiftless.metrics.pck import hits
 from shiftless.noise import seeded
@@ -177,7 +177,7 @@ def _loss(
     for group in groups.values():
         readings = torch.stack([side.readings for side in group], 1).to(device)
         attention = torch.stack([side.attention for side in group]).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=_fast(device)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=trains_in_bf16(device)):
             if isinstance(head.merge, Gate) and factor:
                 merged, weights = head.merge.amalgamate(readings)
                 penalties.append(factor * sparsity(weights))
@@ -187,13 +187,6 @@ def _loss(
         maps |= {id(side): one for side, one in zip(group, dense)}
     losses = [pair_loss(maps[id(p.source)], maps[id(p.target)], *p.units, negatives) for p in part]
     return torch.stack(losses).mean() + (torch.stack(penalties).mean() if penalties else 0.0)
-
-
-def _fast(device: torch.device) -> bool:
-    """Whether bfloat16 is fast there: on GPUs that compute in it, and on processors with AMX."""
-    if device.type == "cuda":
-        return choose_dtype("auto", device) == torch.bfloat16
-    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
 def _batches(train: PairFeatures, batch: int, steps: int, seed: int) -> Iterator[list[KeptPair]]:
