@@ -165,22 +165,40 @@ def run(
 
     Raises BadInput for photos whose classes are not the head's.
     """
-    if tuple(labelled.classes) != head.classes:
-        raise BadInput(
-            f"the photos are labelled with {_some(labelled.classes)} and the head knows {_some(head.classes)}; "
-            "give photos labelled with the head's classes, in its order"
-        )
+    check_classes(head.classes, labelled)
     counted = score_parts(head, read_labelled_photos(readers, labelled, **reading), labelled, side=side, each=each)
-    whole = sum(counted[1:], counted[0])
     models = " and ".join(reader.model.spec.name for reader in readers)
-    ious = {one: float(iou) for one, iou in zip(head.classes, whole.ious())}
+    return table_of(f"{head.members} classifiers", models, counted, labelled, name=name, notes=notes), counted
+
+
+def table_of(
+    method: str,
+    model: str,
+    counted: Sequence[Confusion],
+    labelled: LabelledPhotos,
+    *,
+    name: str = "segment",
+    notes: Sequence[str] = (),
+) -> Table:
+    """Return the table of a method's counts: its rows, each class's IoU and the confusion matrix."""
+    whole = sum(counted[1:], counted[0])
+    ious = {one: float(iou) for one, iou in zip(labelled.classes, whole.ious())}
     absent = sum(np.isnan(iou) for iou in ious.values()) - len(labelled.unscored)
     notes = [f"{count(len(labelled), 'photo')}; intervals are over photos", *notes]
     if absent:
         notes.append(f"{count(absent, 'class')} neither labelled nor found in these photos, and left out of the mean")
-    about = {"classes": list(head.classes), "iou": {k: None if np.isnan(v) else v for k, v in ious.items()}}
+    about = {"classes": list(labelled.classes), "iou": {k: None if np.isnan(v) else v for k, v in ious.items()}}
     about |= {"confusion": whole.counts.tolist()}
-    return Table(name, models, rows_of(f"{head.members} classifiers", counted), machine(), notes, about), counted
+    return Table(name, model, rows_of(method, counted), machine(), notes, about)
+
+
+def check_classes(classes: Sequence[str], labelled: LabelledPhotos, what: str = "head") -> None:
+    """Raise BadInput for photos whose classes are not those of a head, or of what else is named."""
+    if tuple(labelled.classes) != tuple(classes):
+        raise BadInput(
+            f"the photos are labelled with {_some(labelled.classes)} and the {what} knows {_some(classes)}; "
+            f"give photos labelled with the {what}'s classes, in its order"
+        )
 
 
 def _picture(one: LabelledPhoto) -> Any:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shiftless.recipe import Recipe
     from shiftless.tasks.parts import Parts
     from shiftless.tasks.pixels import PixelEnsemble
+    from shiftless.training.segmentation_network import SegmentationNetwork
 
 segment = typer.Typer(
     help="Say what every pixel shows, learned from a few labelled photos by small classifiers on features.",
@@ -32,6 +33,7 @@ segment = typer.Typer(
 )
 app.add_typer(segment, name="segment", rich_help_panel="Measure")
 
+HEAD = "The file that `segment fit` wrote."
 LABELLED = (
     "A folder of labelled photos: images/ and masks/ (indexed PNG or .npy), LabelMe files beside photos, or COCO "
     "(docs/segmentation.md)."
@@ -131,7 +133,7 @@ def fit(
     ),
 )
 def score(
-    head: Annotated[Path, typer.Argument(help="The file that `segment fit` wrote.")],
+    head: Annotated[Path, typer.Argument(help=f"{HEAD[:-1]}, or the folder of `segment distill`.")],
     labelled: Annotated[Path, typer.Argument(help=LABELLED)],
     model: Models = [],  # noqa: B006
     split: Annotated[str | None, typer.Option(help=SPLIT, show_default="test, where there are splits")] = None,
@@ -151,7 +153,8 @@ def score(
     offload: Offload = "",
     quantise: Quantise = "",
 ) -> None:
-    """Test a head on labelled photos: mIoU, accuracies and each class's IoU, with intervals over photos."""
+    """Test a head or a network on labelled photos: mIoU, accuracies, each class's IoU, with intervals over photos."""
+    from shiftless.bench import network as network_bench
     from shiftless.bench.parts import gain_of, rows_of, run, without_model
     from shiftless.data.labelled import read_labelled
     from shiftless.image import open_photo
@@ -160,31 +163,37 @@ def score(
     if out is not None:
         check_writable(out / "index.html")
     tested = drawn(read_labelled(labelled, split, usual="test"), photos)
-    ensemble = head_in(head)
-    readers = own_readers(ensemble, model, device=device, dtype=dtype, offload=offload, quantise=quantise)
-    values = filler(ensemble.recipes, fill, captions, [labelled])
     least = LeastCertain()
+    network = network_in(head, model, device)
 
     def keep(one: LabelledPhoto, mask: np.ndarray, parts: Parts) -> None:
         least.add(SegmentedPhoto(one.name, open_photo(one.photo).array, parts.mask, parts.uncertainty, mask))
 
-    table, counted = run(
-        ensemble, readers, tested, name=f"segment {labelled.name}", side=side, fill=values, batch=batch, progress=True,
-        each=None if out is None else keep,
-    )  # fmt: skip
+    title, each = f"segment {labelled.name}", None if out is None else keep
+    fitted_on: tuple[str, ...] = ()
+    if network is not None:
+        table, counted = network_bench.run(network, tested, name=title, each=each, progress=True)
+    else:
+        ensemble = head_in(head)
+        fitted_on = ensemble.photos
+        readers = own_readers(ensemble, model, device=device, dtype=dtype, offload=offload, quantise=quantise)
+        values = filler(ensemble.recipes, fill, captions, [labelled])
+        options: dict[str, Any] = {"fill": values, "batch": batch, "progress": True}
+        table, counted = run(ensemble, readers, tested, name=title, side=side, each=each, **options)
     if beside is not None:
         train = read_labelled(beside, usual="train")
-        same = [one for one in train if one.name in ensemble.photos]
+        same = [one for one in train if one.name in fitted_on]
+        what = "head" if network is None else "network"
         for name, others in without_model(train.but(same) if same else train, tested):
-            table.rows.extend([*rows_of(name, others), gain_of(f"head - {name}", counted, others)])
+            table.rows.extend([*rows_of(name, others), gain_of(f"{what} - {name}", counted, others)])
     show(table)
-    show(_by_class(ensemble, counted))
+    show(_by_class(tested.classes, counted))
     write_json(json, table.to_dict())
     if out is not None:
         whole = sum(counted[1:], counted[0])
         scores = [(row.metric, row.value) for row in table.rows[:3]]
         page = segmentation_page(
-            out, least.photos, ensemble.classes, tested.palette, total=len(tested), scores=scores, ious=whole.ious(),
+            out, least.photos, tested.classes, tested.palette, total=len(tested), scores=scores, ious=whole.ious(),
             counts=whole.counts,
         )  # fmt: skip
         say(f"written: {page}")
@@ -200,7 +209,7 @@ def drawn(labelled: LabelledPhotos, photos: int | None, seed: int = 0) -> Labell
     return labelled.but([labelled[int(i)] for i in sorted(chosen)])
 
 
-def _by_class(head: PixelEnsemble, counted: Sequence[Any]) -> Any:
+def _by_class(classes: Sequence[str], counted: Sequence[Any]) -> Any:
     """A table of each class's IoU, and how much of the labelled pixels it has."""
     from rich import box
     from rich.table import Table
@@ -210,15 +219,29 @@ def _by_class(head: PixelEnsemble, counted: Sequence[Any]) -> Any:
     shown = Table(box=box.SIMPLE_HEAD)
     for name, justify in (("class", "left"), ("IoU", "right"), ("of labelled pixels", "right")):
         shown.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for name, iou, pixels in zip(head.classes, whole.ious(), there):
+    for name, iou, pixels in zip(classes, whole.ious(), there):
         share = f"{pixels / max(1, there.sum()):.1%}" if pixels else "not labelled"
         shown.add_row(name, "" if iou != iou else f"{iou:.3f}", share)
     return shown
 
 
+def network_in(path: Path, models: list[str], device: str) -> SegmentationNetwork | None:
+    """The network of a folder that `segment distill` wrote; None for anything else."""
+    from shiftless.training.segmentation_network import SegmentationNetwork
+
+    if not SegmentationNetwork.is_at(path):
+        return None
+    if models:
+        raise BadInput(f"{path}: a network reads photos by itself; leave --model out")
+    return SegmentationNetwork.open(path, device=device)
+
+
 def head_in(path: Path) -> PixelEnsemble:
     from shiftless.tasks.pixels import PixelEnsemble
+    from shiftless.training.segmentation_network import SegmentationNetwork
 
+    if SegmentationNetwork.is_at(path):
+        raise BadInput(f"{path}: a network, not a head; give the file that `segment fit` wrote")
     head = PixelEnsemble.from_pretrained(path)
     if not head.recipes or not head.sources:
         raise BadInput(f"{path}: does not say which model and recipes it reads with; fit it with shiftless segment fit")

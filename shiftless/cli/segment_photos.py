@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +15,13 @@ from shiftless.cli import say_error
 from shiftless.cli.answer import say, write_json
 from shiftless.cli.command import command
 from shiftless.cli.flags import Batch, Captions, Device, Dtype, Fill, Offload, Quantise, filler, writable
-from shiftless.cli.segment import Models, Side, head_in, own_readers, segment
+from shiftless.cli.segment import HEAD, Models, Side, head_in, network_in, own_readers, segment
 from shiftless.errors import BadInput
 
 if TYPE_CHECKING:
     from shiftless.tasks.pixels import PixelEnsemble
+    from shiftless.training.segmentation_network import SegmentationNetwork
 
-HEAD = "The file that `segment fit` wrote."
 PHOTOS = "Pictures, or folders of them."
 MASKS, OVERLAYS, DOUBTS, AREAS = "masks", "overlays", "uncertainty", "areas.csv"
 
@@ -35,7 +36,7 @@ MASKS, OVERLAYS, DOUBTS, AREAS = "masks", "overlays", "uncertainty", "areas.csv"
 )
 def predict(
     photos: Annotated[list[Path], typer.Argument(help=PHOTOS)],
-    head: Annotated[Path, typer.Option("--head", help=HEAD)],
+    head: Annotated[Path, typer.Option("--head", help=f"{HEAD[:-1]}, or the folder of `segment distill`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks and pictures.")] = Path("segmented"),
     model: Models = [],  # noqa: B006
     masks_only: Annotated[bool, typer.Option("--masks-only", help="No overlays, uncertainty maps and page.")] = False,
@@ -50,9 +51,9 @@ def predict(
 ) -> None:
     """Segment photos: masks as indexed PNG, overlays, maps of uncertainty, areas as CSV, and a page to look at.
 
-    Run again, it continues where it stopped: a photo whose mask was made by the same head is not read again. Masks are
-    of the photo's own size, and name their classes in order by the palette. A photo that cannot be read is listed at
-    the end, and the exit code is then 2.
+    Run again, it continues where it stopped: a photo whose mask was made by the same head, or the same network, is not
+    read again. Masks are of the photo's own size, and name their classes in order by the palette. A photo that cannot
+    be read is listed at the end, and the exit code is then 2.
     """
     from shiftless.digest import digest_of, digest_of_file
     from shiftless.image import open_photo
@@ -61,13 +62,17 @@ def predict(
     from shiftless.view.segmentation import indexed_png, overlay, uncertainty_picture
     from shiftless.view.segmentation_page import LeastCertain, SegmentedPhoto, segmentation_page
 
-    ensemble = head_in(head)
     places = _places(photos)
     check_writable(out / AREAS, out / MASKS / "a.png")
-    values = filler(ensemble.recipes, fill, captions, photos)
-    readers = own_readers(ensemble, model, device=device, dtype=dtype, offload=offload, quantise=quantise)
-    mark = digest_of(digest_of_file(head), side)
-    palette, classes = np.array(_palette(ensemble)), ensemble.classes
+    answering: Any = network_in(head, model, device)
+    if answering is not None:
+        mark, segmented = answering.fingerprint, partial(_by_network, answering)
+    else:
+        answering, mark = head_in(head), digest_of(digest_of_file(head), side)
+        values = filler(answering.recipes, fill, captions, photos)
+        readers = own_readers(answering, model, device=device, dtype=dtype, offload=offload, quantise=quantise)
+        segmented = partial(_predicted, answering, readers, side=side, fill=values, batch=batch)
+    palette, classes = np.array(_palette(answering)), answering.classes
     failed: list[str] = []
     unread: list[Path] = []
     marks: dict[Path, str] = {}
@@ -80,8 +85,7 @@ def predict(
         if _mark_of(out / MASKS / places[path]) != marks[path]:
             unread.append(path)
     least = LeastCertain()
-    options: dict[str, Any] = {"side": side, "fill": values, "batch": batch}
-    for path, parts in _predicted(ensemble, readers, unread, **options):
+    for path, parts in segmented(unread):
         mask = out / MASKS / places[path]
         if not masks_only:
             photo = open_photo(path).array
@@ -196,6 +200,14 @@ def _predicted(
         yield by_name[parts.name], parts
 
 
+def _by_network(network: SegmentationNetwork, paths: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield each photo's path and parts, by a network."""
+    from shiftless.progress import count, track
+
+    for path in track(paths, f"segmenting {count(len(paths), 'photo')}"):
+        yield path, network.predict(path)
+
+
 def _places(photos: Sequence[Path]) -> dict[Path, Path]:
     """Where each photo's mask goes inside the folder of masks; two photos of one name are refused."""
     from shiftless.image import list_photos
@@ -244,7 +256,7 @@ def _picture(path: Path, pixels: np.ndarray) -> None:
     write_atomic(path.with_suffix(".jpg"), whole.getvalue())
 
 
-def _palette(head: PixelEnsemble) -> list[list[int]]:
+def _palette(head: PixelEnsemble | SegmentationNetwork) -> list[list[int]]:
     """The head's colours; a head that was saved without has those of its classes' number."""
     from shiftless.data.palette import class_colours
 
