@@ -40,6 +40,20 @@ class Source:
         """As the origin of features, to compare with others."""
         return Origin(model=self.model, fingerprint=self.fingerprint, adapters=self.adapters)
 
+    def to_list(self) -> list[Any]:
+        """Return plain values, as `source_of` takes them."""
+        return [self.model, self.fingerprint, [list(one) for one in self.adapters]]
+
+
+def source_of(values: Sequence[Any]) -> Source:
+    """Read what `Source.to_list` gave, also after a way through JSON.
+
+    >>> source_of(["mini", "1f", [["lora a", "5e"]]]).adapters
+    (('lora a', '5e'),)
+    """
+    model, fingerprint, adapters = values
+    return Source(str(model), str(fingerprint), tuple((str(a), str(b)) for a, b in adapters))
+
 
 class PixelEnsemble(Saved):
     """Classify pixels by their features, with M members that each hold a weight assigner and a small network.
@@ -82,7 +96,7 @@ class PixelEnsemble(Saved):
         recipes: Sequence[Recipe] = (),
     ) -> None:
         groups = groups if isinstance(groups, PixelGroups) else PixelGroups.from_dict(groups)
-        named = [one if isinstance(one, Source) else _source(one) for one in sources]
+        named = [one if isinstance(one, Source) else source_of(one) for one in sources]
         if len(classes) < 2 or members < 1:
             raise BadInput(f"{len(classes)} classes and {members} members: give at least two classes and one member")
         if named and len(named) != len(groups.layouts):
@@ -94,7 +108,7 @@ class PixelEnsemble(Saved):
             "gated": gated,
             "hidden": hidden,
             "layers": None if layers is None else list(layers),
-            "sources": [[one.model, one.fingerprint, [list(a) for a in one.adapters]] for one in named],
+            "sources": [one.to_list() for one in named],
             "photos": list(photos) if sum(map(len, photos)) < _LONGEST else [],
             "palette": None if palette is None else [[int(v) for v in colour] for colour in palette],
         }
@@ -214,8 +228,3 @@ class PixelEnsemble(Saved):
 
 def _grid(hw: tuple[int, int], side: int) -> tuple[int, int]:
     return tuple(max(1, round(n * side / max(hw))) for n in hw)  # type: ignore[return-value]
-
-
-def _source(values: Any) -> Source:
-    model, fingerprint, adapters = values
-    return Source(str(model), str(fingerprint), tuple((str(a), str(b)) for a, b in adapters))
