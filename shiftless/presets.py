@@ -12,6 +12,7 @@ from shiftless.recipe import Recipe, read_recipe_file, recipes_to_toml
 
 _GDF = {"fit": "squash", "latent": "sample", "scheduler": "pndm-reference"}
 _LEGACY = ("up0", "up1", "up2", "up3.attn2")
+_LEVELS = ("up0", "up1", "up2")
 _DECODER = tuple(f"up{b}.res{r}" for b in range(4) for r in range(3))
 _PRACTICAL = ("up1.attn1.block0.cross.q", "up1.res2", "up2.attn1.block0.cross.q", "up3.attn0.block0.self.k")
 _MAPS = ("up.cross.map.s32", "up.cross.map.s16")
@@ -155,8 +156,9 @@ _TABLE = (
     *(
         _bucket(
             f"gate-{task}", f"{_GATE}: the bucket of {title}; {_OWN}",
-            {"label": "plain", "prompt": prompt},
-            *({"label": f"lora {one} + control", "prompt": prompt, **_CANNY, **_lora(task, one)} for one in "ab"),
+            {"label": "plain", "prompt": prompt, "taps": _LEVELS},
+            *({"label": f"lora {one} + control", "prompt": prompt, "taps": _LEVELS, **_CANNY, **_lora(task, one)}
+              for one in "ab"),
         )
         for task, title, prompt in (("ade20k", "ADE20K", _ADE20K), ("cityscapes", "Cityscapes", _CITYSCAPES))
     ),

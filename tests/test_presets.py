@@ -131,6 +131,7 @@ def test_the_buckets_are_as_published():
     sizes = {"gate-horse21": 4, "gate-bedroom28": 3, "gate-ade20k": 3, "gate-cityscapes": 3}
     assert {name: len(preset(name).recipes) for name in sizes} == sizes
     assert all(r.control and r.lora for r in preset("gate-cityscapes").recipes[1:])
+    assert {r.taps for r in preset("gate-ade20k").recipes} == {("up0", "up1", "up2")}  # UPerNet's levels
     hyper = preset("hyperfeatures").recipes
     assert len(hyper) == 11
     assert {r.timestep / r.steps for r in hyper if r.steps} == {20}
