@@ -212,8 +212,9 @@ def track(items: Iterable[Item], doing: str, total: float | None = None, unit: s
 
 
 @contextmanager
-def reporting(progress: bool | Progress, doing: str, total: float, unit: str) -> Iterator[Callable[[float], object]]:
-    """Give a function to report finished units with: to a Progress that was begun, to a new one, or to none.
+def reporting(progress: bool | Progress, doing: str, total: float, unit: str) -> Iterator[Callable[..., object]]:
+    """Give a function to report finished units with, and a text if there is one: to a Progress that was begun, to a
+    new one, or to none.
 
     >>> with reporting(False, "reading 2 photos", 2, "photo") as report:
     ...     report(1)
@@ -224,4 +225,4 @@ def reporting(progress: bool | Progress, doing: str, total: float, unit: str) ->
         with Progress(doing, total, unit) as step:
             yield step.advance
     else:
-        yield lambda units: None
+        yield lambda units, text="": None

@@ -40,6 +40,7 @@ class SceneHead(Saved):
     hidden   width of the assigners
     order    which level is the first, on whose grid the answer lies: the "fine"st, or the "coarse"st, as in the
              published code of GATE, which hands UPerNet its levels in the decoder's order
+    window   pixels of the views that it was trained on, each read by itself; 0 if photos were read as a whole
     source   the model that read the buckets
     palette  colours of the classes, L 3, for pictures
     recipes  of the readings
@@ -66,6 +67,7 @@ class SceneHead(Saved):
         gated: bool = True,
         hidden: int = 128,
         order: str = "fine",
+        window: int = 0,
         source: Source | Sequence[Any] | None = None,
         palette: Sequence[Sequence[int]] | None = None,
         recipes: Sequence[Recipe] = (),
@@ -86,11 +88,13 @@ class SceneHead(Saved):
             "gated": gated,
             "hidden": hidden,
             "order": order,
+            "window": window,
             "source": None if named is None else named.to_list(),
             "palette": None if palette is None else [[int(v) for v in colour] for colour in palette],
         }
         super().__init__(settings, recipes)
-        self.levels, self.classes, self.source, self.order = levels, tuple(classes), named, order
+        self.levels, self.classes, self.source = levels, tuple(classes), named
+        self.order, self.window = order, window
         self.palette: list[list[int]] | None = settings["palette"]
         self.out_channels = len(classes)
         several = gated and levels.readings > 1

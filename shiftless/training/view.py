@@ -64,7 +64,7 @@ class View:
 
         hw  the shape by which the window is square; by default the mask's own
         """
-        for _ in range(_TRIES):
+        for _ in range(_TRIES if most < 1 else 1):
             view = cls.draw(hw or (mask.shape[0], mask.shape[1]), rng, scales, flip)
             counts = np.bincount(view.labels(mask, 64).ravel(), minlength=IGNORE + 1)[:IGNORE]
             if np.count_nonzero(counts) > 1 and counts.max() <= most * counts.sum():
