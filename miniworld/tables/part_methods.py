@@ -30,6 +30,7 @@ class PartMethod:
     readings  keys of `readings_of`
     joined    keys of `readings_of`, joined as they are
     models    "ddpm" and "mae": other models, by the keys of MODELS
+    distilled whether one network learns from the ensemble's labels of generated pictures, and is scored in its place
 
     >>> METHODS[-1].name
     "GATE with the DDPM's features"
@@ -39,11 +40,13 @@ class PartMethod:
     readings: tuple[str, ...] = ()
     joined: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    distilled: bool = False
 
 
 _BUCKET = ("fine", "control", "lora-a", "lora-b")
 METHODS = (
     PartMethod(MAE, models=("mae",)),
+    PartMethod("DatasetDDPM", models=("ddpm",), distilled=True),
     PartMethod(DDPM, models=("ddpm",)),
     PartMethod(DIFT, ("dift",)),
     PartMethod(BASELINE, ("base0",)),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from miniworld.tables.dataset_ddpm import Generated, distilled, generated
 from miniworld.tables.labelled_pictures import labelled_pictures
 from miniworld.tables.part_methods import BASELINE, CHOSEN, DDPM, METHODS, MODELS, PartMethod, readings_of
 from shiftless import mini
@@ -65,6 +66,7 @@ def run(
     chosen = [m for m in methods if _possible(m, recipes, others)]
     read = _read(model, recipes, others, pool, batch, progress)
     counted: dict[str, list[Split]] = {}
+    made: Generated | None = None
     fits = splits * (len(chosen) + 1)
     with Progress(f"fitting {count(fits, 'ensemble')}", fits, "ensemble") as told:
         for split in range(splits):
@@ -79,7 +81,11 @@ def run(
             for method in chosen:
                 rows = [_labelled(method, read, list(recipes), pool, part) for part in parts]
                 fitted, _ = fit_parts(iter(rows[0]), here, **options)
-                found = score_parts(fitted.head, iter(rows[1]), there, side=SIDE)
+                if method.distilled:
+                    made = made or generated(others["ddpm"])
+                    found = distilled(made, fitted.head, there, side=SIDE, seed=split)
+                else:
+                    found = score_parts(fitted.head, iter(rows[1]), there, side=SIDE)
                 counted.setdefault(method.name, []).append(dict(zip(parts[1], found)))
                 told.advance(text=f"split {split + 1}: {method.name}")
     notes = [f"{count(splits, 'split')} of {len(pool)} pictures: {train} to learn from, {test} to test"]
