@@ -13,6 +13,7 @@ from shiftless.cli import app
 from shiftless.cli.answer import note_what_it_is_for, say, show, write_json
 from shiftless.cli.command import command
 from shiftless.cli.flags import Batch, Captions, Device, Dtype, Fill, Json, Offload, Quantise, filler, model_for
+from shiftless.cli.segmenters import open_segmenter
 from shiftless.errors import BadInput
 from shiftless.presets import default_recipe, preset_or_file
 
@@ -23,21 +24,21 @@ if TYPE_CHECKING:
     from shiftless.reading.together import Reader
     from shiftless.recipe import Recipe
     from shiftless.tasks.parts import Parts
-    from shiftless.tasks.pixels import PixelEnsemble
-    from shiftless.training.segmentation_network import SegmentationNetwork
 
 segment = typer.Typer(
-    help="Say what every pixel shows, learned from a few labelled photos by small classifiers on features.",
+    help="Say what every pixel shows: small classifiers, or a network, on features of labelled photos.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
 app.add_typer(segment, name="segment", rich_help_panel="Measure")
 
 HEAD = "The file that `segment fit` wrote."
+ANY_HEAD = f"{HEAD[:-1]}, or the folder of `segment train` or `segment distill`."
 LABELLED = (
     "A folder of labelled photos: images/ and masks/ (indexed PNG or .npy), LabelMe files beside photos, or COCO "
     "(docs/segmentation.md)."
 )
+LABELLED_OR_SET = f"{LABELLED[:-1]}; or ADE20K, Cityscapes, CamVid, PASCAL VOC 2012 or Context as unpacked."
 RECIPE = "A reading to merge: a preset (all its readings) or a TOML file; repeat for a bucket of several."
 ALSO = (
     "Another model's readings, beside the first's: a preset or TOML file that names its model, or MODEL=PRESET. Repeat."
@@ -47,6 +48,8 @@ SOME = "Only so many of the photos, drawn by --seed."
 SIDE = "Cells along the longer side of the grid that pixels are classified on."
 MODELS = "The models that read photos for the head, in its order; by default those that it was fitted with."
 Models = Annotated[list[str], typer.Option("--model", "-m", help=MODELS)]
+STRIDE = "Of a head that was trained on views: pixels between the windows that photos are read by; 0 reads them whole."
+Stride = Annotated[int | None, typer.Option(min=0, help=STRIDE, show_default="the window's own size")]
 Side = Annotated[int, typer.Option(min=1, help=SIDE)]
 
 
@@ -133,10 +136,10 @@ def fit(
     ),
 )
 def score(
-    head: Annotated[Path, typer.Argument(help=f"{HEAD[:-1]}, or the folder of `segment distill`.")],
-    labelled: Annotated[Path, typer.Argument(help=LABELLED)],
+    head: Annotated[Path, typer.Argument(help=ANY_HEAD)],
+    labelled: Annotated[Path, typer.Argument(help=LABELLED_OR_SET)],
     model: Models = [],  # noqa: B006
-    split: Annotated[str | None, typer.Option(help=SPLIT, show_default="test, where there are splits")] = None,
+    split: Annotated[str | None, typer.Option(help=SPLIT, show_default="test or val, where there are splits")] = None,
     beside: Annotated[
         Path | None,
         typer.Option(help="The labelled photos of the fit: adds rows of what needs no model, fitted on these."),
@@ -144,6 +147,7 @@ def score(
     photos: Annotated[int | None, typer.Option(min=1, help="Only so many of the photos, drawn at random.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for a page with pictures.")] = None,
     side: Side = 256,
+    stride: Stride = None,
     fill: Fill = None,
     captions: Captions = None,
     batch: Batch = None,
@@ -154,38 +158,28 @@ def score(
     quantise: Quantise = "",
 ) -> None:
     """Test a head or a network on labelled photos: mIoU, accuracies, each class's IoU, with intervals over photos."""
-    from shiftless.bench import network as network_bench
-    from shiftless.bench.parts import gain_of, rows_of, run, without_model
-    from shiftless.data.labelled import read_labelled
+    from shiftless.bench.parts import gain_of, rows_of, without_model
+    from shiftless.data.scenes import read_photos
     from shiftless.image import open_photo
     from shiftless.view.segmentation_page import LeastCertain, SegmentedPhoto, segmentation_page
 
     if out is not None:
         check_writable(out / "index.html")
-    tested = drawn(read_labelled(labelled, split, usual="test"), photos)
+    tested = drawn(read_photos(labelled, split, usual=("test", "val")), photos)
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload, "quantise": quantise}
+    how |= {"fill": fill, "captions": captions, "batch": batch}
+    segmenter = open_segmenter(head, model, [labelled], side=side, stride=stride, **how)
     least = LeastCertain()
-    network = network_in(head, model, device)
 
     def keep(one: LabelledPhoto, mask: np.ndarray, parts: Parts) -> None:
         least.add(SegmentedPhoto(one.name, open_photo(one.photo).array, parts.mask, parts.uncertainty, mask))
 
-    title, each = f"segment {labelled.name}", None if out is None else keep
-    fitted_on: tuple[str, ...] = ()
-    if network is not None:
-        table, counted = network_bench.run(network, tested, name=title, each=each, progress=True)
-    else:
-        ensemble = head_in(head)
-        fitted_on = ensemble.photos
-        readers = own_readers(ensemble, model, device=device, dtype=dtype, offload=offload, quantise=quantise)
-        values = filler(ensemble.recipes, fill, captions, [labelled])
-        options: dict[str, Any] = {"fill": values, "batch": batch, "progress": True}
-        table, counted = run(ensemble, readers, tested, name=title, side=side, each=each, **options)
+    table, counted = segmenter.score(tested, f"segment {labelled.name}", None if out is None else keep)
     if beside is not None:
-        train = read_labelled(beside, usual="train")
-        same = [one for one in train if one.name in fitted_on]
-        what = "head" if network is None else "network"
+        train = read_photos(beside, usual=("train",))
+        same = [one for one in train if one.name in segmenter.fitted_on]
         for name, others in without_model(train.but(same) if same else train, tested):
-            table.rows.extend([*rows_of(name, others), gain_of(f"{what} - {name}", counted, others)])
+            table.rows.extend([*rows_of(name, others), gain_of(f"{segmenter.what} - {name}", counted, others)])
     show(table)
     show(_by_class(tested.classes, counted))
     write_json(json, table.to_dict())
@@ -225,29 +219,6 @@ def _by_class(classes: Sequence[str], counted: Sequence[Any]) -> Any:
     return shown
 
 
-def network_in(path: Path, models: list[str], device: str) -> SegmentationNetwork | None:
-    """The network of a folder that `segment distill` wrote; None for anything else."""
-    from shiftless.training.segmentation_network import SegmentationNetwork
-
-    if not SegmentationNetwork.is_at(path):
-        return None
-    if models:
-        raise BadInput(f"{path}: a network reads photos by itself; leave --model out")
-    return SegmentationNetwork.open(path, device=device)
-
-
-def head_in(path: Path) -> PixelEnsemble:
-    from shiftless.tasks.pixels import PixelEnsemble
-    from shiftless.training.segmentation_network import SegmentationNetwork
-
-    if SegmentationNetwork.is_at(path):
-        raise BadInput(f"{path}: a network, not a head; give the file that `segment fit` wrote")
-    head = PixelEnsemble.from_pretrained(path)
-    if not head.recipes or not head.sources:
-        raise BadInput(f"{path}: does not say which model and recipes it reads with; fit it with shiftless segment fit")
-    return head
-
-
 def readers_for(recipe: list[str], model: str | None, also: list[str], **how: Any) -> list[Reader]:
     """The models to read with, loaded: that of --recipe, then one for each --also."""
     from shiftless.backbones.registry import load
@@ -270,20 +241,3 @@ def _beside(given: str) -> tuple[str, tuple[Recipe, ...]]:
     if not named and not preset.model:
         raise BadInput(f"--also {given}: names no model; give MODEL={given}")
     return model or preset.model, preset.recipes
-
-
-def own_readers(head: PixelEnsemble, models: list[str], **how: Any) -> list[Reader]:
-    """The models that a head reads with, loaded, each with its recipes."""
-    from shiftless.backbones.registry import load
-    from shiftless.reading.together import Reader
-
-    names = models or [source.model for source in head.sources]
-    if len(names) != len(head.sources):
-        raise BadInput(f"{len(names)} models were given; the head reads with {len(head.sources)}: repeat --model")
-    readers, first = [], 0
-    for name, layout in zip(names, head.groups.layouts):
-        size = layout.readings + len(layout.attention)
-        readers.append(Reader(load(name, **how), head.recipes[first : first + size]))
-        first += size
-    note_what_it_is_for(readers[0].model)
-    return readers

@@ -11,7 +11,8 @@ from shiftless.atomic import check_writable
 from shiftless.cli.answer import say
 from shiftless.cli.command import command
 from shiftless.cli.flags import Batch, Captions, Device, Dtype, Fill, Offload, Quantise, filler
-from shiftless.cli.segment import Models, Side, head_in, own_readers, segment
+from shiftless.cli.segment import Models, Side, segment
+from shiftless.cli.segmenters import head_in, own_readers
 from shiftless.errors import BadInput
 
 if TYPE_CHECKING:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -14,13 +13,10 @@ from shiftless.atomic import check_writable
 from shiftless.cli import say_error
 from shiftless.cli.answer import say, write_json
 from shiftless.cli.command import command
-from shiftless.cli.flags import Batch, Captions, Device, Dtype, Fill, Offload, Quantise, filler, writable
-from shiftless.cli.segment import HEAD, Models, Side, head_in, network_in, own_readers, segment
+from shiftless.cli.flags import Batch, Captions, Device, Dtype, Fill, Offload, Quantise, writable
+from shiftless.cli.segment import ANY_HEAD, HEAD, Models, Side, Stride, segment
+from shiftless.cli.segmenters import Segmenter, open_segmenter
 from shiftless.errors import BadInput
-
-if TYPE_CHECKING:
-    from shiftless.tasks.pixels import PixelEnsemble
-    from shiftless.training.segmentation_network import SegmentationNetwork
 
 PHOTOS = "Pictures, or folders of them."
 MASKS, OVERLAYS, DOUBTS, AREAS = "masks", "overlays", "uncertainty", "areas.csv"
@@ -36,11 +32,12 @@ MASKS, OVERLAYS, DOUBTS, AREAS = "masks", "overlays", "uncertainty", "areas.csv"
 )
 def predict(
     photos: Annotated[list[Path], typer.Argument(help=PHOTOS)],
-    head: Annotated[Path, typer.Option("--head", help=f"{HEAD[:-1]}, or the folder of `segment distill`.")],
+    head: Annotated[Path, typer.Option("--head", help=ANY_HEAD)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masks and pictures.")] = Path("segmented"),
     model: Models = [],  # noqa: B006
     masks_only: Annotated[bool, typer.Option("--masks-only", help="No overlays, uncertainty maps and page.")] = False,
     side: Side = 256,
+    stride: Stride = None,
     fill: Fill = None,
     captions: Captions = None,
     batch: Batch = None,
@@ -55,7 +52,7 @@ def predict(
     read again. Masks are of the photo's own size, and name their classes in order by the palette. A photo that cannot
     be read is listed at the end, and the exit code is then 2.
     """
-    from shiftless.digest import digest_of, digest_of_file
+    from shiftless.digest import digest_of
     from shiftless.image import open_photo
     from shiftless.progress import notice
     from shiftless.view.areas import areas_file
@@ -64,28 +61,23 @@ def predict(
 
     places = _places(photos)
     check_writable(out / AREAS, out / MASKS / "a.png")
-    answering: Any = network_in(head, model, device)
-    if answering is not None:
-        mark, segmented = answering.fingerprint, partial(_by_network, answering)
-    else:
-        answering, mark = head_in(head), digest_of(digest_of_file(head), side)
-        values = filler(answering.recipes, fill, captions, photos)
-        readers = own_readers(answering, model, device=device, dtype=dtype, offload=offload, quantise=quantise)
-        segmented = partial(_predicted, answering, readers, side=side, fill=values, batch=batch)
-    palette, classes = np.array(_palette(answering)), answering.classes
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload, "quantise": quantise}
+    how |= {"fill": fill, "captions": captions, "batch": batch}
+    segmenter = open_segmenter(head, model, photos, side=side, stride=stride, **how)
+    palette, classes = np.array(_palette(segmenter)), segmenter.classes
     failed: list[str] = []
     unread: list[Path] = []
     marks: dict[Path, str] = {}
     for path in places:
         try:
-            marks[path] = digest_of(mark, open_photo(path).digest)
+            marks[path] = digest_of(segmenter.mark, open_photo(path).digest)
         except BadInput as error:
             failed.append(str(error))
             continue
         if _mark_of(out / MASKS / places[path]) != marks[path]:
             unread.append(path)
     least = LeastCertain()
-    for path, parts in segmented(unread):
+    for path, parts in segmenter.predicted(unread):
         mask = out / MASKS / places[path]
         if not masks_only:
             photo = open_photo(path).array
@@ -119,7 +111,7 @@ def predict(
 )
 def label_next(
     photos: Annotated[list[Path], typer.Argument(help=PHOTOS)],
-    head: Annotated[Path, typer.Option("--head", help=HEAD)],
+    head: Annotated[Path, typer.Option("--head", help=f"{HEAD[:-1]}, or the folder of `segment train`.")],
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many to choose.")] = 10,
     labelled: Annotated[
         Path | None, typer.Option(help="The photos that are labelled already: what resembles them waits.")
@@ -131,6 +123,7 @@ def label_next(
     json: Annotated[Path | None, typer.Option("--json", help="Write the choice here.", callback=writable)] = None,
     model: Models = [],  # noqa: B006
     side: Side = 128,
+    stride: Stride = None,
     fill: Fill = None,
     captions: Captions = None,
     batch: Batch = None,
@@ -150,19 +143,20 @@ def label_next(
 
     if out is not None:
         check_writable(out / "index.html")
-    ensemble = head_in(head)
     paths = list(_places(photos))
     known = [] if labelled is None else [one.photo for one in read_labelled(labelled)]
-    values = filler(ensemble.recipes, fill, captions, photos)
-    readers = own_readers(ensemble, model, device=device, dtype=dtype, offload=offload, quantise=quantise)
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload, "quantise": quantise}
+    how |= {"fill": fill, "captions": captions, "batch": batch}
+    segmenter = open_segmenter(head, model, photos, side=side, stride=stride, **how)
+    if not segmenter.described:
+        raise BadInput(f"{head}: a network, not a head; give the file that `segment fit` wrote")
     failed: list[str] = []
-    options: dict[str, Any] = {"side": side, "fill": values, "batch": batch}
     names, doubts, vectors = [], [], []
-    for path, parts in _predicted(ensemble, readers, paths, skipped=failed, **options):
+    for path, parts in segmenter.predicted(paths, failed):
         names.append(str(path))
         doubts.append(float(parts.uncertainty.mean()))
         vectors.append(parts.descriptor)
-    described = [parts.descriptor for _, parts in _predicted(ensemble, readers, known, **options)]
+    described = [parts.descriptor for _, parts in segmenter.predicted(known)]
     chosen = choose(
         names, doubts, np.stack(vectors), number, labelled=np.stack(described) if described else None,
         labelled_names=[str(one) for one in known], diversity=diversity,
@@ -172,40 +166,11 @@ def label_next(
     write_json(json, [vars(one) | {"distance": one.distance if one.nearest else None} for one in chosen])
     if out is not None:
         shown = []
-        for path, parts in _predicted(ensemble, readers, [Path(one.name) for one in chosen], **options):
+        for path, parts in segmenter.predicted([Path(one.name) for one in chosen]):
             shown.append(SegmentedPhoto(str(path), open_photo(path).array, parts.mask, parts.uncertainty).shrunk())
         title = f"{len(chosen)} photos to label next"
-        say(f"written: {segmentation_page(out, shown, ensemble.classes, _palette(ensemble), title=title)}")
+        say(f"written: {segmentation_page(out, shown, segmenter.classes, _palette(segmenter), title=title)}")
     _fail(failed)
-
-
-def _predicted(
-    head: PixelEnsemble,
-    readers: Any,
-    paths: Sequence[Any],
-    *,
-    side: int,
-    skipped: list[str] | None = None,
-    **reading: Any,
-) -> Iterator[tuple[Any, Any]]:
-    """Yield each photo's path and parts."""
-    from shiftless.reading.together import stream_together
-
-    missing: list[str] = [] if skipped is None else skipped
-    by_name = {str(path): path for path in paths}
-    if not paths:
-        return
-    for buckets in stream_together(readers, list(paths), skipped=missing, progress=True, **reading):
-        parts = head.predict(buckets, side=side)
-        yield by_name[parts.name], parts
-
-
-def _by_network(network: SegmentationNetwork, paths: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield each photo's path and parts, by a network."""
-    from shiftless.progress import count, track
-
-    for path in track(paths, f"segmenting {count(len(paths), 'photo')}"):
-        yield path, network.predict(path)
 
 
 def _places(photos: Sequence[Path]) -> dict[Path, Path]:
@@ -256,7 +221,7 @@ def _picture(path: Path, pixels: np.ndarray) -> None:
     write_atomic(path.with_suffix(".jpg"), whole.getvalue())
 
 
-def _palette(head: PixelEnsemble | SegmentationNetwork) -> list[list[int]]:
+def _palette(head: Segmenter) -> list[list[int]]:
     """The head's colours; a head that was saved without has those of its classes' number."""
     from shiftless.data.palette import class_colours
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -26,6 +26,7 @@ import numpy as np
 from shiftless.data import scenelayout
 from shiftless.data.labelled import read_labelled
 from shiftless.data.labelledphoto import LabelledPhoto, LabelledPhotos
+from shiftless.data.labelsource import SPLITS, find_labelled
 from shiftless.data.palette import class_colours
 from shiftless.errors import BadInput
 from shiftless.metrics.segmentation import IGNORE
@@ -106,7 +107,7 @@ def scene_set_at(folder: str | os.PathLike[str]) -> SceneSet | None:
         return None
     for name in ("ade20k", "cityscapes", "camvid", "context59", "voc2012"):
         root = _root(folder, name)
-        if root is not None and (name != "context59" or scenelayout.context_masks(root) is not None):
+        if root is not None and (name != "context59" or _is_context(root)):
             return scene_set(name)
     return None
 
@@ -153,6 +154,38 @@ def read_scenes(folder: str | os.PathLike[str], name: str | None = None, split: 
     return LabelledPhotos(photos, found.classes, palette)
 
 
+def read_photos(
+    folder: str | os.PathLike[str], split: str | None = None, *, usual: Sequence[str] = ()
+) -> LabelledPhotos:
+    """Read a published dataset if a folder is laid out as one, and else a user's own labelled photos.
+
+    split  left out, the first of the `usual` ones that the folder has is read, or all photos if it has none of them
+
+    Raises BadInput as `read_scenes` or `read_labelled` does.
+
+    >>> read_photos("nowhere", usual=("train",))
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: nowhere: no such folder; give one of photos and their masks
+    """
+    if split is None:
+        split = next((one for one in usual if one in splits_of(folder)), None)
+    return read_labelled(folder, split) if scene_set_at(folder) is None else read_scenes(folder, split=split)
+
+
+def splits_of(folder: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the splits of a published dataset, or of a user's own labelled photos.
+
+    >>> splits_of("nowhere")
+    ()
+    """
+    found = scene_set_at(folder)
+    if found is not None:
+        return tuple(found.splits)
+    there = {one.split for one in find_labelled(Path(folder))[0]} if Path(folder).is_dir() else set()
+    return tuple(split for split in SPLITS if split in there)
+
+
 def _finder(found: SceneSet, root: Path) -> scenelayout.Find:
     """What finds the photos of a dataset below its root."""
     row = _facts()[found.name]
@@ -176,6 +209,12 @@ def _root(folder: Path, name: str) -> Path | None:
             if _has(folder / place, marks):
                 return folder / place
     return None
+
+
+def _is_context(root: Path) -> bool:
+    """Whether a folder of VOC is that of PASCAL Context: VOC2010, or one that holds its masks."""
+    masks = scenelayout.context_masks(root)
+    return masks is not None and (root.name == "VOC2010" or masks.parent == root)
 
 
 def _has(folder: Path, marks: tuple[str, ...]) -> bool:

@@ -168,7 +168,7 @@ class ReadScenes:
     def view(self, index: int, rng: np.random.Generator, settings: SceneSettings) -> tuple[Photo, np.ndarray]:
         """Cut a random view out of a photo."""
         one = self.labelled[index]
-        mask, photo = checked(one, self.classes), picture_of(one)
+        mask, photo = checked(one, self.classes), open_photo(picture_of(one))
         seen = View.balanced(mask, rng, settings.scales, settings.flip, settings.most)
         picture = seen.picture(photo.array, settings.side)
         if settings.colour:
@@ -183,7 +183,7 @@ class ReadScenes:
 
     def score(self, head: SceneHead) -> list[Confusion]:
         """Segment every photo by windows, or as a whole, and count its pixels."""
-        pictures = [one.photo if isinstance(one.photo, str | os.PathLike) else picture_of(one) for one in self.labelled]
+        pictures = [picture_of(one) for one in self.labelled]
         found = segmented(head, self.reader, pictures, stride=self.stride, **self.options)
         return [
             Confusion(self.classes, self.unscored).add(one.mask(), parts.mask)
@@ -260,9 +260,9 @@ def in_memory(buckets: Iterable[Bucket], photos: int, most_bytes: int) -> list[B
     return kept
 
 
-def picture_of(one: Labelled) -> Photo:
-    """Open a labelled photo: named by its file, as captions are found, or by its own name if it is none."""
-    return open_photo(one.photo, None if isinstance(one.photo, str | os.PathLike) else str(one.name))
+def picture_of(one: Labelled) -> Any:
+    """Return a labelled photo as `stream` takes it: its file, which captions are found by, or a Photo of its name."""
+    return one.photo if isinstance(one.photo, str | os.PathLike) else open_photo(one.photo, str(one.name))
 
 
 def source_in(bucket: Bucket) -> Source:
