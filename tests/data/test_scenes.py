@@ -13,7 +13,7 @@ from PIL import Image
 from miniworld.world.street.classes import CLASSES as STREETS
 from shiftless.data.labelled import IGNORE
 from shiftless.data.scenelayout import camvid_split
-from shiftless.data.scenes import read_scenes, scene_set, scene_set_at, scene_sets
+from shiftless.data.scenes import read_photos, read_scenes, scene_set, scene_set_at, scene_sets, splits_of
 from shiftless.errors import BadInput
 from shiftless.metrics.segmentation import MOST_CLASSES, Confusion
 
@@ -196,3 +196,28 @@ def test_lists_and_masks_that_lack_something_are_named(tmp_path):
     shutil.rmtree(folder / "gtFine" / "val")
     with pytest.raises(BadInput, match=r"no mask .*bonn_000000_000019_gtFine_labelTrainIds.png, nor labelIds"):
         read_scenes(folder)
+
+
+def test_a_published_set_and_a_folder_of_one_s_own_are_read_alike(tmp_path):
+    root, own = ade20k(tmp_path), tmp_path / "own"
+    for split in ("train", "test"):
+        photo(own / "images" / split / "a.jpg")
+        mask(own / "masks" / split / "a.png", ROWS % 3)
+    assert (splits_of(root), splits_of(own)) == (("train", "val"), ("train", "test"))
+    assert [one.name for one in read_photos(root, usual=("test", "val"))] == [
+        "val/ADE_val_00000001",
+        "val/ADE_val_00000002",
+    ]
+    assert [one.name for one in read_photos(own, usual=("test", "val"))] == ["test/a"]
+    assert len(read_photos(own, usual=("val",))) == 2
+    assert [one.name for one in read_photos(own, "train")] == ["train/a"]
+    with pytest.raises(BadInput, match="no split 'val'"):
+        read_photos(own, "val")
+
+
+def test_voc_beside_the_masks_of_context_is_told_by_the_folder(tmp_path):
+    voc(tmp_path, 2012, "SegmentationClass", "Segmentation", ROWS % 21)
+    voc(tmp_path, 2010, "SegmentationClassContext", "SegmentationContext", np.minimum(ROWS, 59))
+    (tmp_path / "VOCdevkit" / "59_context_labels").mkdir()
+    assert scene_set_at(tmp_path / "VOCdevkit" / "VOC2012").name == "voc2012"
+    assert scene_set_at(tmp_path / "VOCdevkit" / "VOC2010").name == "context59"
