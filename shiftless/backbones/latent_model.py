@@ -30,6 +30,7 @@ from shiftless.conditions.control import own_controls
 from shiftless.conditions.image_prompt import own_images
 from shiftless.conditions.silence import silenced
 from shiftless.digest import digest_of, digest_of_tensors
+from shiftless.errors import BadInput
 from shiftless.memory_format import memory_format
 from shiftless.noise import seeded
 from shiftless.progress import detail
@@ -300,7 +301,6 @@ class LatentModel(Steering):
 
     # ---- denoising
 
-    @torch.no_grad()
     def denoise(
         self,
         latent: torch.Tensor,
@@ -314,6 +314,33 @@ class LatentModel(Steering):
 
         Raises BadInput for a timestep that its schedule does not have, and for a size that its grid cannot take.
         """
+        with torch.no_grad():
+            return self._read(latent, timestep, condition, taps, full)
+
+    def denoise_with_grad(
+        self,
+        latent: torch.Tensor,
+        timestep: int,
+        condition: Condition,
+        taps: Sequence[Tap] = (),
+        *,
+        full: bool = False,
+    ) -> Reading:
+        """Do what `denoise` does, and keep the graph: gradients reach the denoiser's weights, prompt and latent.
+
+        Which weights learn is said by their own `requires_grad`. Raises BadInput as `denoise` does, and for a model
+        that is offloaded or quantised, whose weights at work are not those that would learn.
+        """
+        if self.offload or self.quantise:
+            raise BadInput(
+                f"{self.spec.name}: a model that is offloaded or quantised cannot be trained through; load it without"
+            )
+        with torch.enable_grad():
+            return self._read(latent, timestep, condition, taps, full)
+
+    def _read(
+        self, latent: torch.Tensor, timestep: int, condition: Condition, taps: Sequence[Tap], full: bool
+    ) -> Reading:
         timestep = self.schedule.check(timestep)
         fed = (latent.shape[2] * self._stride, latent.shape[3] * self._stride)
         self._check_size(fed)
