@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from miniworld.tables.methods import CONVOLUTIONAL, LORA_SCALE, SIMPLE
+from miniworld.tables.methods import CONVOLUTIONAL, IMAGE_PROMPT, LORA_SCALE, SIMPLE
 from shiftless.recipe import Recipe
 
 TIMESTEPS = (50, 200, 350, 500, 650, 800)
 PLAIN = "plain"
 TECHNIQUES = (
     PLAIN, "kind named", "captions", "edges", "edges x0.5", "LoRA", "LoRA x1", "captions, edges and LoRA",
+    "image prompt",
 )  # fmt: skip
 
 
@@ -33,6 +34,7 @@ def configuration(technique: str, timestep: int, look: str) -> Recipe:
         "LoRA": {**lora, "lora_scale": LORA_SCALE},
         "LoRA x1": lora,
         "captions, edges and LoRA": {"prompt": "auto", "control": "canny", **lora, "lora_scale": LORA_SCALE},
+        "image prompt": {"image_prompt": IMAGE_PROMPT},
     }
     return base.but(**changes[technique])
 
@@ -41,7 +43,7 @@ def configurations(look: str, timesteps: Sequence[int] = TIMESTEPS) -> dict[tupl
     """Return every configuration for a look, by (timestep, technique).
 
     >>> len(configurations("photo"))
-    48
+    54
     """
     return {(t, name): configuration(name, t, look) for t in timesteps for name in TECHNIQUES}
 
@@ -53,7 +55,7 @@ def halves(keys: Sequence[tuple[int, str]]) -> tuple[set[tuple[int, str]], set[t
 
     >>> choosing, held_out = halves([(t, name) for t in TIMESTEPS for name in TECHNIQUES])
     >>> len(choosing), len(held_out), choosing & held_out
-    (24, 24, set())
+    (27, 27, set())
     """
     order = sorted(keys, key=lambda key: hashlib.blake2s(f"{key[0]} {key[1]}".encode()).hexdigest())
     return set(order[: (len(order) + 1) // 2]), set(order[(len(order) + 1) // 2 :])

@@ -8,10 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from miniworld.tables.fusion import MAE, evaluate_fused
 from miniworld.tables.methods import DIFT_TIMESTEPS, METHODS, Method, readings_of
 from miniworld.tables.pairs import mini_pairs
+from shiftless import mini
 from shiftless.amalgamate.layout import Layout
 from shiftless.backbones.base import Backbone
+from shiftless.backbones.registry import load
 from shiftless.bench.heads import mean_scores, visits
 from shiftless.bench.pairs import (
     TRIVIAL,
@@ -69,7 +72,11 @@ def run(
         methods = [m for m in METHODS if possible(m, recipes) and (not m.trained or m.heads in heads)]
         scores = evaluate(model, pairs, methods, recipes, heads, batch=batch, title=look, progress=progress)
         scores[TRIVIAL] = score(pairs, [same_place(pair) for pair in pairs])
-        rows += rows_of(scores, methods, "" if look == "photo" else f", {look}")
+        suffix = "" if look == "photo" else f", {look}"
+        rows += rows_of(scores, methods, suffix)
+        if MAE in mini.embedded():
+            fused = evaluate_fused(model, load(MAE), pairs, recipes["base0"], batch=batch, progress=progress)
+            rows += fused_rows(fused, scores["baseline, convolutional"], suffix)
         notes.append(f"{look}: {len(pairs)} pairs, DIFT read at t = {best}")
         notes += flip_notes(model, pairs, methods, recipes, scores, look)
         left = [m.name for m in METHODS if m not in methods]
@@ -80,6 +87,16 @@ def run(
     notes.append(f"{trained}{scores[TRIVIAL].resampling()}; gains paired")
     notes.append(f"{time.perf_counter() - began:.0f} s")
     return Table("mini-correspondence", model.spec.name, rows, machine(), notes)
+
+
+def fused_rows(scores: Mapping[str, Scores], baseline: Scores, suffix: str) -> list[Row]:
+    """Return the rows of the MAE: alone, and fused with the baseline, over which its gain is."""
+    rows = []
+    for name, one in scores.items():
+        rows += [replace(row, metric=row.metric + suffix) for row in one.rows(name) if "per image" not in row.metric]
+        gained = one.gain(baseline)
+        rows.append(Row(name, GAIN + suffix, gained.value, (gained.low, gained.high)))
+    return rows
 
 
 def rows_of(scores: Mapping[str, Scores], methods: Sequence[Method], suffix: str) -> list[Row]:

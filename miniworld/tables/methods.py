@@ -14,6 +14,7 @@ HYPER_TIMESTEPS = (50, 150, 300)
 WALK = {"start": TIMESTEP + 40, "steps": 2}
 LORA_SCALE = 0.6
 """The strength of LoRAs; picked on validation pairs by `shiftless bench mini-lora-scale`."""
+IMAGE_PROMPT = "ip-adapter-plus"
 SIMPLE = "a photo"
 NAMES = (
     "a photo of a horse, a cow, a dog, a cat, a sheep, an elephant, a giraffe, a pig, a camel, a zebra, "
@@ -72,6 +73,7 @@ _METHODS = (
     Method("+ ControlNet, attention", ("control0/maps",)),
     Method("+ LoRA, convolutional", ("lora0",)),
     Method("+ LoRA, attention", ("lora0/maps",)),
+    Method("+ image prompt, convolutional", ("image0",)),
     Method("all techniques in one reading", ("all0",)),
     Method("baseline: 6 seeds, plain mean", _BASE),
     Method("plain mean of GATE's readings", _BUCKET),
@@ -109,6 +111,7 @@ def readings_of(look: str, dift_timestep: int = 100) -> dict[str, Recipe]:
     recipes |= {f"control{i}": (base if i else both).but(seed=i, **steered) for i in range(2)}
     styled = {"lora_scale": LORA_SCALE}
     recipes |= {f"lora{i}": (base if i else both).but(lora=lora, seed=i, **styled) for i, lora in enumerate(loras)}
+    recipes["image0"] = base.but(image_prompt=IMAGE_PROMPT)
     recipes["names"] = base.but(taps=MAPS, prompt=NAMES)
     recipes["all"] = base.but(taps=MAPS, prompt=NAMES, lora=loras[0], **styled, **steered)
     recipes["all0"] = base.but(prompt="auto", lora=loras[0], **styled, **steered)

@@ -25,6 +25,7 @@ NAMES = {
     "fine0": "+ fine prompts",
     "control0": "+ ControlNet",
     "lora0": "+ LoRA",
+    "image0": "+ image prompt",
     "all0": "all techniques in one reading",
 }
 TIMESTEPS = (100, 300, 500)
