@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from shiftless.image import mirror
     from shiftless.reading import extract, stream
     from shiftless.store.dataset import FeatureDataset
+    from shiftless.store.featurestore import FeatureStore
     from shiftless.tasks.correspondence import match
 
 __version__ = "0.1.0"
 __all__ = [
-    "Audit", "BadInput", "Bucket", "FeatureDataset", "FeatureMaps", "ModelInfo", "Recipe", "amalgamate", "audit",
-    "extract", "list_models", "list_taps", "load", "match", "mirror", "model_info", "preset", "stream", "tasks",
-    "training",
+    "Audit", "BadInput", "Bucket", "FeatureDataset", "FeatureMaps", "FeatureStore", "ModelInfo", "Recipe", "amalgamate",
+    "audit", "extract", "list_models", "list_taps", "load", "match", "mirror", "model_info", "preset", "stream",
+    "tasks", "training",
 ]  # fmt: skip
 
 _LAZY = {  # a public name -> the module that has it; one that is a module itself -> ""
@@ -56,6 +57,7 @@ _LAZY = {  # a public name -> the module that has it; one that is a module itsel
     "Bucket": "shiftless.features",
     "FeatureMaps": "shiftless.features",
     "FeatureDataset": "shiftless.store.dataset",
+    "FeatureStore": "shiftless.store.featurestore",
     "match": "shiftless.tasks.correspondence",
     "mirror": "shiftless.image",
     "amalgamate": "",

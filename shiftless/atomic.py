@@ -68,7 +68,7 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> Path:
     'whole'
     """
     path = Path(path)
-    with _reported(path), _destination(path) as descriptor:
+    with reported(path), _destination(path) as descriptor:
         _write_all(descriptor, content)
     return path
 
@@ -90,21 +90,28 @@ def write_atomic_pieces(path: str | os.PathLike[str]) -> Iterator[Callable[[byte
     """
     path = Path(path)
     with ExitStack() as stack:
-        with _reported(path):
+        with reported(path):
             descriptor = stack.enter_context(_destination(path))
 
         def write(piece: bytes) -> None:
-            with _reported(path):
+            with reported(path):
                 _write_all(descriptor, piece)
 
         yield write
-        with _reported(path):
+        with reported(path):
             stack.pop_all().close()
 
 
 @contextmanager
-def _reported(path: Path) -> Iterator[None]:
-    """Raise what the operating system says against a path as BadInput."""
+def reported(path: Path) -> Iterator[None]:
+    """Raise what the operating system says against a path as BadInput.
+
+    >>> with reported(Path("a.txt")):
+    ...     raise OSError(errno.ENOSPC, "No space left on device")
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: a.txt: cannot be written (No space left on device); free some space or give a path on ...
+    """
     try:
         yield
     except BrokenPipeError:  # the reader closed the pipe, which is no error

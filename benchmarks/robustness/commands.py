@@ -17,14 +17,19 @@ from PIL import Image
 
 from benchmarks.robustness.files import picture
 from benchmarks.robustness.outcome import check
+from benchmarks.robustness.storekills import maps_in
 from shiftless.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 300
 """Seconds that any one command may take."""
+STORE = ".zarr"
 RECIPE = 'taps = ["up0"]\nsize = 64\n'
 COMMANDS: Mapping[str, Callable[[Path, Path], list[object]]] = {  # (inputs, out) -> arguments
     "extract": lambda inputs, out: ["extract", inputs / "photos", "--out", out, "--size", 64, "--batch", 1],
+    "extract into a store": lambda inputs, out: [
+        "extract", inputs / "photos", "--out", out / "f.zarr", "--size", 64, "--batch", 1, "--shard", 4,
+    ],
     "audit": lambda inputs, out: [
         "audit", inputs / "photos" / "few", "--out", out, "--timestep", 100, "--draws", 1, "--finish", 0,
         "--json", out / "audit.json", "--pictures", 2, "--control", "canny", "--size", 64,
@@ -106,6 +111,8 @@ def check_whole(folder: Path) -> int:
     """
     count = 0
     for path in sorted(folder.rglob("*")):
+        if path.suffix == STORE and path.is_dir():
+            maps_in(path)  # raises BadInput for what is damaged
         if path.is_dir() or (path.name.startswith(".") and path.suffix == ".part"):
             continue
         count += 1
@@ -126,10 +133,13 @@ def contents(folder: Path) -> dict[str, Any]:
     """Return what every file under a folder holds, by its path in it.
 
     Of a safetensors file that is its header, in which metadata may stand in any order, and its numbers; of an index
-    its lines, which stand in the order in which the files were written.
+    its lines, which stand in the order in which the files were written; of a store its maps.
     """
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".part"]
-    return {str(path.relative_to(folder)): _content(path) for path in files}
+    held = {str(path.relative_to(folder)): _content(path) for path in files if STORE not in str(path.parent)}
+    for store in folder.rglob(f"*{STORE}"):
+        held |= {f"{store.name} {key}": value.numpy().tobytes() for key, value in maps_in(store).items()}
+    return held
 
 
 def _content(path: Path) -> Any:

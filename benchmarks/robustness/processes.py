@@ -29,9 +29,14 @@ from benchmarks.robustness.commands import (
 )
 from benchmarks.robustness.files import Case
 from benchmarks.robustness.outcome import Outcome, check
+from benchmarks.robustness.storekills import store_kills
 
 Scene = Callable[[random.Random, Path, Sequence[str], int], Iterator[Case]]
-SAME = ("extract", "caption")  # commands whose files are the same, byte by byte, however often they were stopped
+SAME = (
+    "extract",
+    "extract into a store",
+    "caption",
+)  # commands whose files are the same, byte by byte, however often they were stopped
 
 
 def kills(rng: random.Random, folder: Path, commands: Sequence[str], times: int) -> Iterator[Case]:
@@ -204,6 +209,7 @@ def _device(folder: Path, name: str) -> Path:
 
 SCENES: Mapping[str, tuple[Scene, int]] = {  # what makes the cases, how many stops of each command in full
     "kills": (kills, 6),
+    "store kills": (store_kills, 100),
     "Ctrl-C": (interrupts, 4),
     "full disk": (full_disk, 3),
     "read-only folder": (read_only, 1),

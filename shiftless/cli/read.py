@@ -11,6 +11,7 @@ from shiftless.atomic import check_writable
 from shiftless.cli import app, say_error
 from shiftless.cli.answer import note_what_it_is_for, say, show, write_json
 from shiftless.cli.command import command
+from shiftless.cli.dry_run import rehearse
 from shiftless.cli.flags import (
     Batch,
     Captions,
@@ -39,13 +40,16 @@ BOX = ("a box", "X0,Y0,X1,Y1", "40,20,300,240")
         "shiftless extract photos/ --model sd15 --out features",
         "shiftless extract photos/ --recipe gate-spair-prompt --fill category=horse",
         "shiftless extract a.jpg --taps up1,up2 --prompt 'a photo of a {category}' --fill category=horse",
+        "shiftless extract photos/ --model sd15 --out features.zarr --dry-run",
     ),
 )
 @takes_recipe
 def extract(
     photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
     recipes: tuple[Recipe, ...],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for one .safetensors a photo.")] = Path("features"),
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="Folder for one .safetensors a photo, or a store: a name.zarr.")
+    ] = "features",
     model: Model = "mini",
     fill: Fill = None,
     captions: Captions = None,
@@ -58,13 +62,21 @@ def extract(
         str, typer.Option(help="In which dtype maps are saved: fp16, fp32, or bf16 (which NumPy does not read).")
     ] = "fp16",
     pool: Annotated[int, typer.Option(min=1, help="Average so many cells along each side into one before saving.")] = 1,
+    shard: Annotated[
+        int | None,
+        typer.Option(min=1, help="Photos in one file of a store.", show_default="256 MB of the largest map"),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take, read 3 photos, and stop.")
+    ] = False,
     json: Annotated[Path | None, typer.Option("--json", help="Write here which files hold which photo.")] = None,
 ) -> None:
-    """Read features of photos into a folder; run again, and it continues where it stopped.
+    """Read features of photos into a folder or a store; run again, and it continues where it stopped.
 
     A preset that is a bucket (--recipe gate-spair) gives one file for each of its readings, all from one pass.
     Files are named by all that made them: the photo, the contents of model and adapters, recipe and prompt. What they
     will take is said first, and refused where it does not fit. docs/features.md describes the files.
+    With --out NAME.zarr they go into one Zarr store, with an array for each tap: for many photos.
     A photo that cannot be read is listed at the end, and the exit code is then 2.
     """
     from shiftless.backbones.registry import load
@@ -73,21 +85,25 @@ def extract(
     from shiftless.reading import stream
     from shiftless.reading.counted import Counted, calls
     from shiftless.reading.loop import check
-    from shiftless.store.folder import FeatureFolder
-    from shiftless.store.index import NAME
     from shiftless.store.size import size_of
+    from shiftless.store.target import check_target, target_of
 
     values = filler(recipes, fill, captions, photos)
     paths = [path for place in photos for path in list_photos(place)]
-    check_writable(out / NAME, json)
+    check_target(out, save_dtype, shard)
+    check_writable(None if "://" in out else Path(out, "zarr.json"), json)
     backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     check(backbone, recipes, batch)
     note_what_it_is_for(backbone)
     failed, done, each = [], 0, calls(recipes, backbone.spec)
-    folder = FeatureFolder(out, backbone, recipes, fill=values, dtype=save_dtype, pool=pool)
-    for line in folder.index.repair():
-        notice(f"left out of the index: {line}")
-    size = size_of(folder, paths)
+    target = target_of(out, backbone, recipes, fill=values, dtype=save_dtype, pool=pool, shard=shard)
+    size = size_of(target, paths)
+    if dry_run:
+        rehearse(backbone, paths, recipes, size, fill=values, batch=batch)
+        size.check(out)
+        return
+    for line in target.recover():
+        notice(line)
     size.check(out)
     notice(str(size))
 
@@ -95,7 +111,7 @@ def extract(
         for path in paths:
             try:
                 photo = open_photo(path)
-                unread = folder.claim(photo)
+                unread = target.claim(photo)
             except BadInput as error:
                 failed.append(str(error))
                 step.skip(each)
@@ -106,19 +122,19 @@ def extract(
                 step.skip(each)
 
     by = f" by {len(recipes)} recipes" if len(recipes) > 1 else ""
-    with Progress(f"reading {count(len(paths), 'photo')}{by}", each * len(paths), "denoiser call") as step:
+    with target, Progress(f"reading {count(len(paths), 'photo')}{by}", each * len(paths), "denoiser call") as step:
         counted = Counted(backbone, step.advance)
         options: dict[str, Any] = {"fill": values, "batch": batch, "dtype": None, "skipped": failed}
         for bucket in stream(counted, waiting(), list(recipes), **options):
-            folder.write(bucket)
+            target.write(bucket)
             done += 1
             if done == 1:
                 notice("\n".join(maps.describe() for maps in bucket))
     already = len(paths) - done - len(failed)
     notice(f"{done} read into {out}" + (f", {already} were there already" if already else ""))
-    if folder.widened:
-        notice(f"{count(folder.widened, 'map')} saved in fp32: values beyond the range of {save_dtype}")
-    write_json(json, {name: [str(file) for file in files] for name, files in folder.files.items()})
+    if target.widened:
+        notice(f"{count(target.widened, 'map')} saved in fp32: values beyond the range of {save_dtype}")
+    write_json(json, {name: [str(file) for file in files] for name, files in target.files.items()})
     for message in failed:
         say_error(message)
     if failed:

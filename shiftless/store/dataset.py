@@ -1,4 +1,4 @@
-"""FeatureDataset: the features in a folder, for a torch DataLoader."""
+"""FeatureDataset: the features in a folder or store, for a torch DataLoader."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from shiftless.header import Origin, from_header
 from shiftless.image import Frame
 from shiftless.reading.extraction import Dtype, choose_output
 from shiftless.recipe import Recipe
+from shiftless.store.featurestore import FeatureStore
+from shiftless.store.place import is_store
 
 
 class FeatureBatch(NamedTuple):
@@ -33,9 +35,10 @@ class FeatureBatch(NamedTuple):
 
 
 class FeatureDataset(Dataset[Any]):
-    """The features that `shiftless extract` wrote into a folder, one item a photo, in the order of the photos' names.
+    """The features that `shiftless extract` wrote, one item a photo, in the order of the photos' names.
 
-    folder     searched with its subfolders; other files are passed over
+    folder     a folder of files, searched with its subfolders, where other files are passed over; or a Zarr store, a
+               path or URL that ends in .zarr, which is read as `FeatureStore` reads it
     recipes    which readings: one Recipe gives FeatureMaps, a list of K gives Buckets in that order, as in `extract`.
                Without it the folder must hold one reading of each photo
     dtype      of the maps that come out: "fp32", "fp16", "bf16", a torch dtype, or None for what the files hold
@@ -75,14 +78,18 @@ class FeatureDataset(Dataset[Any]):
         chosen = [recipes] if isinstance(recipes, Recipe) else list(recipes or [])
         if self._several and not chosen:
             raise BadInput("no recipe was given; give at least one Recipe, or None")
-        self._files = _chosen(Path(folder), _readings(Path(folder)), chosen)
+        self._store = FeatureStore(folder, recipes, dtype=dtype) if is_store(folder) else None
+        self._files = [] if self._store else _chosen(Path(folder), _readings(Path(folder)), chosen)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._files) if self._store is None else len(self._store)
 
     def __getitem__(self, index: int) -> Any:
-        readings = tuple(self._opened(file) for file in self._files[index])
-        item = Bucket(readings) if self._several else readings[0]
+        if self._store is None:
+            readings = tuple(self._opened(file) for file in self._files[index])
+            item = Bucket(readings) if self._several else readings[0]
+        else:
+            item = self._store[index]
         return item if self.transform is None else self.transform(item)
 
     def _opened(self, file: Path) -> FeatureMaps:

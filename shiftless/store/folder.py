@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
-from shiftless.header import SAVED, Origin
+from shiftless.header import SAVED
 from shiftless.image import Photo
-from shiftless.reading.loop import frame_of
-from shiftless.reading.origin import of_photo, origin_of
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
+from shiftless.store.claims import Claims
 from shiftless.store.index import Index
-from shiftless.store.key import key_of, words_of
 from shiftless.store.pool import pooled
 
 _STEM = 40  # characters of a photo's name that its files begin with, for readability; the key identifies them
@@ -58,48 +55,58 @@ class FeatureFolder:
     ) -> None:
         if dtype not in SAVED:
             raise BadInput(f"save-dtype {dtype!r}: must be one of {', '.join(SAVED)}")
-        if pool < 1:
-            raise BadInput(f"pool={pool}: give a whole number from 1 up; 1 saves maps as they are")
+        self._claims = Claims(model, recipes, fill, dtype, pool)
         self.path, self.model, self.recipes = Path(path), model, list(recipes)
-        self.fill, self.dtype, self.pool = fill, dtype, pool
+        self.dtype, self.pool = dtype, pool
         self.index = Index(self.path)
         self.files: dict[str, list[Path]] = {}  # photo -> its files, for every photo queried
         self.widened = 0  # maps that were saved in fp32 because they hold values beyond the range of dtype
-        self._words: dict[tuple[str, str], list[str]] = {}  # (name, digest) of photos claimed -> prompts before reading
+
+    def recover(self) -> list[str]:
+        """Bring the index up to date with the folder; return a line for each file that is left out of it."""
+        return [f"left out of the index: {line}" for line in self.index.repair()]
 
     def claim(self, photo: Photo) -> bool:
         """Whether a photo must still be read: some file of it is not there, and it has not been claimed before.
 
         Raises BadInput for a photo whose prompt lacks a value, and for an adapter that is missing.
         """
-        words = [words_of(recipe, photo, self.fill) for recipe in self.recipes]
-        files = []
-        for recipe, text in zip(self.recipes, words):
-            origin = replace(of_photo(origin_of(self.model, recipe), photo, self.fill), pool=self.pool)
-            files.append(self._file(photo.name, origin, recipe, frame_of(self.model, photo, recipe).fed, text))
+        files = [self._file(photo.name, key) for key in self._claims.keys(photo)]
         self.files[photo.name] = files
-        claimed = (photo.name, photo.digest) in self._words
-        if claimed or all(file.exists() for file in files):
-            return False
-        self._words[photo.name, photo.digest] = words
-        return True
+        return not all(file.exists() for file in files) and self._claims.take(photo)
 
     def write(self, bucket: Sequence[FeatureMaps]) -> list[Path]:
         """Write a claimed photo's features, one file a recipe, then their lines in the index; return the files.
 
         Their names say what they were really made from. Raises BadInput if the folder cannot be written.
         """
-        name, digest = bucket[0].name, bucket[0].origin.photo
-        files = []
-        for maps, recipe, text in zip(bucket, self.recipes, self._words.pop((name, digest)), strict=True):
-            small = pooled(maps, self.pool)
-            files.append(self._file(name, small.origin, recipe, small.frame.fed, text))
-            small.save(files[-1], dtype=self.dtype)
+        small = [pooled(maps, self.pool) for maps in bucket]
+        name = small[0].name
+        files = [self._file(name, key) for key in self._claims.read(small)]
+        for maps, file in zip(small, files):
+            maps.save(file, dtype=self.dtype)
         self.files[name] = files
         for row in self.index.add(files):
             self.widened += sum(map_["dtype"] != self.dtype for map_ in row["taps"].values())
         return files
 
-    def _file(self, name: str, origin: Origin, recipe: Recipe, fed: tuple[int, int], words: str) -> Path:
+    def bytes_there(self, photos: set[str]) -> int:
+        """Return how many bytes of these photos' features, by this model and these recipes, the index names."""
+        recipes, made = {recipe.key() for recipe in self.recipes}, (self.model.fingerprint, self.pool)
+        return sum(
+            int(row.get("bytes", 0))
+            for row in self.index.rows()
+            if row["photo"] in photos
+            and row.get("recipe") in recipes
+            and (row.get("fingerprint"), row.get("pool")) == made
+        )
+
+    def _file(self, name: str, key: str) -> Path:
         stem = re.sub(r"[^\w.+=@-]+", "_", Path(name).stem)[:_STEM]
-        return self.path / f"{stem}-{key_of(origin, recipe, fed, words, self.dtype)}.safetensors"
+        return self.path / f"{stem}-{key}.safetensors"
+
+    def __enter__(self) -> FeatureFolder:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Do nothing: each photo is whole once it is written."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from shiftless.atomic import write_atomic
 from shiftless.errors import BadInput
 from shiftless.header import Origin, from_header, text_dtype
 from shiftless.recipe import Recipe
+from shiftless.store.lock import locked
 from shiftless.taps.names import Tap
 
 NAME = "index.jsonl"
@@ -75,7 +75,7 @@ class Index:
         """
         if not self.folder.is_dir():
             return []
-        with self._locked():
+        with locked(self.folder):
             refused = self._repair()
             self._end = self._state()
         return refused
@@ -86,7 +86,7 @@ class Index:
         A line that another process, which reads the same photos into this folder, has just added is not added again.
         """
         rows = [row_of(file) for file in files]
-        with self._locked():
+        with locked(self.folder):
             if self._cut_short():
                 self._repair()
             self._others.update(self._added())
@@ -162,22 +162,6 @@ class Index:
                 return index.read(1) != b"\n"
         except OSError:  # no index yet, or an empty one
             return False
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock, where the system has such locks; it is released when a process is killed."""
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
 
 
 def _line(row: Row) -> bytes:

@@ -15,6 +15,7 @@ from shiftless.errors import BadInput
 from shiftless.image import FORMATS, plan
 from shiftless.recipe import Recipe
 from shiftless.store.folder import FeatureFolder
+from shiftless.store.writer import StoreWriter
 from shiftless.taps.names import Tap, select
 
 _SAMPLE = 64  # photos whose sizes are looked up; the others are taken to be like them
@@ -24,12 +25,13 @@ _BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 
 @dataclass(frozen=True)
 class Size:
-    """The disk space that a folder of features will take.
+    """The disk space that features will take.
 
     photos  how many             maps   how many of each photo, over all recipes
     each    bytes of a photo     total  bytes of all
     there   bytes of them that are there already
-    free    bytes that are free where they go
+    free    bytes that are free where they go; None where nobody knows, as in a bucket of S3
+    taps    for each map its name and the mean number of its bytes
     """
 
     photos: int
@@ -37,56 +39,63 @@ class Size:
     each: int
     total: int
     there: int
-    free: int
+    free: int | None
     dtype: str
+    taps: tuple[tuple[str, float], ...] = ()
 
     def __str__(self) -> str:
         there = f", {in_bytes(self.there)} of it there already" if self.there else ""
+        free = "" if self.free is None else f"; {in_bytes(self.free)} are free"
         return (
             f"features: {in_bytes(self.total)} for {self.photos:,} photos ({self.maps} maps of each in {self.dtype}, "
-            f"{in_bytes(self.each)}){there}; {in_bytes(self.free)} are free"
+            f"{in_bytes(self.each)}){there}{free}"
         )
 
-    def check(self, path: Path) -> None:
+    def check(self, path: object) -> None:
         """Raise BadInput if the disk lacks the space for the features."""
-        if self.total - self.there > self.free:
+        if self.free is not None and self.total - self.there > self.free:
             raise BadInput(
                 f"{path}: {self}; take fewer taps, --pool 2 (a quarter of it), fewer photos, or a larger disk"
             )
 
 
-def size_of(folder: FeatureFolder, photos: Sequence[Path]) -> Size:
-    """Estimate the disk space of the features of photos in a folder; nothing is read but the headers of some photos.
+def size_of(target: FeatureFolder | StoreWriter, photos: Sequence[Path]) -> Size:
+    """Estimate the disk space of the features of photos; nothing is read but the headers of some photos.
 
     >>> from shiftless.backbones.registry import load
     >>> size = size_of(FeatureFolder("nowhere", load("twin:sd15"), [Recipe()]), [])
     >>> size.total, size.maps
     (0, 1)
     """
-    model = folder.model
-    taps = [select(recipe.taps, model.taps, model.spec.name) for recipe in folder.recipes]
+    model = target.model
+    taps = [(recipe, tap) for recipe in target.recipes for tap in select(recipe.taps, model.taps, model.spec.name)]
     step = max(1, len(photos) // _SAMPLE)
     sides = [hw for hw in map(_hw, photos[::step]) if hw is not None] or [(1, 1)]
-    bytes_each = [
-        sum(
-            _HEADER + sum(_cells(model, recipe, tap, hw, folder.pool) for tap in chosen) * _BYTES[folder.dtype]
-            for recipe, chosen in zip(folder.recipes, taps)
-        )
-        for hw in sides
+    each_map = [
+        sum(_cells(model, recipe, tap, hw, target.pool) for hw in sides) / len(sides) * _BYTES[target.dtype]
+        for recipe, tap in taps
     ]
-    each = round(sum(bytes_each) / len(bytes_each))
-    place = folder.path.absolute()
-    while not place.exists():
-        place = place.parent
+    headers = _HEADER * len(target.recipes) if isinstance(target, FeatureFolder) else 0
+    each = round(sum(each_map) + headers)
+    place = target.path if isinstance(target, FeatureFolder) else target.place.path
     return Size(
         len(photos),
-        sum(map(len, taps)),
+        len(taps),
         each,
         each * len(photos),
-        _there(folder, photos),
-        shutil.disk_usage(place).free,
-        folder.dtype,
+        target.bytes_there(set(map(str, photos))),
+        None if place is None else free_at(place),
+        target.dtype,
+        tuple((_title(recipe, tap, target.recipes), size) for (recipe, tap), size in zip(taps, each_map)),
     )
+
+
+def free_at(path: Path) -> int:
+    """Return how many bytes are free on the disk where a path lies or will lie."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 def in_bytes(count: float) -> str:
@@ -139,12 +148,5 @@ def _hw(photo: Path) -> tuple[int, int] | None:
         return None
 
 
-def _there(folder: FeatureFolder, photos: Sequence[Path]) -> int:
-    """Bytes of these photos' features, by this model and these recipes, that the index names."""
-    names, recipes = set(map(str, photos)), {recipe.key() for recipe in folder.recipes}
-    made = (folder.model.fingerprint, folder.pool)
-    return sum(
-        int(row.get("bytes", 0))
-        for row in folder.index.rows()
-        if row["photo"] in names and row.get("recipe") in recipes and (row.get("fingerprint"), row.get("pool")) == made
-    )
+def _title(recipe: Recipe, tap: Tap, recipes: Sequence[Recipe]) -> str:
+    return tap.name if len(recipes) == 1 else f"{recipe.label or recipe.key()}: {tap.name}"

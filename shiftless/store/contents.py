@@ -1,0 +1,84 @@
+"""Contents: the rows, indices and maps of a published group, read from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shiftless.store.manifest import Manifest, Published, column_key, shard_key
+from shiftless.store.place import Place
+from shiftless.store.row import COLUMNS, ROWS, Row, decode, texts_in
+from shiftless.store.shard import Damaged, Entry, index_size, read_index
+
+
+def rows_of(place: Place, one: Published, first: int = 0) -> Iterator[Row]:
+    """Yield a group's rows from number `first` on; raises Damaged where a column is lost or damaged."""
+    for number in range(first // ROWS, -(-one.rows // ROWS)):
+        rows = rows_in_file(place, one, number)
+        yield from rows[max(0, first - number * ROWS) :]
+
+
+def rows_in_file(place: Place, one: Published, number: int) -> list[Row]:
+    """Return the published rows that lie in one file of each column; raises Damaged."""
+    try:
+        files = {column: place.read(column_key(one, column, number)) for column in COLUMNS}
+    except FileNotFoundError as error:
+        raise Damaged(f"{error} is not there") from None
+    return decode(files, min(ROWS, one.rows - number * ROWS), len(one.group.taps))
+
+
+def texts_in_file(place: Place, one: Published, column: str, number: int) -> list[str]:
+    """Return the published values that lie in one file of a column of texts; raises Damaged."""
+    try:
+        data = place.read(column_key(one, column, number))
+    except FileNotFoundError as error:
+        raise Damaged(f"{error} is not there") from None
+    return texts_in(data, min(ROWS, one.rows - number * ROWS))
+
+
+def entries_of(place: Place, one: Published, tap: int, number: int) -> list[Entry]:
+    """Return where the maps of a shard lie in it; raises Damaged if the shard is not there, or its index damaged."""
+    key, rows = shard_key(one, one.group.nodes[tap], number), one.group.shard
+    size = index_size(rows)
+    try:
+        return read_index(place.read(key, -size, size), rows)
+    except FileNotFoundError:
+        raise Damaged(f"{key} is not there") from None
+    except Damaged as error:
+        raise Damaged(f"{key}: {error}") from None
+
+
+class Keys:
+    """The keys of every row that a store has published, and the group that each lies in; read once, and kept up.
+
+    >>> from shiftless.store.place import place_of
+    >>> "9f" in Keys(place_of("memory://none.zarr"))
+    False
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._groups: dict[str, str] = {}
+        self._seen: dict[str, int] = {}
+
+    def update(self, manifest: Manifest) -> None:
+        """Read the rows that were published since the last time; what is damaged counts as not there."""
+        for key, one in manifest.groups.items():
+            while (seen := self._seen.get(key, 0)) < one.rows:
+                number = seen // ROWS
+                try:
+                    texts = texts_in_file(self._place, one, "key", number)[seen - number * ROWS :]
+                except Damaged:
+                    texts = []
+                self.add(key, [text for text in texts if text], min(one.rows, (number + 1) * ROWS))
+
+    def add(self, group: str, keys: list[str], seen: int) -> None:
+        """Add the keys of rows that a group has gained, and how many rows it then has."""
+        self._groups |= dict.fromkeys(keys, group)
+        self._seen[group] = seen
+
+    def group(self, key: str) -> str | None:
+        """Return the key of the group that a row lies in, None if it is not there."""
+        return self._groups.get(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._groups

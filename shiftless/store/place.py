@@ -1,0 +1,167 @@
+"""Place: where the files of a store are, a folder on disk or a target of fsspec (s3://, gs://, memory://)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from shiftless.atomic import write_atomic_pieces
+from shiftless.errors import BadInput, first_line
+from shiftless.store.lock import locked
+
+SUFFIX = ".zarr"
+
+
+class Place(Protocol):
+    """Files under keys such as "512x512/up1/zarr.json"; a reader finds a whole old file or a whole new one.
+
+    name  as it was given, for messages
+    """
+
+    name: str
+
+    @property
+    def path(self) -> Path | None:
+        """The folder on disk; None for a target of fsspec, where files cannot grow or be linked."""
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return a file's bytes from `start` (from its end, if negative); raises FileNotFoundError, or BadInput."""
+
+    def write(self, key: str, pieces: Iterable[bytes]) -> None:
+        """Write a file, piece by piece, and put it in its place when it is whole; raises BadInput."""
+
+    def names(self, key: str = "") -> list[str]:
+        """Return what lies in a folder, sorted; nothing if there is no such folder."""
+
+    def delete(self, key: str) -> None:
+        """Remove a file or a folder with all that is in it; one that is gone is no error."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the store's lock for the time of a block, so that one process commits at a time."""
+
+
+def is_store(target: str | os.PathLike[str]) -> bool:
+    """Whether a path or URL names a Zarr store, in place of a folder of files: by its ending.
+
+    >>> is_store("features.zarr/"), is_store("s3://bucket/features.zarr"), is_store("features")
+    (True, True, False)
+    """
+    return os.fspath(target).rstrip("/\\").endswith(SUFFIX)
+
+
+def place_of(target: str | os.PathLike[str], options: dict[str, Any] | None = None) -> Place:
+    """Return the place that a path or URL names; nothing is made there yet.
+
+    options  what fsspec's file system takes, such as {"endpoint_url": "http://localhost:5000"} for S3
+
+    Raises BadInput for a name that does not end in .zarr, and for a URL that fsspec cannot open.
+
+    >>> place_of("features.zarr").path is None, place_of("memory://features.zarr").path is None
+    (False, True)
+    """
+    text = os.fspath(target)
+    if not is_store(text):
+        raise BadInput(f"{text}: the name of a store ends in {SUFFIX}; give such a name")
+    if "://" in text and not text.startswith("file://"):
+        return Remote(text, options or {})
+    return Disk(Path(text.removeprefix("file://")))
+
+
+class Disk:
+    """A folder on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.name, self.path = str(path), path
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        try:
+            with (self.path / key).open("rb") as file:
+                if start:
+                    file.seek(*((start, os.SEEK_SET) if start > 0 else (start, os.SEEK_END)))
+                return file.read(-1 if length is None else length)
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(key) from None
+        except OSError as error:
+            if start < 0:  # a file that is shorter than the part of it that was asked for
+                return b""
+            raise BadInput(f"{self.path / key}: cannot be read ({error.strerror}); check the disk") from None
+
+    def write(self, key: str, pieces: Iterable[bytes]) -> None:
+        with write_atomic_pieces(self.path / key) as write:
+            for piece in pieces:
+                write(piece)
+
+    def names(self, key: str = "") -> list[str]:
+        try:
+            return sorted(os.listdir(self.path / key))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def delete(self, key: str) -> None:
+        with suppress(FileNotFoundError):
+            path = self.path / key
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"{self.path}: cannot be written ({error.strerror}); give another path") from None
+        with locked(self.path):
+            yield
+
+
+class Remote:
+    """A target of fsspec; a file is written by one call, which object stores make atomic. There is no lock."""
+
+    def __init__(self, url: str, options: dict[str, Any]) -> None:
+        from fsspec.core import url_to_fs
+
+        self.name, self.path = url, None
+        try:
+            self._files, self._root = url_to_fs(url, **options)
+        except (ImportError, ValueError) as error:
+            raise BadInput(f"{url}: fsspec cannot open it ({first_line(error)}); install what it names") from None
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        path = self._path(key)
+        try:
+            if start < 0 and self._files.size(path) < -start:
+                return b""
+            end = None if length is None or start < 0 else start + length
+            content: bytes = self._files.cat_file(path, start=start or None, end=end)
+            return content if length is None else content[:length]
+        except FileNotFoundError:
+            raise FileNotFoundError(key) from None
+        except Exception as error:  # each file system raises its own kinds
+            raise BadInput(f"{self.name}/{key}: cannot be read ({first_line(error)}); check the address") from None
+
+    def write(self, key: str, pieces: Iterable[bytes]) -> None:
+        content = b"".join(pieces)
+        try:
+            self._files.pipe_file(self._path(key), content)
+        except Exception as error:
+            raise BadInput(f"{self.name}/{key}: cannot be written ({first_line(error)}); check the address") from None
+
+    def names(self, key: str = "") -> list[str]:
+        self._files.invalidate_cache()
+        try:
+            found = self._files.ls(self._path(key), detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
+
+    def delete(self, key: str) -> None:
+        with suppress(FileNotFoundError):
+            self._files.rm(self._path(key), recursive=True)
+
+    def lock(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}".rstrip("/")

@@ -1,0 +1,75 @@
+"""`shiftless extract --out NAME.zarr`: one store, which the next run continues; and what --dry-run says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import shiftless
+
+GIVEN = ("-m", "twin:sd15", "--taps", "up0,up1", "--dtype", "fp32", "--size", "64")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "ph"
+    folder.mkdir()
+    for i, hw in enumerate(((64, 64), (48, 64), (64, 64))):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (*hw, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def test_a_store_holds_what_a_folder_holds_and_is_continued(command, photos):
+    assert command("extract", photos, "-o", "folder", *GIVEN)[0] == 0
+    (photos / "2.png").rename("later.png")
+    code, _, err = command("extract", photos, "-o", "f.zarr", "--shard", 2, "--json", "where.json", *GIVEN)
+    assert (code, "2 read into f.zarr" in err) == (0, True)
+    Path("later.png").rename(photos / "2.png")
+    code, _, err = command("extract", photos, "-o", "f.zarr", *GIVEN)
+    assert (code, "1 read into f.zarr, 2 were there already" in err) == (0, True)
+    store, files = shiftless.FeatureStore("f.zarr", dtype=None), shiftless.FeatureDataset("folder", dtype=None)
+    assert store.photos == [str(photos / f"{i}.png") for i in range(3)]
+    for ours, theirs in zip(store, files, strict=True):
+        assert (ours.name, ours.frame, ours.origin) == (theirs.name, theirs.frame, theirs.origin)
+        for tap in ("up0", "up1"):  # batches of another size round to other numbers
+            torch.testing.assert_close(ours[tap], theirs[tap])
+    where = json.loads(Path("where.json").read_text())
+    assert where == {str(photos / f"{i}.png"): ["64x64"] for i in range(2)}
+
+
+def test_a_dry_run_tells_size_and_time_and_writes_nothing(command, photos, monkeypatch):
+    usage = SimpleNamespace(free=10**12)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
+    code, out, _ = command("extract", photos, "-o", "f.zarr", "--dry-run", *GIVEN)
+    assert code == 0
+    assert not Path("f.zarr").exists()
+    rows = [line.split("│") for line in out.splitlines() if " up" in line]
+    assert [[cell.strip() for cell in row[1:4]] for row in rows] == [
+        ["up0", "512 B", "1.54 kB"],  # 64 channels of 2 x 2 cells, 2 bytes each
+        ["up1", "2.05 kB", "6.14 kB"],
+    ]
+    assert "features: 7.68 kB for 3 photos (2 maps of each in fp16, 2.56 kB); 1 TB are free" in out
+    assert "for 3 photos that are not there (3 photos took" in out
+    usage.free = 1000
+    code, _, err = command("extract", photos, "-o", "f", "--dry-run", *GIVEN)
+    assert (code, "1 kB are free; take fewer taps" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("-o", "f.zarr", "--save-dtype", "bf16"), "Zarr has fp16 and fp32"),
+        (("-o", "memory://f"), "the name of a store ends in .zarr"),
+        (("-o", "f", "--shard", 4), "--shard is for a store; f is a folder"),
+    ],
+)
+def test_what_a_store_cannot_be_is_one_line(command, photos, given, message):
+    code, _, err = command("extract", photos, *given, *GIVEN)
+    assert (code, message in err.splitlines()[-1]) == (2, True)

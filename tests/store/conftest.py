@@ -1,0 +1,54 @@
+"""Photos of two shapes, read once by two recipes of a tiny model, for the tests of stores."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import shiftless
+from shiftless.image import open_photo
+from shiftless.store.writer import StoreWriter
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the benchmarks are no part of the package
+
+RECIPES = [
+    shiftless.Recipe(taps=("up0", "up1"), size=128, label="plain"),
+    shiftless.Recipe(taps=("up1",), size=128, seed=1, label="again"),
+]
+
+
+@pytest.fixture(scope="session")
+def work():
+    """What is written: `model` (all that a writer needs of one), `recipes`, `photos` and their `buckets`, in fp16.
+
+    Every third photo, from the first on, is wide: 64 x 128 pixels; the others have 128 x 128.
+    """
+    model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    pixels = [np.random.default_rng(i).integers(0, 256, (128, 128, 3), dtype=np.uint8) for i in range(10)]
+    photos = [open_photo(array[: 128 if i % 3 else 64], f"{i}.png") for i, array in enumerate(pixels)]
+    buckets = shiftless.extract(model, photos, RECIPES, dtype="fp16")
+    known = SimpleNamespace(spec=model.spec, fingerprint=model.fingerprint, dtype=model.dtype)  # digested once
+    return SimpleNamespace(model=known, recipes=RECIPES, photos=photos, buckets=buckets)
+
+
+@pytest.fixture(scope="session")
+def write(work):
+    """Write some of the photos into a store, all by default; return how many had to be read."""
+
+    def run(target, which=range(10), recipes=RECIPES, shard=4, model=None, **more):
+        read = 0
+        with StoreWriter(target, model or work.model, recipes, shard=shard, **more) as writer:
+            writer.recover()
+            for i in which:
+                if writer.claim(work.photos[i]):
+                    bucket = work.buckets[i]
+                    chosen = [bucket[RECIPES.index(recipe)] for recipe in recipes]
+                    writer.write(chosen)
+                    read += 1
+        return read
+
+    return run
