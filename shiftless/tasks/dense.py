@@ -11,7 +11,12 @@ _CELLS = 16_000_000  # cosines held at once
 
 
 def cosine_maps(
-    queries: torch.Tensor, dense: torch.Tensor, grid: tuple[int, int], cells: int = _CELLS
+    queries: torch.Tensor,
+    dense: torch.Tensor,
+    grid: tuple[int, int],
+    cells: int = _CELLS,
+    *,
+    norm: torch.Tensor | None = None,
 ) -> Iterator[torch.Tensor]:
     """Yield cosine maps of queries N C on a map 1 C h w resized to `grid` (H, W), as chunks n H W.
 
@@ -19,13 +24,15 @@ def cosine_maps(
     with the interpolation, and the norm of an interpolated vector needs only its neighbours' dot products.
     So the cost is h w C + N H W, in place of H W C; `cells` bounds the memory.
 
+    norm  what `interpolated_norm` gives for the map and the grid, where it is kept from one call to the next
+
     >>> maps = torch.cat(list(cosine_maps(torch.randn(5, 8), torch.randn(1, 8, 4, 6), (32, 48))))
     >>> maps.shape, bool((maps.abs() <= 1.0001).all())
     (torch.Size([5, 32, 48]), True)
     """
     dense, queries = dense.float(), F.normalize(queries.float(), dim=1)
     channels, h, w = dense.shape[1:]
-    norm = _interpolated_norm(dense, grid).clamp_min(1e-12)
+    norm = (interpolated_norm(dense, grid) if norm is None else norm).clamp_min(1e-12)
     flat = dense.reshape(channels, h * w)
     step = max(1, cells // (grid[0] * grid[1]))
     for start in range(0, len(queries), step):
@@ -35,8 +42,12 @@ def cosine_maps(
         yield dots[0] / norm
 
 
-def _interpolated_norm(dense: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Length of each vector of 1 C h w once resized to H W."""
+def interpolated_norm(dense: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Return the length of each vector of a map 1 C h w once it is resized to H W: H W, float32.
+
+    >>> interpolated_norm(torch.ones(1, 4, 2, 2), (3, 5)).unique().tolist()
+    [2.0]
+    """
     f = dense[0]
     same = f.square().sum(0)
     if f.shape[1:] == grid:

@@ -48,10 +48,25 @@ def indexed_png(
     ...     np.array(Image.open(path)).tolist()
     [[0, 1], [255, 1]]
     """
-    path, colours = Path(path), check_palette(palette)
+    path = Path(path)
     if path.suffix.lower() != ".png":
         raise BadInput(f"{path}: a mask is written as PNG, which keeps every class number; end the name in .png")
-    picture = Image.fromarray(np.ascontiguousarray(check_mask(mask, len(colours), name=str(path))))
+    return write_atomic(path, indexed_png_bytes(mask, palette, text, name=str(path)))
+
+
+def indexed_png_bytes(
+    mask: ArrayLike, palette: ArrayLike, text: Mapping[str, str] | None = None, *, name: str = "mask", clear: int = 255
+) -> bytes:
+    """Return what `indexed_png` writes.
+
+    name   of the mask, for messages
+    clear  how opaque pixels without a class are drawn, 0 (not at all) to 255; it does not change what is read back
+
+    >>> np.array(Image.open(io.BytesIO(indexed_png_bytes([[0, 255]], [(200, 0, 0)], clear=0)))).tolist()
+    [[0, 255]]
+    """
+    colours = check_palette(palette)
+    picture = Image.fromarray(np.ascontiguousarray(check_mask(mask, len(colours), name=name)))
     table = np.full((UNLABELLED + 1, 3), 255, np.uint8)
     table[: len(colours)] = colours
     picture.putpalette(table.tobytes())  # a picture of grey values becomes one of a palette
@@ -59,8 +74,9 @@ def indexed_png(
     about = PngInfo()
     for key, value in (text or {}).items():
         about.add_text(key, value)
-    picture.save(whole, "PNG", pnginfo=about)
-    return write_atomic(path, whole.getvalue())
+    opacity: dict[str, Any] = {} if clear == 255 else {"transparency": bytes([255] * UNLABELLED + [clear])}
+    picture.save(whole, "PNG", pnginfo=about, **opacity)
+    return whole.getvalue()
 
 
 def overlay(photo: Any, mask: ArrayLike, palette: ArrayLike, alpha: float = 0.55, edges: bool = True) -> np.ndarray:
