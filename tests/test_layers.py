@@ -44,6 +44,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "shiftless.bench",
     "shiftless.view",
     "shiftless",  # shiftless itself, which hands out the public names
+    "shiftless.explore",
     "shiftless.cli",
     "shiftless.__main__",
     "miniworld",

@@ -35,7 +35,7 @@ _STOPPED = 130  # the exit code after Ctrl-C: 128 + SIGINT
 def load_commands() -> None:
     """Add every command to the app: the library's own, then those of other packages (see `shiftless.plugins`)."""
     for room in (
-        "read", "audit", "caption", "show", "bench", "lora", "correspond", "segment", "segment_photos",
+        "read", "explore", "audit", "caption", "show", "bench", "lora", "correspond", "segment", "segment_photos",
         "segment_train", "segment_distil", "bench_parts", "fetch", "convert",
     ):  # fmt: skip
         import_module(f"shiftless.cli.{room}")

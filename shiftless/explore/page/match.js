@@ -1,0 +1,159 @@
+// Match: a point of the chosen photo, and where it lies in the ticked ones by each recipe.
+
+import { askJson, askPacked } from "./api.js";
+import { heatCanvas } from "./colours.js";
+import { load } from "./photos.js";
+import { View } from "./view.js";
+
+export class Match {
+  constructor(app) {
+    this.app = app;
+    this.point = null;
+    this.number = 0;
+    this.found = new Map(); // "photo recipe" -> { point, score, low, high, heat }
+    this.views = new Map();
+    this.source = new View(document.getElementById("match-source"), {
+      name: "The photo to point at", testid: "match-view", focusable: true,
+      onPoint: (point) => this.pointAt(point),
+      onArrow: ([dx, dy]) => this.move(dx, dy),
+      draw: (context, view) => this.point && view.ring(context, this.point, "#ffc400"),
+    });
+    this.heat = document.getElementById("match-heat");
+    this.heat.addEventListener("input", () => this.redraw());
+    this.recipes = new Set(app.state.recipes.map(({ id }) => id));
+    const box = document.getElementById("match-recipes");
+    for (const recipe of app.state.recipes) {
+      const label = document.createElement("label");
+      const tick = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
+      tick.dataset.testid = `match-recipe-${recipe.id}`;
+      tick.addEventListener("change", () => {
+        if (tick.checked) this.recipes.add(recipe.id);
+        else this.recipes.delete(recipe.id);
+        this.refresh();
+      });
+      label.append(tick, document.createTextNode(recipe.name));
+      box.append(label);
+    }
+    box.hidden = app.state.recipes.length < 2;
+  }
+
+  columns() {
+    return this.app.state.recipes.filter(({ id }) => this.recipes.has(id));
+  }
+
+  targets() {
+    return this.app.strip.shown().filter(({ id }) => id !== this.app.strip.current);
+  }
+
+  /** Show the chosen photos anew: called when the panel opens, and when the choice of photos or recipes changes. */
+  async refresh() {
+    const source = this.app.strip.photo();
+    if (!source) return;
+    if (this.chosen !== source.id) {
+      this.chosen = source.id;
+      this.point = null;
+      this.found.clear();
+    }
+    await this.app.attempt(async () => {
+      const photo = await load(source);
+      if (this.chosen === photo.id) this.source.show(photo);
+    });
+    this.say();
+    await this.layOut();
+    if (this.point) this.ask();
+    else this.readAhead();
+  }
+
+  async layOut() {
+    const host = document.getElementById("match-targets");
+    for (const view of this.views.values()) view.remove();
+    this.views.clear();
+    host.replaceChildren();
+    for (const target of this.targets()) {
+      if (this.columns().length > 1) {
+        host.append(Object.assign(document.createElement("h3"), { textContent: target.name }));
+      }
+      for (const recipe of this.columns()) {
+        const key = `${target.id} ${recipe.id}`;
+        const view = new View(host, {
+          name: recipe.name, testid: `match-${target.id}-${recipe.id}`,
+          title: this.columns().length > 1 ? recipe.name : target.name,
+          draw: (context, one) => this.drawFound(context, one, key),
+        });
+        this.views.set(key, view);
+        this.app.attempt(async () => view.show(await load(target)));
+        this.sayFound(key);
+      }
+    }
+  }
+
+  drawFound(context, view, key) {
+    const found = this.found.get(key);
+    if (!found) return;
+    view.over(context, found.heat, Number(this.heat.value) / 100);
+    view.ring(context, found.point);
+  }
+
+  sayFound(key) {
+    const [found, view] = [this.found.get(key), this.views.get(key)];
+    if (!view) return;
+    view.figure.dataset.point = found ? found.point.map((one) => one.toFixed(3)).join(",") : "";
+    view.text.textContent = found
+      ? `${found.point.map((one) => one.toFixed(1)).join(", ")} · cosine ${found.score.toFixed(3)}`
+      : "";
+  }
+
+  say() {
+    this.source.figure.dataset.point = this.point ? this.point.map((one) => one.toFixed(3)).join(",") : "";
+    this.source.text.textContent = this.point ? this.point.map((one) => one.toFixed(1)).join(", ") : "no point yet";
+  }
+
+  move(dx, dy) {
+    const { width, height } = this.source.photo;
+    const [x, y] = this.point || [width / 2 - dx, height / 2 - dy];
+    this.pointAt([x + dx, y + dy]);
+  }
+
+  pointAt(point) {
+    this.point = this.source.clamp(point);
+    this.say();
+    this.source.draw();
+    this.ask();
+  }
+
+  async ask() {
+    const [targets, recipes] = [this.targets().map(({ id }) => id), this.columns().map(({ id }) => id)];
+    if (!targets.length || !recipes.length) return;
+    const number = (this.number += 1);
+    const [photo, point, began] = [this.chosen, this.point, performance.now()];
+    await this.app.attempt(async () => {
+      const asked = askPacked("/api/match", { json: { photo, point, targets, recipes } });
+      const { about, arrays } = await this.app.during(asked);
+      if (number !== this.number || photo !== this.chosen) return; // a newer click was made meanwhile
+      about.matches.forEach((one, i) => {
+        this.found.set(`${one.photo} ${one.recipe}`, { ...one, heat: heatCanvas(arrays[i]) });
+      });
+      this.redraw();
+      if (about.failed.length) this.app.fail(about.failed.join(" · "));
+      this.app.say(`${about.matches.length} matches in ${Math.round(performance.now() - began)} ms`);
+    });
+  }
+
+  redraw() {
+    for (const [key, view] of this.views) {
+      this.sayFound(key);
+      view.draw();
+    }
+  }
+
+  /** Read the shown photos before anybody clicks, so that the first click is answered at once too. */
+  async readAhead() {
+    const photos = [this.chosen, ...this.targets().map(({ id }) => id)];
+    const recipes = this.columns().map(({ id }) => id);
+    if (!recipes.length) return;
+    await this.app.attempt(async () => {
+      await this.app.during(askJson("/api/read", { json: { photos, recipes } }));
+      this.app.say("ready: click a point");
+    });
+  }
+}

@@ -1,0 +1,80 @@
+"""An explorer on tiny photos and a tiny model, and what its page would send."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import shiftless
+from shiftless.explore.explorer import Explorer
+from shiftless.explore.limits import Limits
+from shiftless.presets import Preset
+from shiftless.recipe import Recipe
+
+PLAIN = Recipe(timestep=20, taps=("up1",), size=64)
+SMALL = PLAIN.but(taps=("up2",))
+BUCKET = (SMALL, SMALL.but(seed=1), SMALL.but(taps=("up0",), joined=True))
+LIMITS = Limits(upload_bytes=20_000, upload_pixels=10_000, json_bytes=100_000, zip_bytes=200_000, photos=8)
+HALF = 40  # where the colour of a two-coloured photo changes
+
+
+def two_coloured(seed: int, flip: bool = False) -> np.ndarray:
+    """A photo of 64 x 48 pixels: blue to the left of x = 40, yellow to the right of it; or the other way round."""
+    noise = np.random.default_rng(seed).integers(0, 40, (48, 64, 3))
+    left = (np.arange(64) < HALF)[None, :, None] != flip
+    return (np.where(left, (20, 40, 180), (210, 200, 30)) + noise).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def model():
+    return shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Three photos, one in a folder of its own; a secret beside the folder, and a link to it inside."""
+    top = tmp_path_factory.mktemp("explore")
+    (top / "photos/inner").mkdir(parents=True)
+    Image.fromarray(two_coloured(9)).save(top / "secret.png")
+    for name, seed, flip in (("a.png", 0, False), ("b.png", 1, True), ("inner/c.png", 2, False)):
+        Image.fromarray(two_coloured(seed, flip)).save(top / "photos" / name)
+    (top / "photos/link.png").symlink_to(top / "secret.png")
+    return top / "photos"
+
+
+@pytest.fixture
+def explorer(model, folder):
+    """One with nothing in memory yet; columns: a recipe, and a bucket of three readings."""
+    presets = [Preset("plain", "", (PLAIN,), ""), Preset("bucket", "", BUCKET, "")]
+    made = Explorer.of(model, [folder], presets, limits=LIMITS, note="a twin")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def trained(folder):
+    """One with the embedded model, whose features know the colours of a photo; random weights lose them."""
+    mini = shiftless.load("mini", device="cpu", dtype="fp32")
+    made = Explorer.of(mini, [folder], [Preset("mini", "", (Recipe(timestep=20, taps=("up1",), size=128),), "")])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def web(request):
+    """Its app by HTTP, as one tab and as others: `web.tab(name)` is a client; of `trained` where a test asks for it."""
+    explorer = request.getfixturevalue("trained" if "trained" in request.fixturenames else "explorer")
+    pytest.importorskip("fastapi", reason='needs the extra "app", which `make venv` installs')
+    from starlette.testclient import TestClient
+
+    from shiftless.explore.app import create_app
+
+    app = create_app(explorer)
+
+    def tab(name: str = "tab-0000"):
+        return TestClient(app, base_url="http://127.0.0.1:8765", headers={"X-Shiftless-Client": name})
+
+    return SimpleNamespace(app=app, explorer=explorer, tab=tab, get=tab().get, post=tab().post)
