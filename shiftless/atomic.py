@@ -7,6 +7,7 @@ import os
 import random
 import re
 import secrets
+import shutil
 import stat
 import sys
 import time
@@ -100,6 +101,41 @@ def write_atomic_pieces(path: str | os.PathLike[str]) -> Iterator[Callable[[byte
         yield write
         with reported(path):
             stack.pop_all().close()
+
+
+@contextmanager
+def new_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a hidden path beside a file or folder, which takes its place when the block ends, or is removed.
+
+    For libraries that write files by their names. A file that is there is replaced; a folder is not, and BadInput says
+    so, as it does where the path cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with new_path(f"{folder}/new/a.txt") as path:
+    ...         _ = path.write_text("whole")
+    ...     Path(f"{folder}/new/a.txt").read_text()
+    'whole'
+    """
+    target = _target(Path(path))
+    part = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.part")
+    try:
+        if target.is_dir():
+            raise BadInput(f"{path}: is there already; give another name, or remove it")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            for file in [part] if part.is_file() else [file for file in part.rglob("*") if file.is_file()]:
+                with file.open("rb+") as opened:
+                    _to_disk(opened.fileno())
+            os.replace(part, target)
+        except OSError as error:
+            raise _refused(target, error) from None
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 @contextmanager

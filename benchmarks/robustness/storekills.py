@@ -19,6 +19,8 @@ from benchmarks.robustness.files import Case, picture
 from benchmarks.robustness.outcome import check
 from shiftless.errors import BadInput
 
+TIMEOUT = 120
+"""Seconds after which a writer is taken to hang."""
 OPERATIONS = ("write", "replace", "link", "ftruncate", "fsync", "mkdir", "unlink", "rmdir")
 
 
@@ -69,6 +71,7 @@ def killed_at(number: int | None, act: Callable[[Callable[[], None]], None]) -> 
     if child == 0:
         try:
             os.close(read)
+            signal.alarm(TIMEOUT)
             counted = [0]
             send = os.write
             for name in OPERATIONS:

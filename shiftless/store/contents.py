@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from shiftless.store.manifest import Manifest, Published, column_key, shard_key
 from shiftless.store.place import Place
 from shiftless.store.row import COLUMNS, ROWS, Row, decode, texts_in
-from shiftless.store.shard import Damaged, Entry, index_size, read_index
+from shiftless.store.shard import Damaged, Entry, index_size, read_index, seal_of, unseal
+
+_INDICES = 64  # of shards of one group, kept in memory
 
 
 def rows_of(place: Place, one: Published, first: int = 0) -> Iterator[Row]:
@@ -45,6 +49,51 @@ def entries_of(place: Place, one: Published, tap: int, number: int) -> list[Entr
         raise Damaged(f"{key} is not there") from None
     except Damaged as error:
         raise Damaged(f"{key}: {error}") from None
+
+
+class Maps:
+    """Reads the maps of a group, and keeps the indices of the shards that were read last."""
+
+    def __init__(self, place: Place, one: Published) -> None:
+        self.place, self.one = place, one
+        self._indices: dict[tuple[int, int], list[Entry]] = {}
+
+    def read(self, tap: int, row: int, expected: int | None = None) -> bytes:
+        """Return the sealed bytes of one map; raises Damaged if they are not there, or not whole.
+
+        expected  the checksum that they must have; where they have another, the index is read again, since the shard
+                  may have been replaced
+        """
+        number, place = divmod(row, self.one.group.shard)
+        key = shard_key(self.one, self.one.group.nodes[tap], number)
+        reason = ""
+        for _ in range(2):
+            try:
+                entry = self._index(tap, number)[place]
+                if entry is None:
+                    raise Damaged("it is not there")
+                data = self.place.read(key, *entry)
+                unseal(data)
+                if expected is None or seal_of(data) == expected:
+                    return data
+                raise Damaged("it is another photo's")
+            except (Damaged, FileNotFoundError) as error:
+                reason = f"{key} is not there" if isinstance(error, FileNotFoundError) else str(error)
+                self._indices.pop((tap, number), None)
+        raise Damaged(reason)
+
+    def array(self, tap: int, row: int, expected: int) -> np.ndarray:
+        """Return one map as C H W; raises Damaged."""
+        data = memoryview(self.read(tap, row, expected))[:-4]
+        group = self.one.group
+        return np.frombuffer(data, "<f2" if group.dtypes[tap] == "fp16" else "<f4").reshape(group.shapes[tap])
+
+    def _index(self, tap: int, number: int) -> list[Entry]:
+        if (tap, number) not in self._indices:
+            if len(self._indices) >= _INDICES:
+                self._indices.pop(next(iter(self._indices)))
+            self._indices[tap, number] = entries_of(self.place, self.one, tap, number)
+        return self._indices[tap, number]
 
 
 class Keys:

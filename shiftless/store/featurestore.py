@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +13,15 @@ import torch
 
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
-from shiftless.header import SAVED
 from shiftless.image import open_photo
 from shiftless.reading.extraction import Dtype, choose_output
 from shiftless.recipe import Recipe
-from shiftless.store.contents import entries_of, rows_in_file
-from shiftless.store.manifest import Manifest, Published, shard_key
+from shiftless.store.contents import Maps, rows_in_file
+from shiftless.store.manifest import Manifest, Published
 from shiftless.store.place import Place, place_of
 from shiftless.store.row import ROWS, Row
-from shiftless.store.shard import Damaged, Entry, seal_of, unseal
+from shiftless.store.shard import Damaged
 
-_INDICES = 256  # of shards, kept in memory
 Where = tuple[int, int]  # the number of a group, and of a row in it
 
 
@@ -85,7 +81,7 @@ class FeatureStore:
             name, digest = self._named(readings)
             self._by_name.setdefault(name, []).append(i)
             self._by_digest[digest] = i
-        self._indices: dict[tuple[int, int, int], list[Entry]] = {}
+        self._maps_of = [Maps(self._place, one) for one in self._groups]
 
     @property
     def photos(self) -> list[str]:
@@ -145,41 +141,16 @@ class FeatureStore:
         group, about = self._groups[number].group, self._tables[number].row(row)
         values = {}
         for tap, known in enumerate(group.taps):
-            data = self._chunk(number, tap, row, about.checksums[tap])
-            dtype = SAVED[group.dtypes[tap]]
-            value = torch.frombuffer(bytearray(data), dtype=dtype)  # which is aligned and may be written to
-            if sys.byteorder == "big":
-                value = torch.from_numpy(value.numpy().byteswap())
-            value = value.view(1, *group.shapes[tap])
+            try:
+                array = self._maps_of[number].array(tap, row, about.checksums[tap])
+            except Damaged as error:
+                raise BadInput(
+                    f"{self.name}: {known.name} of {about.photo} is damaged ({error}); "
+                    f"find all that is: shiftless store verify {self.name}"
+                ) from None
+            value = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))[None]  # a copy, which may be written
             values[known.name] = value if self._dtype is None else value.to(self._dtype)
         return group.maps(about, values)
-
-    def _chunk(self, number: int, tap: int, row: int, expected: int) -> memoryview:
-        """The bytes of a map; its shard's index is read again if it led to another one's."""
-        one = self._groups[number]
-        shard, place = divmod(row, one.group.shard)
-        key = (number, tap, shard)
-        reason = "it is not there"
-        for _ in range(2):
-            try:
-                if key not in self._indices:
-                    if len(self._indices) >= _INDICES:
-                        self._indices.pop(next(iter(self._indices)))
-                    self._indices[key] = entries_of(self._place, one, tap, shard)
-                if (entry := self._indices[key][place]) is not None:
-                    data = self._place.read(shard_key(one, one.group.nodes[tap], shard), *entry)
-                    body = unseal(data)
-                    if seal_of(data) == expected:
-                        return body
-                    reason = "it is another photo's"
-            except (Damaged, FileNotFoundError) as error:
-                reason = str(error)
-            self._indices.pop(key, None)
-        photo = self._tables[number].row(row).photo
-        raise BadInput(
-            f"{self.name}: {one.group.taps[tap].name} of {photo} is damaged ({reason}); "
-            f"find all that is: shiftless store verify {self.name}"
-        )
 
     def _named(self, readings: Sequence[Where]) -> tuple[str, str]:
         number, row = readings[0]
@@ -239,9 +210,9 @@ class _Table:
         self.photos: list[str] = []
         self.digests: list[str] = []
         self.keys: list[str] = []
-        self._rest: list[tuple[str, str]] = []
+        self._rest: list[tuple[str, tuple[str, ...]]] = []  # prompt and words
         numbers: list[np.ndarray] = []
-        same: dict[tuple[str, str], tuple[str, str]] = {}
+        same: dict[tuple[str, tuple[str, ...]], tuple[str, tuple[str, ...]]] = {}
         for number in range(-(-one.rows // ROWS)):
             try:
                 rows = rows_in_file(place, one, number)
@@ -249,30 +220,25 @@ class _Table:
                 raise BadInput(
                     f"{place.name}: {one.name}: {error}; repair it: shiftless store repair {place.name}"
                 ) from None
-            self.photos += [row.photo for row in rows]
-            self.digests += [row.digest for row in rows]
-            self.keys += [row.key for row in rows]
             for row in rows:
-                rest = (row.prompt, json.dumps(row.words))
+                self.photos.append(row.photo)
+                self.digests.append(row.digest)
+                self.keys.append(row.key)
+                rest = (row.prompt, row.words)
                 self._rest.append(same.setdefault(rest, rest))
-            numbers.append(np.array([(*row.size, *row.checksums) for row in rows], np.int64))
-        self._numbers = np.concatenate(numbers).astype(np.uint32) if numbers else np.zeros((0, 2), np.uint32)
+            numbers.append(np.array([(*row.size, *row.checksums) for row in rows], np.uint32))
+        self._numbers = np.concatenate(numbers) if numbers else np.zeros((0, 2), np.uint32)
 
     def row(self, number: int) -> Row:
         prompt, words = self._rest[number]
         h, w, *checksums = self._numbers[number].tolist()
-        known = tuple(json.loads(words))
-        return Row(
-            self.keys[number], self.photos[number], self.digests[number], (h, w), prompt, known, tuple(checksums)
-        )
+        key, photo, digest = self.keys[number], self.photos[number], self.digests[number]
+        return Row(key, photo, digest, (h, w), prompt, words, tuple(checksums))
 
 
 def _named(place: Place, names: Sequence[str] | None) -> list[Published]:
     """The groups of a store that are named."""
-    try:
-        groups = list(Manifest.read(place).groups.values())
-    except FileNotFoundError:
-        raise BadInput(f"{place.name}: no such store; write one with shiftless extract --out {place.name}") from None
+    groups = list(Manifest.opened(place).groups.values())
     if names is None:
         return groups
     known = {one.name: one for one in groups}

@@ -26,7 +26,7 @@ _NAMES = {dtype: name for name, dtype in SAVED.items()}
 SHARD_BYTES = 2**28
 """About what a shard of the largest map takes; a larger file is no faster to read."""
 _SHARD_ROWS = 1024
-_UNSAFE = re.compile(r"[^\w.+=@:-]+")  # in the name of a folder
+_UNSAFE = re.compile(r"[^\w.+=@-]+")  # in the name of a folder
 _FIELDS = ("recipe", "taps", "origin")
 
 

@@ -60,12 +60,21 @@ class Manifest:
         return cls(int(about["commit"]), dict(_groups(metadata, place.name)))
 
     @classmethod
+    def opened(cls, place: Place) -> Manifest:
+        """Read what is published at a place where a store must be; raises BadInput if there is none."""
+        try:
+            return cls.read(place)
+        except FileNotFoundError:
+            reason = _not_ours(place) if _used(place) else "no such store; shiftless extract --out NAME.zarr writes one"
+            raise BadInput(f"{place.name}: {reason}") from None
+
+    @classmethod
     def of(cls, place: Place) -> Manifest:
         """Read what is published at a place, an empty manifest if nothing is."""
         try:
             return cls.read(place)
         except FileNotFoundError:
-            if any(not name.startswith(".") for name in place.names()):
+            if _used(place):
                 raise BadInput(f"{place.name}: {_not_ours(place)}") from None
             return cls()
 
@@ -195,6 +204,10 @@ def _inline(metadata: Document) -> Document:
 
 def _bytes(document: Document) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode()
+
+
+def _used(place: Place) -> bool:
+    return any(not name.startswith(".") for name in place.names())
 
 
 def _not_ours(place: Place) -> str:

@@ -29,7 +29,10 @@ class Place(Protocol):
         """The folder on disk; None for a target of fsspec, where files cannot grow or be linked."""
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
-        """Return a file's bytes from `start` (from its end, if negative); raises FileNotFoundError, or BadInput."""
+        """Return a file's bytes from `start`, or its last ones if that is negative; at most `length` of them.
+
+        Raises FileNotFoundError for a file that is not there, and BadInput for one that cannot be read.
+        """
 
     def write(self, key: str, pieces: Iterable[bytes]) -> None:
         """Write a file, piece by piece, and put it in its place when it is whole; raises BadInput."""
@@ -63,7 +66,7 @@ def place_of(target: str | os.PathLike[str], options: dict[str, Any] | None = No
     >>> place_of("features.zarr").path is None, place_of("memory://features.zarr").path is None
     (False, True)
     """
-    text = os.fspath(target)
+    text = os.fspath(target).rstrip("/\\")
     if not is_store(text):
         raise BadInput(f"{text}: the name of a store ends in {SUFFIX}; give such a name")
     if "://" in text and not text.startswith("file://"):
@@ -81,13 +84,11 @@ class Disk:
         try:
             with (self.path / key).open("rb") as file:
                 if start:
-                    file.seek(*((start, os.SEEK_SET) if start > 0 else (start, os.SEEK_END)))
+                    file.seek(start if start > 0 else max(0, os.fstat(file.fileno()).st_size + start))
                 return file.read(-1 if length is None else length)
         except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(key) from None
         except OSError as error:
-            if start < 0:  # a file that is shorter than the part of it that was asked for
-                return b""
             raise BadInput(f"{self.path / key}: cannot be read ({error.strerror}); check the disk") from None
 
     def write(self, key: str, pieces: Iterable[bytes]) -> None:
@@ -131,8 +132,6 @@ class Remote:
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         path = self._path(key)
         try:
-            if start < 0 and self._files.size(path) < -start:
-                return b""
             end = None if length is None or start < 0 else start + length
             content: bytes = self._files.cat_file(path, start=start or None, end=end)
             return content if length is None else content[:length]

@@ -87,13 +87,13 @@ def decode(files: Mapping[str, bytes], rows: int, taps: int) -> list[Row]:
         texts = {name: texts_in(files[name], rows) for name in COLUMNS if COLUMNS[name] == "string"}
         sizes = np.frombuffer(unseal(files["size"]), "<i4").reshape(ROWS, 2)[:rows].tolist()
         sums = np.frombuffer(unseal(files["checksum"]), "<u4").reshape(ROWS, taps)[:rows].tolist()
-        words = [tuple(map(str, json.loads(text or "[]"))) for text in texts["words"]]
+        known = {text: tuple(map(str, json.loads(text or "[]"))) for text in set(texts["words"])}
     except (ValueError, struct.error, KeyError) as error:
         raise Damaged(f"a column of the table is damaged ({error})") from None
     return [
-        Row(key, photo, digest, (h, w), prompt, word, tuple(checksums))
-        for key, photo, digest, (h, w), prompt, word, checksums in zip(
-            texts["key"], texts["photo"], texts["digest"], sizes, texts["prompt"], words, sums
+        Row(key, photo, digest, (h, w), prompt, known[words], tuple(checksums))
+        for key, photo, digest, (h, w), prompt, words, checksums in zip(
+            texts["key"], texts["photo"], texts["digest"], sizes, texts["prompt"], texts["words"], sums
         )
     ]
 

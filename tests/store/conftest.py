@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,8 +10,6 @@ import pytest
 import shiftless
 from shiftless.image import open_photo
 from shiftless.store.writer import StoreWriter
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # the benchmarks are no part of the package
 
 RECIPES = [
     shiftless.Recipe(taps=("up0", "up1"), size=128, label="plain"),

@@ -25,7 +25,8 @@ def test_what_is_written_is_read_in_whole_and_in_part(place):
     assert place.read("a/b/c") == b"0123456789"
     assert place.read("a/b/c", 3, 4) == b"3456"
     assert place.read("a/b/c", -4, 4) == b"6789"
-    assert place.read("a/b/c", -40, 40) == b""  # a file that is shorter
+    assert place.read("a/b/c", -40, 40) == b"0123456789"  # a file that is shorter
+    assert place.read("a/b/c", 8, 40) == b"89"
     assert place.read("a/b/c.1") == b""
     for missing in ("a/d", "a/b/c/d"):
         with pytest.raises(FileNotFoundError):
