@@ -15,9 +15,11 @@ export class Match {
     this.source = new View(document.getElementById("match-source"), {
       name: "The photo to point at", testid: "match-view", focusable: true,
       onPoint: (point) => this.pointAt(point),
+      onHover: (point) => this.hover(point),
       onArrow: ([dx, dy]) => this.move(dx, dy),
       draw: (context, view) => this.point && view.ring(context, this.point, "#ffc400"),
     });
+    this.follow = document.getElementById("match-follow");
     this.heat = document.getElementById("match-heat");
     this.heat.addEventListener("input", () => this.redraw());
     this.recipes = new Set(app.state.recipes.map(({ id }) => id));
@@ -118,7 +120,21 @@ export class Match {
     this.point = this.source.clamp(point);
     this.say();
     this.source.draw();
-    this.ask();
+    return this.ask();
+  }
+
+  /** Follow the pointer, one request at a time: the newest place is asked for when the last answer is there. */
+  async hover(point) {
+    if (!this.follow.checked || !this.source.contains(point)) return;
+    const busy = Boolean(this.newest);
+    this.newest = point;
+    if (busy) return;
+    let asked = null;
+    while (asked !== this.newest) {
+      asked = this.newest;
+      await this.pointAt(asked);
+    }
+    this.newest = null;
   }
 
   async ask() {

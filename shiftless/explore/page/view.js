@@ -21,7 +21,7 @@ export class View {
     this.figure.dataset.testid = options.testid;
     this.canvas = document.createElement("canvas");
     this.canvas.dataset.testid = `${options.testid}-canvas`;
-    this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("role", options.focusable ? "application" : "img"); // with keys of its own, or a picture
     if (options.focusable) this.canvas.tabIndex = 0;
     this.caption = document.createElement("figcaption");
     this.nameText = Object.assign(document.createElement("span"), { className: "name" });
