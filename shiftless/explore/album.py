@@ -78,8 +78,8 @@ class Album:
                 self._open.move_to_end(number)
                 return self._open[number]
         source = entry.source
-        photo = open_photo(source if isinstance(source, Path) else Image.open(io.BytesIO(source), formats=FORMATS))
-        photo = Photo(photo.array, entry.name, photo.digest)
+        whole = source if isinstance(source, Path) else Image.open(io.BytesIO(source), formats=FORMATS)
+        photo = open_photo(whole, entry.name)  # so that no message names a path of this machine
         with self._lock:
             self._digests[number] = photo.digest
             self._open[number] = photo

@@ -76,7 +76,10 @@ def serve(explorer: Explorer, access: Access, opened: socket.socket, ready: Call
     import uvicorn
 
     app = create_app(explorer, access)
-    config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, ws="none", lifespan="off")
+    config = uvicorn.Config(
+        app, log_level="error", access_log=False, server_header=False, ws="none", lifespan="off",
+        timeout_graceful_shutdown=2,
+    )  # fmt: skip
     ready(address(access.host, opened.getsockname()[1], access.token))
     try:
         uvicorn.Server(config).run(sockets=[opened])

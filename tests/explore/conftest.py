@@ -45,28 +45,13 @@ def folder(tmp_path_factory):
     return top / "photos"
 
 
-@pytest.fixture
-def explorer(model, folder):
-    """One with nothing in memory yet; columns: a recipe, and a bucket of three readings."""
+def made_of(model, folder) -> Explorer:
     presets = [Preset("plain", "", (PLAIN,), ""), Preset("bucket", "", BUCKET, "")]
-    made = Explorer.of(model, [folder], presets, limits=LIMITS, note="a twin")
-    yield made
-    made.close()
+    return Explorer.of(model, [folder], presets, limits=LIMITS, note="a twin")
 
 
-@pytest.fixture
-def trained(folder):
-    """One with the embedded model, whose features know the colours of a photo; random weights lose them."""
-    mini = shiftless.load("mini", device="cpu", dtype="fp32")
-    made = Explorer.of(mini, [folder], [Preset("mini", "", (Recipe(timestep=20, taps=("up1",), size=128),), "")])
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def web(request):
-    """Its app by HTTP, as one tab and as others: `web.tab(name)` is a client; of `trained` where a test asks for it."""
-    explorer = request.getfixturevalue("trained" if "trained" in request.fixturenames else "explorer")
+def by_http(explorer: Explorer) -> SimpleNamespace:
+    """An explorer's app, as one tab (`get`, `post`) and as others: `tab(name)` is a client."""
     pytest.importorskip("fastapi", reason='needs the extra "app", which `make venv` installs')
     from starlette.testclient import TestClient
 
@@ -78,3 +63,34 @@ def web(request):
         return TestClient(app, base_url="http://127.0.0.1:8765", headers={"X-Shiftless-Client": name})
 
     return SimpleNamespace(app=app, explorer=explorer, tab=tab, get=tab().get, post=tab().post)
+
+
+@pytest.fixture
+def explorer(model, folder):
+    """One with nothing in memory yet; columns: a recipe, and a bucket of three readings."""
+    made = made_of(model, folder)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def web(explorer):
+    """Its app by HTTP."""
+    return by_http(explorer)
+
+
+@pytest.fixture(scope="session")
+def shared(model, folder):
+    """The same for requests that change nothing."""
+    made = made_of(model, folder)
+    yield by_http(made)
+    made.close()
+
+
+@pytest.fixture
+def trained(folder):
+    """One with the embedded model, whose features know the colours of a photo; random weights lose them."""
+    mini = shiftless.load("mini", device="cpu", dtype="fp32")
+    made = Explorer.of(mini, [folder], [Preset("mini", "", (Recipe(timestep=20, taps=("up1",), size=128),), "")])
+    yield by_http(made)
+    made.close()

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import shiftless
+from shiftless.explore.album import Entry
 from shiftless.explore.packing import unpack
 from shiftless.reading.counted import Counted
 from tests.explore.conftest import HALF, PLAIN, two_coloured
@@ -72,16 +73,16 @@ def test_a_look_has_the_tap_s_own_grid_and_shares_colours(web):
         assert answer.json()["error"]
 
 
-def test_from_painted_strokes_to_a_mask_that_is_right(web, trained):
+def test_from_painted_strokes_to_a_mask_that_is_right(trained):
     asked = {"classes": CLASSES, "labels": PAINTED, "recipe": 0}
-    fitted = web.post("/api/label/fit", json=asked)
+    fitted = trained.post("/api/label/fit", json=asked)
     assert fitted.status_code == 200, fitted.text
     about = fitted.json()
     assert [one["id"] for one in about["photos"]] == [0, 1, 2]
     assert about["paint_next"] == [2]
     assert all(0 <= one["spot"][0] <= 64 and 0 <= one["spot"][1] <= 48 for one in about["photos"])
     assert all(sum(one["areas"]) == 64 * 48 for one in about["photos"])
-    exported = web.post("/api/label/export", json=asked)
+    exported = trained.post("/api/label/export", json=asked)
     with zipfile.ZipFile(io.BytesIO(exported.content)) as file:
         assert sorted(file.namelist()) == [
             "classes.json", "labels/a.png", "labels/b.png", "masks/a.png", "masks/b.png", "masks/inner/c.png",
@@ -93,10 +94,10 @@ def test_from_painted_strokes_to_a_mask_that_is_right(web, trained):
     assert iou > 0.95
     assert set(np.unique(painted)) == {0, 1, 255}
     for kind, size in (("mask", (64, 48)), ("doubt", (64, 48))):
-        assert Image.open(io.BytesIO(web.get(f"/api/label/{kind}/2").content)).size == size
-    assert web.get("/api/label/mask/7").status_code == 400
+        assert Image.open(io.BytesIO(trained.get(f"/api/label/{kind}/2").content)).size == size
+    assert trained.get("/api/label/mask/7").status_code == 400
 
-    other = web.tab("tab-1111")
+    other = trained.tab("tab-1111")
     taken = other.post("/api/label/import", content=exported.content)
     assert taken.json() == {"classes": CLASSES, "photos": [0, 1], "ignored": []}
     again = other.post("/api/label/painted/0", json={**asked, "labels": []})
@@ -104,16 +105,28 @@ def test_from_painted_strokes_to_a_mask_that_is_right(web, trained):
     np.testing.assert_array_equal(np.array(drawn), painted)
     assert other.post("/api/label/painted/2", json={**asked, "labels": []}).status_code == 204
     assert other.get("/api/label/mask/0").status_code == 400  # the first tab's fit is not the second's
-    assert web.get("/api/label/mask/0").status_code == 200
+    assert trained.get("/api/label/mask/0").status_code == 200
 
 
-def test_fit_says_what_is_missing(web):
+def test_a_photo_that_cannot_be_read_is_named_and_the_others_are_answered(web, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    web.explorer.album.entries.append(Entry("broken.png", tmp_path / "broken.png"))
+    about, _ = matches_of(web.post("/api/match", json={**SOUND, "targets": [3, 1], "recipes": [0]}))
+    assert [one["photo"] for one in about["matches"]] == [1]
+    assert "broken.png: not a picture" in about["failed"][0]
+    assert web.post("/api/read", json={"photos": [0, 3], "recipes": [0]}).json()["read"] == 1
+    alone = web.post("/api/match", json={**SOUND, "targets": [3]})
+    assert (alone.status_code, "broken.png" in alone.json()["error"]) == (400, True)
+    assert str(tmp_path) not in web.get("/api/photos/3/picture").json()["error"]
+
+
+def test_fit_says_what_is_missing(shared):
     only = [{"photo": 0, "strokes": [stroke(0, (10, 8))]}]
-    answer = web.post("/api/label/fit", json={"classes": CLASSES, "labels": only})
+    answer = shared.post("/api/label/fit", json={"classes": CLASSES, "labels": only})
     assert (answer.status_code, answer.json()["error"]) == (
         400, "paint at least two classes; nothing is painted as yellow yet",
     )  # fmt: skip
-    nothing = web.post("/api/label/export", json={"classes": CLASSES, "labels": []})
+    nothing = shared.post("/api/label/export", json={"classes": CLASSES, "labels": []})
     assert nothing.status_code == 400
 
 
@@ -132,15 +145,15 @@ def test_fit_says_what_is_missing(web):
         ({"Host": "localhost:8765", "Origin": "http://localhost:8765"}, 200),
     ],
 )
-def test_requests_of_other_sites_are_refused(web, headers, status):
-    for answer in (web.get("/api/state", headers=headers), web.get("/", headers=headers)):
+def test_requests_of_other_sites_are_refused(shared, headers, status):
+    for answer in (shared.get("/api/state", headers=headers), shared.get("/", headers=headers)):
         assert answer.status_code == status
-    posted = web.post("/api/read", json={"photos": [], "recipes": [0]}, headers=headers)
+    posted = shared.post("/api/read", json={"photos": [], "recipes": [0]}, headers=headers)
     assert posted.status_code == (400 if status == 200 else 403)
 
 
-def test_a_post_without_the_tab_s_header_is_refused(web):
-    answer = web.post("/api/read", json={"photos": [0], "recipes": [0]}, headers={"X-Shiftless-Client": ""})
+def test_a_post_without_the_tab_s_header_is_refused(shared):
+    answer = shared.post("/api/read", json={"photos": [0], "recipes": [0]}, headers={"X-Shiftless-Client": ""})
     assert (answer.status_code, "X-Shiftless-Client" in answer.json()["error"]) == (400, True)
 
 
@@ -152,26 +165,26 @@ def test_a_post_without_the_tab_s_header_is_refused(web):
         "/api/photos/99999999999999999999/picture", "/docs", "/openapi.json",
     ],
 )  # fmt: skip
-def test_no_path_leaves_the_folder(web, path):
-    answer = web.get(path)
+def test_no_path_leaves_the_folder(shared, path):
+    answer = shared.get(path)
     assert answer.status_code in (400, 404)
     assert set(answer.json()) == {"error"}
-    names = [photo["name"] for photo in web.get("/api/state").json()["photos"]]
+    names = [photo["name"] for photo in shared.get("/api/state").json()["photos"]]
     assert names == ["a.png", "b.png", "inner/c.png"]  # not the link to a file outside
 
 
-def test_answers_forbid_other_hosts_to_the_page(web):
-    policy = web.get("/").headers["content-security-policy"]
+def test_answers_forbid_other_hosts_to_the_page(shared):
+    policy = shared.get("/").headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "http" not in policy
-    assert web.get("/api/state").headers["x-content-type-options"] == "nosniff"
+    assert shared.get("/api/state").headers["x-content-type-options"] == "nosniff"
 
 
-def test_photos_are_sent_pixel_for_pixel(web):
-    answer = web.get("/api/photos/0/picture")
+def test_photos_are_sent_pixel_for_pixel(shared):
+    answer = shared.get("/api/photos/0/picture")
     assert (answer.headers["x-photo-width"], answer.headers["x-photo-height"]) == ("64", "48")
     np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(answer.content))), two_coloured(0))
-    assert Image.open(io.BytesIO(web.get("/api/photos/0/picture?side=16").content)).size == (16, 12)
+    assert Image.open(io.BytesIO(shared.get("/api/photos/0/picture?side=16").content)).size == (16, 12)
 
 
 def test_uploads_are_limited_and_become_photos(web):
@@ -211,8 +224,8 @@ def test_uploads_are_limited_and_become_photos(web):
         ("label/import", {}),
     ],
 )
-def test_bad_requests_are_told_in_one_line(web, path, asked):
-    answer = web.post(f"/api/{path}", json=asked)
+def test_bad_requests_are_told_in_one_line(shared, path, asked):
+    answer = shared.post(f"/api/{path}", json=asked)
     assert answer.status_code == 400
     assert "\n" not in answer.json()["error"]
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from shiftless.errors import BadInput
 from shiftless.explore.strokes import ClassColours, Stroke, paint
 
-EMPTY = np.full((8, 12), 255, np.uint8)
-PLACES = st.tuples(st.floats(-5, 17), st.floats(-5, 13))
+EMPTY = np.full((6, 8), 255, np.uint8)
+PLACES = st.tuples(st.floats(-4, 12), st.floats(-4, 10))
+SOME = settings(max_examples=15)
 
 
 def stroke(label, radius, *points):
@@ -38,7 +39,7 @@ def test_later_strokes_lie_on_top_and_the_eraser_clears():
     assert mask[3, 1] == 1
 
 
-@settings(max_examples=25)
+@SOME
 @given(st.lists(PLACES, min_size=1, max_size=4), st.floats(0.2, 3))
 def test_a_pixel_is_painted_iff_its_centre_is_near_the_line(points, radius):
     mask = paint(EMPTY, [stroke(1, radius, *points)])
@@ -57,7 +58,7 @@ def distance(p, a, b):
     return np.linalg.norm(p - a - along * (b - a))
 
 
-@settings(max_examples=25)
+@SOME
 @given(PLACES, PLACES, st.floats(0.2, 3), st.floats(0.1, 0.9))
 def test_a_stroke_does_not_depend_on_how_many_points_it_has(a, b, radius, share):
     middle = tuple(np.array(a) + share * (np.array(b) - np.array(a)))
