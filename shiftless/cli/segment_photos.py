@@ -195,7 +195,7 @@ def _mark_of(mask: Path) -> str:
     from PIL import Image
 
     try:
-        with Image.open(mask) as opened:
+        with Image.open(mask, formats=("PNG",)) as opened:
             return str(opened.info.get("shiftless", ""))
     except (OSError, ValueError, SyntaxError):
         return ""
@@ -204,7 +204,7 @@ def _mark_of(mask: Path) -> str:
 def _mask_at(path: Path) -> np.ndarray:
     from PIL import Image
 
-    with Image.open(path) as opened:
+    with Image.open(path, formats=("PNG",)) as opened:
         return np.array(opened)
 
 
