@@ -166,8 +166,9 @@ class PixelEnsemble(Saved):
     def check_origins(self, buckets: Sequence[Sequence[FeatureMaps]]) -> None:
         """Raise BadInput for features of another model, or of adapters with other contents, than the head's."""
         for source, bucket in zip(self.sources, buckets):
-            if conflict := source.origin.conflict(bucket[0].origin):
-                raise BadInput(f"{bucket[0].name}: the head was fitted on, and the photo read with, {conflict}")
+            for maps in bucket:
+                if conflict := source.origin.conflict(maps.origin):
+                    raise BadInput(f"{maps.name}: the head was fitted on, and the photo read with, {conflict}")
 
     @torch.no_grad()
     def predict(

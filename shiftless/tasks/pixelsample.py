@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -191,8 +191,13 @@ def _shares(sizes: np.ndarray, most: int, balance: float) -> np.ndarray:
 def _same_models(
     origins: tuple[Origin, ...], buckets: Sequence[Sequence[FeatureMaps]], name: str
 ) -> tuple[Origin, ...]:
-    here = tuple(bucket[0].origin for bucket in buckets)
-    for first, one in zip(origins, here):
-        if conflict := first.conflict(one):
-            raise BadInput(f"{name}: features of {conflict}; read all photos with the same models")
-    return origins or here
+    """The model of each bucket, with the adapters of all its readings."""
+    here = []
+    for k, bucket in enumerate(buckets):
+        known = origins[k] if origins else bucket[0].origin
+        for maps in bucket:
+            if conflict := known.conflict(maps.origin):
+                raise BadInput(f"{name}: features of {conflict}; read all photos with the same models")
+            known = replace(known, adapters=tuple({**dict(known.adapters), **dict(maps.origin.adapters)}.items()))
+        here.append(known)
+    return tuple(here)

@@ -252,9 +252,10 @@ class _Training:
 
     def restore(self, folder: Path, plan: dict[str, str]) -> None:
         """Go on from the checkpoint, if there is one; raises BadInput for one of another run."""
-        found = load_checkpoint(folder)
-        if found is None:
+        if not (folder / INDEX).is_file():  # none, or killed while the first one was written
             return
+        found = load_checkpoint(folder)
+        assert found is not None
         tensors, numbers = found
         began = numbers.get("plan")
         other = [name for name in plan if not isinstance(began, dict) or began.get(name) != plan[name]]

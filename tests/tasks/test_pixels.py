@@ -101,6 +101,8 @@ def test_it_is_saved_with_all_that_it_needs(head, tmp_path):
 def test_features_of_another_model_adapter_or_tap_are_refused(head):
     with pytest.raises(BadInput, match="the head was fitted on, and the photo read with, two models"):
         head.predict([[reading("2e"), reading("2e")]])
+    with pytest.raises(BadInput, match="two models"):
+        head.predict([[reading(), reading("2e")]])
     with pytest.raises(BadInput, match=r"reading 0 holds up1 \(5\); needed is up1 \(4\)"):
         head.predict([[reading(channels=5), reading(channels=5)]])
     with pytest.raises(BadInput, match="no readings were given"):

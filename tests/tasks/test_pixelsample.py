@@ -1,5 +1,7 @@
 """Which pixels are drawn of a labelled photo, and what is kept of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,20 @@ def test_a_photos_pixels_do_not_depend_on_the_others():
     alone = PixelSample.gather(rows[1:], 2, per_photo=16)
     assert torch.equal(both.of_photos([1]).features[0], alone.features[0])
     assert not torch.equal(both.of_photos([0]).features[0], alone.features[0])
+
+
+def test_the_adapters_of_every_reading_are_remembered():
+    def reading(lora, content):
+        maps = buckets()[0][0]
+        return replace(maps, origin=replace(maps.origin, adapters=((lora, content),)))
+
+    def row(name, content):
+        return LabelledBuckets([[reading("lora a", "1"), reading("lora b", content)]], halves(), name)
+
+    sample = PixelSample.gather([row("a.png", "2"), row("b.png", "2")], 2)
+    assert sample.origins[0].adapters == (("lora a", "1"), ("lora b", "2"))
+    with pytest.raises(BadInput, match=r"b.png: features of two versions of lora b .*; read all photos"):
+        PixelSample.gather([row("a.png", "2"), row("b.png", "3")], 2)
 
 
 def test_memory_is_shared_out_over_the_photos():
