@@ -57,7 +57,8 @@ def spearman_interval(
     labels = _numbered([0] * len(a) if groups is None else groups)
     own = _numbered(range(len(a)) if clusters is None else clusters)
     rng, count = np.random.default_rng(seed), int(own.max()) + 1
-    drawn = np.stack([np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(draws)])
+    index = rng.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
+    drawn = np.bincount(index.ravel(), minlength=draws * count).reshape(draws, count)  # how often each was drawn
     correlation = _of_weights(a, b, labels, drawn[:, own].astype(np.float64))
     low, high = np.percentile(correlation, [50 * (1 - level), 50 * (1 + level)])
     return Difference(value, float(low), float(high))
