@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from shiftless.atomic import check_writable
@@ -17,6 +16,9 @@ from shiftless.cli.flags import Batch, Captions, Device, Dtype, Fill, Offload, Q
 from shiftless.cli.segment import ANY_HEAD, HEAD, Models, Side, Stride, segment
 from shiftless.cli.segmenters import Segmenter, open_segmenter
 from shiftless.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PHOTOS = "Pictures, or folders of them."
 MASKS, OVERLAYS, DOUBTS, AREAS = "masks", "overlays", "uncertainty", "areas.csv"
@@ -52,6 +54,8 @@ def predict(
     read again. Masks are of the photo's own size, and name their classes in order by the palette. A photo that cannot
     be read is listed at the end, and the exit code is then 2.
     """
+    import numpy as np
+
     from shiftless.digest import digest_of
     from shiftless.image import open_photo
     from shiftless.progress import notice
@@ -136,6 +140,8 @@ def label_next(
 
     Labels are what is scarce: ten photos chosen so teach a head more than ten that resemble those labelled already.
     """
+    import numpy as np
+
     from shiftless.data.labelled import read_labelled
     from shiftless.image import open_photo
     from shiftless.tasks.labelnext import label_next as choose
@@ -202,6 +208,7 @@ def _mark_of(mask: Path) -> str:
 
 
 def _mask_at(path: Path) -> np.ndarray:
+    import numpy as np
     from PIL import Image
 
     with Image.open(path, formats=("PNG",)) as opened:
