@@ -19,6 +19,7 @@ from benchmarks.robustness.mutation import mutated_bytes, mutated_json, mutated_
 from benchmarks.robustness.outcome import Outcome, check  # noqa: E402
 from benchmarks.robustness.processes import run_scene  # noqa: E402
 from shiftless.errors import BadInput  # noqa: E402
+from tests.forked import Forked  # noqa: E402
 
 SHORT = {"LoRAs": 8, "model folders": 12, "ControlNets": 8, "captioners": 8}
 
@@ -32,12 +33,22 @@ def test_hostile_input_is_refused_or_harmless(name):
     assert outcome.refused, "nothing was refused: these cases are not hostile"
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    """Commands are forked from a process that has imported what they need, where that is safe."""
+    if sys.platform.startswith("linux"):
+        Forked(["--version"]).communicate()  # starts that process, so that no command's time has it in it
+        monkeypatch.setattr("benchmarks.robustness.processes.start", lambda arguments, limit=None: Forked(arguments))
+
+
+@pytest.mark.usefixtures("forked")
 def test_a_killed_reading_goes_on_where_it_stopped():
-    outcome = run_scene("kills", seed=0, quick=True, commands=["extract"])
+    outcome = run_scene("kills", seed=2, quick=True, commands=["extract"])
     assert not outcome.failures
     assert outcome.done == 2  # once undisturbed, once killed and continued
 
 
+@pytest.mark.usefixtures("forked")
 def test_devices_are_written_through():
     outcome = run_scene("devices", seed=0, quick=True)
     assert not outcome.failures
