@@ -3,6 +3,7 @@ answer is known."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,12 @@ from shiftless.taps.names import Tap
 torch.set_num_threads(1)  # the tests run side by side, one a core
 settings.register_profile("shiftless", max_examples=60, deadline=None, derandomize=True)
 settings.load_profile("shiftless")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what was imported: it stays, and is a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
