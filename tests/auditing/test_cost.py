@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import shiftless
 from shiftless import Recipe, preset
@@ -11,6 +12,7 @@ from shiftless.auditing import observation
 from shiftless.auditing.audit import audit
 from shiftless.auditing.cost import audit_calls, cost
 from shiftless.auditing.observation import planned
+from shiftless.backbones.base import Reading
 from shiftless.reading.counted import calls
 
 PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(2)]
@@ -52,13 +54,18 @@ def twin():
 
 @pytest.fixture
 def counted(twin, monkeypatch):
-    """A model that counts the noisy latents that go through its denoiser: model, and a list of one number a call."""
-    made: list[int] = []
-    denoise = twin.denoise
+    """A model that counts the noisy latents its denoiser is given: model, and a list of one number a call.
 
-    def counting(latent, *arguments, **options):
+    What the denoiser would answer is of no account here: its maps are noise, and what it predicts is the latent.
+    """
+    made: list[int] = []
+
+    def counting(latent, timestep, condition, taps=(), *, full=False):
         made.append(len(latent))
-        return denoise(latent, *arguments, **options)
+        assert twin.schedule.check(timestep) == timestep
+        assert len(condition.embeds) == len(latent)
+        maps = {tap.name: torch.rand(len(latent), tap.channels, 64 // tap.stride, 64 // tap.stride) for tap in taps}
+        return Reading(maps, None if taps and not full else latent)
 
     monkeypatch.setattr(twin, "denoise", counting)
     return twin, made
