@@ -61,8 +61,10 @@ def run(
     began = time.perf_counter()
     train, test = n or SIZES[name]
     pool = labelled_pictures(name, "parts", train + test)
-    recipes = available(model, readings_of(name, loras))
-    others = {key: load(place) for key, place in MODELS.items() if place in mini.embedded()}
+    readings = {key for m in methods for key in (*m.readings, *m.joined)}
+    recipes = available(model, {key: recipe for key, recipe in readings_of(name, loras).items() if key in readings})
+    beside = {key: MODELS[key] for key in MODELS if any(key in m.models for m in methods)}
+    others = {key: load(place) for key, place in beside.items() if place in mini.embedded()}
     chosen = [m for m in methods if _possible(m, recipes, others)]
     read = _read(model, recipes, others, pool, batch, progress)
     counted: dict[str, list[Split]] = {}
