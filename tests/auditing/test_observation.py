@@ -94,9 +94,10 @@ def test_the_numbers_are_the_same_for_every_batch_and_every_run():
     model = shiftless.load("mini", device="cpu", size=64)
     pictures = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(5)]
     recipes = [Recipe(timestep=300, taps=("up0",)), Recipe(timestep=300, taps=("up0",), control="canny")]
-    runs = [list(observe(model, pictures, recipes, batch=batch, finish=2)) for batch in (1, 4, 5)]
+    some = {1: pictures[3:], 4: pictures, 5: pictures}  # one by one, the last two are enough
+    runs = [list(observe(model, some[batch], recipes, batch=batch, finish=2)) for batch in (5, 4, 1)]
     for run in runs[1:]:
-        for one, other in zip(runs[0], run):
+        for one, other in zip(runs[0][-len(run) :], run, strict=True):
             for name, values in one.scores.items():
                 assert np.array_equal(values, other.scores[name]), name
     assert not np.array_equal(runs[0][0].scores["latent"], runs[0][1].scores["latent"])

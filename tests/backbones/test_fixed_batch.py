@@ -20,15 +20,15 @@ def batch(model, n):
     texts = [model.encode_prompt([text]) for text in ("", "a photo", "a cow", "a red bus")]
     embeds = torch.cat([texts[i % 4].embeds for i in range(n)])
     words = tuple(texts[i % 4].words[0] for i in range(n))
-    edges = (torch.rand(n, 3, 128, 128, generator=generator) > 0.9).float()
+    edges = (torch.rand(n, 3, 64, 64, generator=generator) > 0.9).float()
     steer = Steer(model.control("canny").net, edges, 1.0)
     latents = torch.randn(n, *latent_shape(model), generator=generator)
-    return latents, Condition(embeds, words, {}, (steer,)), torch.rand(n, 3, 128, 128, generator=generator) * 2 - 1
+    return latents, Condition(embeds, words, {}, (steer,)), torch.rand(n, 3, 64, 64, generator=generator) * 2 - 1
 
 
 def latent_shape(model):
     channels, stride = model.spec.latent
-    return channels, 128 // stride, 128 // stride
+    return channels, 64 // stride, 64 // stride
 
 
 def test_half_precision_gives_a_row_the_same_bits_in_every_batch(mini):

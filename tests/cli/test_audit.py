@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from html import unescape
 from pathlib import Path
 
@@ -13,9 +14,16 @@ from safetensors.torch import save_file
 
 from miniworld.datasets import HELD_OUT
 from miniworld.datasets import photos as drawn
+from shiftless.backbones.registry import load
 from shiftless.recipe import Recipe, read_recipe_file, read_recipes
 
 FAST = ("--finish", 2, "--draws", 2)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Models read photos at 64 pixels, at a quarter of the time of 128."""
+    monkeypatch.setattr("shiftless.backbones.registry.load", partial(load, size=64))
 
 
 @pytest.fixture

@@ -14,21 +14,23 @@ from shiftless.backbones.sd import StableDiffusion
 from shiftless.recipe import Recipe
 
 TWIN = ("-m", "twin:sd15")
-LORA = ("lora", "train", "photos", *TWIN, "--steps", 2, "--checks", 1, "--captioner", "none", "--out", "a.safetensors")
+LORA = ("lora", "train", "few", *TWIN, "--steps", 2, "--checks", 1, "--captioner", "none", "--out", "a.safetensors")
 FIT = ("correspond", "fit", "-r", "plain.toml", "--data", "photos", "--steps", 1, "--out", "head")
-AUDIT = ("audit", "photos", *TWIN, "--recipe", "plain.toml", "--finish", 0, "--draws", 1)
+AUDIT = ("audit", "few", *TWIN, "--recipe", "plain.toml", "--finish", 0, "--draws", 1)
 NOTE = "note: mini was trained on pictures of its drawn world and is not for photographs"
 
 
 @pytest.fixture(autouse=True)
 def inputs(tmp_path):
-    """Photos with annotated pairs, and a recipe."""
-    folder = tmp_path / "photos"
+    """Photos with annotated pairs, a few of them in a folder of their own, and a recipe."""
+    folder, few = tmp_path / "photos", tmp_path / "few"
     folder.mkdir()
+    few.mkdir()
     images = {}
     for i in range(30):
         noise = np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(folder / f"{i}.png")
+        for place in [folder, few][: 2 if i < 4 else 1]:
+            Image.fromarray(noise).save(place / f"{i}.png")
         points = [[10, 10], [40, 30], [60, 50]]
         images[str(i)] = {"file": f"{i}.png", "width": 64, "height": 64, "keypoints": points}
     pairs = [[str(i), str(i + 1)] for i in range(0, 30, 2)]
@@ -120,4 +122,4 @@ def test_verbose_names_controlnets_and_their_device(command):
 def test_lora_train_says_first_what_it_will_do(command):
     code, _, err = command(*LORA)
     assert code == 0, err
-    assert err.splitlines()[0] == "training a LoRA on 30 photos for 2 steps"
+    assert err.splitlines()[0] == "training a LoRA on 4 photos for 2 steps"

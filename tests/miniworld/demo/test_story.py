@@ -18,7 +18,7 @@ from shiftless.errors import BadInput
 
 @pytest.fixture(scope="module")
 def twin():
-    return load("twin:sd15", dtype="fp32")
+    return load("twin:sd15", dtype="fp32", size=64)
 
 
 @pytest.fixture(scope="module")

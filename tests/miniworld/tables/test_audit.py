@@ -133,6 +133,7 @@ def test_half_of_the_pairs_against_the_other_by_hand():
 
 def test_a_small_run_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr("miniworld.tables.audit.ADVISED", ((500,),))
+    monkeypatch.setattr("miniworld.tables.audit.FINISH", 2)
     model = shiftless.load("mini", device="cpu")
     answer = run(model, looks=("photo",), timesteps=(300,), pictures=2, pairs=4, progress=False)
     written = json.loads(Path(answer.write(tmp_path / "a.json")).read_text(encoding="utf-8"))
