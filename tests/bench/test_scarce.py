@@ -37,7 +37,7 @@ def horses(tmp_path, monkeypatch):
 def test_the_table_has_the_model_beside_what_needs_none(horses, tmp_path):
     model = shiftless.load("twin:dino-s16", device="cpu", dtype="fp32")
     readers = [Reader(model, (Recipe(taps=("block0",), size=64),))]
-    fitting = {"members": 2, "layers": (16, 8), "patience": 5, "epochs": 20}
+    fitting = {"members": 2, "layers": (16, 8), "patience": 5, "epochs": 20, "batch": 256}
     table = run(readers, horses, "horse21", splits=2, fitting=fitting, progress=False, presets=["ddpm-segmentation"])
     assert [row.method for row in table.rows if row.metric == "mIoU"] == [
         "trivial: the class that is commonest there", "trivial: colour and position", "twin:dino-s16",

@@ -31,6 +31,12 @@ def tensor(pictures) -> torch.Tensor:
     return torch.stack([torch.from_numpy(p.image.copy()).permute(2, 0, 1) for p in pictures]).float() / 127.5 - 1
 
 
+@pytest.fixture(scope="module")
+def clean(mini, unseen):
+    """The latents of the unseen pictures."""
+    return mini.encode_image(tensor(unseen))
+
+
 def test_plain_diffusers_loads_it():
     from diffusers import StableDiffusionPipeline
 
@@ -49,17 +55,16 @@ def test_the_weights_are_small():
     assert sum(size for file, size in sizes.items() if not set(limits) & set(file.parts)) <= 40e6
 
 
-def test_the_autoencoder_keeps_unseen_pictures(mini, unseen):
+def test_the_autoencoder_keeps_unseen_pictures(mini, unseen, clean):
     pixels = tensor(unseen)
-    back = mini.decode(mini.encode_image(pixels))
+    back = mini.decode(clean)
     truth, result = to_uint8(pixels).astype(float), to_uint8(back).astype(float)
     psnr = 10 * np.log10(255**2 / ((truth - result) ** 2).mean((1, 2, 3)))
     assert psnr.mean() > 26
 
 
-def test_a_true_caption_helps_the_denoiser(mini, unseen):
+def test_a_true_caption_helps_the_denoiser(mini, unseen, clean):
     """The noise-prediction error, on the same pictures and noise: fine caption < another picture's caption."""
-    clean = mini.encode_image(tensor(unseen))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     captions = [p.captions[2] for p in unseen]
     errors = {}
@@ -78,20 +83,19 @@ def test_it_matches_better_than_copying_positions():
     assert ours.ci95[0] > trivial.ci95[1]
 
 
-def noise_error(model, pictures, timestep, condition):
-    """The noise-prediction error of each picture, B, with the same noise whatever steers."""
-    clean = model.encode_image(tensor(pictures))
+def noise_error(model, clean, timestep, condition):
+    """The noise-prediction error of each picture's latent, B, with the same noise whatever steers."""
     noise = torch.randn(clean.shape, generator=torch.manual_seed(3))
     prediction = model.denoise(model.schedule.add(clean, noise, timestep), timestep, condition).prediction
     return (prediction.float() - noise).square().mean((1, 2, 3)).numpy()
 
 
-def test_true_edges_help_the_denoiser_and_wrong_ones_harm(mini, unseen):
+def test_true_edges_help_the_denoiser_and_wrong_ones_harm(mini, unseen, clean):
     text = mini.encode_prompt([""] * len(unseen))
     control = mini.control("canny")
     edges = control.draw(tensor(unseen))
     errors = [
-        noise_error(mini, unseen, 300, Condition(text.embeds, text.words, {}, steers))
+        noise_error(mini, clean, 300, Condition(text.embeds, text.words, {}, steers))
         for steers in ((Steer(control.net, edges),), (), (Steer(control.net, edges.roll(1, 0)),))
     ]
     true, none, wrong = (error.mean() for error in errors)
@@ -108,10 +112,11 @@ def test_its_captioner_says_what_is_there(mini, unseen):
 def test_its_loras_know_the_look_that_the_model_never_saw(mini):
     pictures = [draw(HELD_OUT + 6000 + i, look="embroidery") for i in range(16)]
     text = mini.encode_prompt(["a photo"] * len(pictures))
-    without = noise_error(mini, pictures, 300, text)
+    clean = mini.encode_image(tensor(pictures))
+    without = noise_error(mini, clean, 300, text)
     for name in ("embroidery-a", "embroidery-b"):
         with mini.adapted([(name, 1.0)]):
             text = mini.encode_prompt(["a photo"] * len(pictures))
-            steered = noise_error(mini, pictures, 300, text)
+            steered = noise_error(mini, clean, 300, text)
         gain = difference(without, steered)
         assert gain.low > 0, name

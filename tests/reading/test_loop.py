@@ -22,14 +22,19 @@ def model():
     return shiftless.load("twin:sd15", device="cpu", dtype="fp32")
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5])
-@pytest.mark.parametrize("latent", ["mean", "sample"])
-def test_batches_give_what_single_images_give(model, batch, latent):
+@pytest.fixture(scope="module", params=["mean", "sample"])
+def each(model, request):
+    """Two recipes, and what they give of each picture alone."""
     recipes = [
-        Recipe(taps=("up1", "up2"), latent=latent, ensemble=2),
-        Recipe(taps=("mid",), timestep=300, latent=latent),
+        Recipe(taps=("up1", "up2"), latent=request.param, ensemble=2),
+        Recipe(taps=("mid",), timestep=300, latent=request.param),
     ]
-    alone = [shiftless.extract(model, picture, recipes) for picture in PICTURES]
+    return recipes, [shiftless.extract(model, picture, recipes) for picture in PICTURES]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_batches_give_what_single_images_give(model, batch, each):
+    recipes, alone = each
     together = shiftless.extract(model, PICTURES, recipes, batch=batch)
     for one, other in zip(alone, together):
         for a, b in zip(one, other):

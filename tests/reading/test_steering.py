@@ -15,7 +15,7 @@ PICTURES = [RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(3)]
 
 @pytest.fixture(scope="module")
 def model():
-    return shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    return shiftless.load("twin:sd15", device="cpu", dtype="fp32", size=64)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_each_technique_changes_the_reading_and_strength_counts(model, lora):
         base.but(control="canny", control_scale=0.5),
         base.but(lora=lora),
         base.but(lora=lora, lora_scale=0.5),
-        base.but(start=90),
+        base.but(start=90, steps=4),
         base.but(prompt="a horse", control="canny", lora=lora, start=60, steps=2),
     ]
     (bucket,) = read(model, [base, *steered])
@@ -127,8 +127,8 @@ def test_what_a_family_cannot_take_is_refused(model, monkeypatch):
 
 
 def test_techniques_compose_on_a_model_from_disk(saved, lora):
-    model = shiftless.load(saved, device="cpu")
-    recipe = Recipe(prompt="a photo of a {category}", control="canny", start=60, lora=lora)
+    model = shiftless.load(saved, device="cpu", size=64)
+    recipe = Recipe(prompt="a photo of a {category}", control="canny", start=60, steps=2, lora=lora)
     recipes = [recipe, recipe.but(control=str(saved / "controlnet-canny")), recipe.but(control=())]
     bucket = shiftless.extract(model, PICTURES[0], recipes, fill={"category": "cow"})
     readings = bucket.stack("up1")

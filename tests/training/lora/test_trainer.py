@@ -49,11 +49,20 @@ def numbers(model):
     }
 
 
-def test_a_run_learns_the_look_and_leaves_the_model_alone(model, photos, tmp_path):
-    before, out = numbers(model), tmp_path / "look.safetensors"
-    settings = QUICK.but(steps=10, lr=1e-2, targets="all", batch=4)
-    result = train(model, photos, out, settings, captions=["a stripe"] * 5)
-    after = numbers(model)
+LONGER = QUICK.but(steps=10, lr=1e-2, targets="all", batch=4)
+
+
+@pytest.fixture(scope="module")
+def learned(photos, tmp_path_factory):
+    """A run of ten steps: the model, its numbers before, and the result."""
+    model = shiftless.load("twin:sd15", device="cpu", dtype="fp32", size=64)
+    before, out = numbers(model), tmp_path_factory.mktemp("learned") / "look.safetensors"
+    return model, before, train(model, photos, out, LONGER, captions=["a stripe"] * 5)
+
+
+def test_a_run_learns_the_look_and_leaves_the_model_alone(learned, photos):
+    model, before, result = learned
+    after, out = numbers(model), result.path
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in after)
     assert not any(p.requires_grad for p in model.unet.parameters())
@@ -66,7 +75,7 @@ def test_a_run_learns_the_look_and_leaves_the_model_alone(model, photos, tmp_pat
     assert about["curve"][-1]["reported"] == result.curve[-1].reported
     assert about["model"] == "twin:sd15"
     assert about["curve"][0]["step"] == 5
-    held = HeldOut(model, examples(model, photos, settings), settings.read_at, settings.seed)
+    held = HeldOut(model, examples(model, photos, LONGER), LONGER.read_at, LONGER.seed)
     plain = held.errors()
     with adapted({"unet": model.unet, "text_encoder": model.text_encoder}, [(str(out), 1.0)]):
         told = held.errors()
@@ -225,13 +234,11 @@ def test_captions_come_from_the_captioner(model, photos, tmp_path, monkeypatch):
     assert set(plan["captions"]) <= {"a photo of 64 stripes", "a photo of 128 stripes"}
 
 
-def test_a_half_precision_model_learns_as_a_full_precision_one_does(model, photos, tmp_path):
+def test_a_half_precision_model_learns_as_a_full_precision_one_does(learned, photos, tmp_path):
     half = shiftless.load("twin:sd15", device="cpu", dtype="bf16", size=64)
-    settings = QUICK.but(steps=10, lr=1e-2, targets="all", batch=4)
-    result = train(half, photos, tmp_path / "half.safetensors", settings, captioner=None)
-    full = train(model, photos, tmp_path / "full.safetensors", settings, captioner=None)
+    result = train(half, photos, tmp_path / "half.safetensors", LONGER, captions=["a stripe"] * 5)
     assert result.best.shift < 0.97
-    assert result.best.shift == pytest.approx(full.best.shift, abs=0.02)
+    assert result.best.shift == pytest.approx(learned[-1].best.shift, abs=0.02)
     assert {p.dtype for p in half.unet.parameters()} == {torch.bfloat16}
 
 
