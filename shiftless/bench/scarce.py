@@ -90,7 +90,7 @@ def dealt(photos: int, train: int, test: int, seed: int, where: str = "the pool"
     """Deal the numbers of photos out: (those to learn from, those to test on), by seed.
 
     >>> dealt(5, 3, 2, 0, "horses")
-    ([0, 2, 4], [1, 3])
+    ([2, 3, 4], [0, 1])
     """
 
     if train + test > photos:

@@ -22,10 +22,11 @@ from miniworld.tables.audit import (
     rows_of,
     run,
 )
-from miniworld.tables.configurations import TECHNIQUES, TIMESTEPS, halves
+from miniworld.tables.configurations import TECHNIQUES, TIMESTEPS, configurations, halves
 from miniworld.tables.downstream import Downstream, half_of, halves_of_pairs
 from shiftless.auditing.measures import FINISHED, HEADLINE, MEASURES, PERCEPTUAL
 from shiftless.bench.pairs import Scores
+from shiftless.reading.available import available
 
 POINTS = np.full(20, 50)
 
@@ -139,7 +140,9 @@ def test_a_small_run_from_end_to_end(tmp_path, monkeypatch):
     written = json.loads(Path(answer.write(tmp_path / "a.json")).read_text(encoding="utf-8"))
     methods = {one["method"] for one in written["rows"]}
     assert {f"held-out: {HEADLINE}", f"choosing: {HEADLINE}", f"all: {TRUTH}", "photo t=300 captions"} <= methods
-    assert len(answer.results) == len(TECHNIQUES)
+    at_hand = available(model, configurations("photo", (300,)))
+    assert [one.key for one in answer.results] == list(at_hand)
+    assert {name for _, name in at_hand} >= set(TECHNIQUES) - {"image prompt"}
     assert {"usual, t=500, photo", "suggested within 4 calls, t=500, photo"} <= methods
     assert {row.method.partition(":")[0] for row in answer.summary().rows} == {"all", "held-out"}
     by_name = {one.key[1]: one for one in answer.results}
