@@ -27,6 +27,7 @@ from shiftless.noise import seeded
 from shiftless.progress import Progress, reporting
 from shiftless.training.augment import SCALES, augmented
 from shiftless.training.checkpoint import INDEX, load_checkpoint, save_checkpoint
+from shiftless.training.optimiserstate import optimiser_tensors, restore_optimiser
 from shiftless.training.segformer import STRIDE, Architecture, identity_of, is_pretrained, new_network
 from shiftless.training.segmentation_network import SegmentationNetwork, new_preparation
 
@@ -245,8 +246,7 @@ class _Training:
         """Leave a checkpoint."""
         self.history.append({"step": self.step, "loss": self.loss})
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        for i, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{i}.{name}": value for name, value in state.items()}
+        tensors |= optimiser_tensors(self.optimiser)
         numbers = {"plan": plan, "step": self.step, "loss": self.loss, "history": self.history}
         save_checkpoint(folder, tensors, numbers)
 
@@ -262,15 +262,9 @@ class _Training:
         if other:
             raise BadInput(f"{folder}: a run with other settings ({other[0]}); use --restart to train anew")
         try:
-            states: dict[int, dict[str, torch.Tensor]] = {}
-            for name, value in tensors.items():
-                if name.startswith("optimiser."):
-                    _, i, key = name.split(".")
-                    states.setdefault(int(i), {})[key] = value
             own = {key.removeprefix("network."): one for key, one in tensors.items() if key.startswith("network.")}
             self.network.load_state_dict(own)
-            groups = self.optimiser.state_dict()["param_groups"]
-            self.optimiser.load_state_dict({"state": states, "param_groups": groups})
+            restore_optimiser(self.optimiser, tensors)
             self.step, self.loss, self.history = int(numbers["step"]), float(numbers["loss"]), list(numbers["history"])
         except (KeyError, RuntimeError, TypeError, ValueError):
             raise BadInput(f"{folder}: not a checkpoint of this program; use --restart to train anew") from None
