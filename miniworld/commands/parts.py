@@ -19,56 +19,41 @@ Choose = Annotated[
 ByClass = Annotated[bool, typer.Option("--by-class", help="Print each method's IoU of each class too.")]
 
 
-@command(
-    bench,
-    "mini-parts",
-    examples=(
-        "shiftless bench mini-parts --quick",
-        "shiftless bench mini-parts --by-class --json parts.json",
-        "shiftless bench mini-parts --choose --json choices.json",
-    ),
-)
-def mini_parts(
-    model: Model = "mini",
-    quick: Quick = False,
-    splits: Splits = 5,
-    by_class: ByClass = False,
-    choose: Choose = False,
-    batch: Batch = None,
-    json: Json = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    offload: Offload = "",
-    quantise: Quantise = "",
-) -> None:
-    """Learn 21 parts of horses with riders from 30 labelled pictures, and score 30 others: mIoU of every method."""
-    _run("parts", model, quick, splits, by_class, choose, batch, json, device, dtype, offload, quantise)
+_HELP = {
+    "parts": "Learn 21 parts of horses with riders from 30 labelled pictures, and score 30 others: mIoU of every "
+    "method.",
+    "rooms": "Learn the 28 classes of bedrooms from 40 labelled pictures, and score 20 others: mIoU of every method.",
+}
 
 
-@command(
-    bench,
-    "mini-rooms",
-    examples=(
-        "shiftless bench mini-rooms --quick",
-        "shiftless bench mini-rooms --by-class --json rooms.json",
-        "shiftless bench mini-rooms --choose --json choices.json",
-    ),
-)
-def mini_rooms(
-    model: Model = "mini",
-    quick: Quick = False,
-    splits: Splits = 5,
-    by_class: ByClass = False,
-    choose: Choose = False,
-    batch: Batch = None,
-    json: Json = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    offload: Offload = "",
-    quantise: Quantise = "",
-) -> None:
-    """Learn the 28 classes of bedrooms from 40 labelled pictures, and score 20 others: mIoU of every method."""
-    _run("rooms", model, quick, splits, by_class, choose, batch, json, device, dtype, offload, quantise)
+def _register(name: str) -> None:
+    def run_set(
+        model: Model = "mini",
+        quick: Quick = False,
+        splits: Splits = 5,
+        by_class: ByClass = False,
+        choose: Choose = False,
+        batch: Batch = None,
+        json: Json = None,
+        device: Device = "auto",
+        dtype: Dtype = "auto",
+        offload: Offload = "",
+        quantise: Quantise = "",
+    ) -> None:
+        _run(name, model, quick, splits, by_class, choose, batch, json, device, dtype, offload, quantise)
+
+    run_set.__doc__ = _HELP[name]
+    start = f"shiftless bench mini-{name}"
+    examples = (
+        f"{start} --quick",
+        f"{start} --by-class --json {name}.json",
+        f"{start} --choose --json choices.json",
+    )
+    command(bench, f"mini-{name}", examples=examples)(run_set)
+
+
+for _name in _HELP:
+    _register(_name)
 
 
 def _run(
