@@ -13,9 +13,9 @@ from shiftless import mini
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.registry import load
 from shiftless.bench.parts import fit_parts, score_parts
-from shiftless.bench.scarce import dealt
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.labelledphoto import LabelledPhotos
+from shiftless.data.scarce import dealt
 from shiftless.features import Bucket
 from shiftless.metrics.resplit import Split, split_interval, split_scores
 from shiftless.progress import Progress, count

@@ -14,12 +14,13 @@ from miniworld.tables.part_methods import BASELINE, CHOSEN, DDPM, METHODS, MODEL
 from shiftless import mini
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.registry import load
-from shiftless.bench.parts import commonest, fit_parts, read_colours, score_parts
-from shiftless.bench.scarce import dealt
+from shiftless.bench.parts import COLOURS, fit_parts, score_parts, without_model
+from shiftless.bench.scarce import split_rows
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.labelledphoto import LabelledPhotos
+from shiftless.data.scarce import dealt
 from shiftless.features import Bucket
-from shiftless.metrics.resplit import Split, split_difference, split_interval, split_scores
+from shiftless.metrics.resplit import Split, split_difference
 from shiftless.progress import Progress, count
 from shiftless.reading.available import available
 from shiftless.reading.together import Reader, stream_together
@@ -29,7 +30,6 @@ from shiftless.tasks.pixelsample import LabelledBuckets
 SIZES = {"parts": (30, 30), "rooms": (40, 20)}
 """Training and test pictures of each split, as published for Horse-21 and Bedroom-28."""
 SPLITS = 5
-COMMONEST, COLOURS = "trivial: the class that is commonest there", "trivial: colour and position"
 FITTING = {"members": 10, "hidden": 32}
 SAMPLE = {"per_photo": 512, "balance": 0.5}
 SIDE = 64
@@ -74,11 +74,9 @@ def run(
         for split in range(splits):
             parts = dealt(len(pool), train, test, split)
             here, there = (pool.but([pool.photos[i] for i in part]) for part in parts)
-            counted.setdefault(COMMONEST, []).append(dict(zip(parts[1], commonest(here, there))))
             options: dict[str, Any] = {"sample": {**SAMPLE, "seed": split}, "seed": split, **FITTING, **(fitting or {})}
-            fitted, _ = fit_parts(read_colours(here), here, **options)
-            found = score_parts(fitted.head, read_colours(there), there, side=SIDE)
-            counted.setdefault(COLOURS, []).append(dict(zip(parts[1], found)))
+            for trivial, found in without_model(here, there, side=SIDE, **options):
+                counted.setdefault(trivial, []).append(dict(zip(parts[1], found)))
             told.advance(text=f"split {split + 1}: {COLOURS}")
             for method in chosen:
                 rows = [_labelled(method, read, list(recipes), pool, part) for part in parts]
@@ -105,11 +103,7 @@ def rows_of(counted: Mapping[str, Sequence[Split]]) -> list[Row]:
     """Return each method's rows: mean mIoU, its deviation over splits, and its gains over the baseline and the DDPM."""
     rows = []
     for name, splits in counted.items():
-        scores = split_scores(splits)
-        low, high = split_interval(splits)
-        rows.append(Row(name, "mIoU", float(scores.mean()), (low, high)))
-        spread = float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
-        rows.append(Row(name, "std over splits", spread, (spread, spread)))
+        rows += split_rows(name, splits)
         for against in (BASELINE, DDPM):
             if against in counted and name != against:
                 gain = split_difference(splits, counted[against])

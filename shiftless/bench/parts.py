@@ -26,6 +26,7 @@ from shiftless.tasks.pixelsample import LabelledBuckets, PixelSample
 from shiftless.training.pixels import FittedPixels, fit_pixels
 
 COLOUR = "colour and position"
+COMMONEST, COLOURS = "trivial: the class that is commonest there", f"trivial: {COLOUR}"
 COLOUR_SIDE = 128  # cells along the longer side
 MIOU, PIXELS, MEAN = "mIoU", "pixel accuracy", "mean accuracy"
 
@@ -118,12 +119,12 @@ def commonest(train: LabelledPhotos, test: LabelledPhotos) -> list[Confusion]:
 
 
 def without_model(
-    train: LabelledPhotos, test: LabelledPhotos, **training: Any
+    train: LabelledPhotos, test: LabelledPhotos, *, side: int | None = 256, **training: Any
 ) -> Iterator[tuple[str, list[Confusion]]]:
     """Yield (name, the counts of each test photo) of what needs no model, learned from the training photos."""
-    yield "trivial: the class that is commonest there", commonest(train, test)
+    yield COMMONEST, commonest(train, test)
     fitted, _ = fit_parts(read_colours(train), train, **training)
-    yield f"trivial: {COLOUR}", score_parts(fitted.head, read_colours(test), test)
+    yield COLOURS, score_parts(fitted.head, read_colours(test), test, side=side)
 
 
 def rows_of(method: str, counted: Sequence[Confusion]) -> list[Row]:

@@ -8,13 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from shiftless.bench.parts import COLOUR, commonest, fit_parts, read_colours, read_labelled_photos, score_parts
+from shiftless.bench.parts import read_labelled_photos, without_model
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.labelledphoto import LabelledPhotos
-from shiftless.data.scarce import part_set, read_scarce
-from shiftless.errors import BadInput
+from shiftless.data.scarce import dealt, part_set, read_scarce
 from shiftless.metrics.resplit import Split, split_interval, split_scores
 from shiftless.metrics.segmentation import Confusion
 from shiftless.progress import count
@@ -66,12 +63,8 @@ def run(
     trivial: dict[str, list[Split]] = {}
     for train, test in parts:
         here, there = (pool.but([pool.photos[i] for i in part]) for part in (train, test))
-        trivial.setdefault("trivial: the class that is commonest there", []).append(
-            dict(zip(test, commonest(here, there)))
-        )
-        fitted, _ = fit_parts(read_colours(here), here, **(fitting or {}))
-        found = score_parts(fitted.head, read_colours(there), there, side=side)
-        trivial.setdefault(f"trivial: {COLOUR}", []).append(dict(zip(test, found)))
+        for method, found in without_model(here, there, side=side, **(fitting or {})):
+            trivial.setdefault(method, []).append(dict(zip(test, found)))
     models = " and ".join(reader.model.spec.name for reader in readers)
     rows = [row for method, counted in {**trivial, models: ours}.items() for row in split_rows(method, counted)]
     notes = [
@@ -84,19 +77,6 @@ def run(
     zero = [_total(split).miou(absent="zero", masked=False) for split in ours]
     notes.append(f"mIoU as the published codes count it: {sum(zero) / len(zero):.3f}")
     return Table(f"{about.title}", models, rows, machine(), notes, {"published": published(about.folder, presets)})
-
-
-def dealt(photos: int, train: int, test: int, seed: int, where: str = "the pool") -> tuple[list[int], list[int]]:
-    """Deal the numbers of photos out: (those to learn from, those to test on), by seed.
-
-    >>> dealt(5, 3, 2, 0, "horses")
-    ([2, 3, 4], [0, 1])
-    """
-
-    if train + test > photos:
-        raise BadInput(f"{where}: {photos} labelled photos; {train} to train and {test} to test on are needed")
-    order = np.random.default_rng(seed).permutation(photos)[: train + test].tolist()
-    return sorted(order[:train]), sorted(order[train:])
 
 
 def predicted(

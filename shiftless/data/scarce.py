@@ -143,11 +143,26 @@ def resplit(
     >>> [len(part) for part in resplit(some, 3, 2, seed=0)]
     [3, 2]
     """
-    if min(train, test) < 1 or train + test > len(labelled):
-        raise BadInput(f"{where}: {len(labelled)} labelled photos; {train} to train and {test} to test on are needed")
-    order = np.random.default_rng(seed).permutation(len(labelled))
-    chosen = [labelled[int(index)] for index in order[: train + test]]
+    chosen = [labelled[index] for index in _order(len(labelled), train, test, seed, where)]
     return labelled.but(chosen[:train]), labelled.but(chosen[train:])
+
+
+def dealt(photos: int, train: int, test: int, seed: int, where: str = "the pool") -> tuple[list[int], list[int]]:
+    """Deal the numbers of photos out as `resplit` deals photos, each part in order: to learn from, to test on.
+
+    >>> dealt(5, 3, 2, 0, "horses")
+    ([2, 3, 4], [0, 1])
+    """
+    order = _order(photos, train, test, seed, where)
+    return sorted(order[:train]), sorted(order[train:])
+
+
+def _order(photos: int, train: int, test: int, seed: int, where: str) -> list[int]:
+    """The numbers of the photos of a split: those to train on, then those to test on."""
+    if min(train, test) < 1 or train + test > photos:
+        raise BadInput(f"{where}: {photos} labelled photos; {train} to train and {test} to test on are needed")
+    chosen: list[int] = np.random.default_rng(seed).permutation(photos)[: train + test].tolist()
+    return chosen
 
 
 def _values(path: Path, hw: tuple[int, int]) -> np.ndarray:

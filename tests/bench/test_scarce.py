@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 import shiftless
-from shiftless.bench.scarce import dealt, published, run
-from shiftless.data.scarce import part_set
+from shiftless.bench.scarce import published, run
+from shiftless.data.scarce import dealt, part_set
 from shiftless.errors import BadInput
 from shiftless.reading.together import Reader
 from shiftless.recipe import Recipe

@@ -7,8 +7,9 @@ import pytest
 from miniworld.datasets import SEEDS
 from miniworld.tables.labelled_pictures import labelled_pictures
 from miniworld.tables.part_methods import BASELINE, METHODS, PartMethod, readings_of
-from miniworld.tables.parts import COLOURS, COMMONEST, class_table, run
+from miniworld.tables.parts import class_table, run
 from shiftless.backbones.registry import load
+from shiftless.bench.parts import COLOURS, COMMONEST
 
 SMALL = {"members": 2, "layers": (32, 16), "hidden": 8, "patience": 5}
 
