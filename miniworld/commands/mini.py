@@ -40,6 +40,7 @@ STAGES = {  # stage: file and function that train it, and what that function cal
         "shiftless mini draw --world streets -n 12 --look embroidery",
         "shiftless mini draw -n 8 --kind horse --look pencil",
         "shiftless mini draw --lively --kind cat",
+        "shiftless mini draw --marked --kind horse",
         "shiftless mini draw -n 30 --seed 100 --folder pictures/",
     ),
 )
@@ -53,6 +54,9 @@ def draw(
     lively: Annotated[
         bool, typer.Option("--lively", help="A third of the creatures lie, sit, rear, or turn their heads.")
     ] = False,
+    marked: Annotated[
+        bool, typer.Option("--marked", help="Some creatures have a head, tail or legs of another colour.")
+    ] = False,
     columns: Annotated[int, typer.Option(min=1, help="Pictures a row.")] = 8,
     folder: Annotated[Path | None, typer.Option(help="Also write each picture by itself here, as SEED.png.")] = None,
 ) -> None:
@@ -65,11 +69,11 @@ def draw(
     draw_one = drawer(world)
     if kind is not None and world != "creatures":
         raise BadInput(f"--kind {kind!r}: only --world creatures can be drawn by kind")
-    if lively and world != "creatures":
-        raise BadInput("--lively: only --world creatures has livelier poses")
+    for flag, given in (("--lively", lively), ("--marked", marked)):
+        if given and world != "creatures":
+            raise BadInput(f"{flag}: only --world creatures can be drawn so")
     only: dict[str, Any] = {} if kind is None else {"kind": kind}
-    if lively:
-        only["lively"] = True
+    only |= {name: True for name, given in (("lively", lively), ("marked", marked)) if given}
     pictures = [draw_one(seed + i, look=look, **only) for i in range(n)]
     save_picture(contact_sheet(pictures, columns), out)
     for i, picture in enumerate(pictures if folder is not None else []):

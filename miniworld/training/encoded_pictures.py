@@ -30,6 +30,8 @@ WHOLE = 5
 """Words that a caption keeps when it is cut short: those of the class caption, "a photo of a horse"."""
 CUT = 0.3
 """How often a caption is cut short at a random place, so that no word depends on what follows it."""
+THINNED, LOST = 0.3, 0.3
+"""How often a caption loses words, and how many of them, so that every word must act without the others."""
 EVEN = ((0.0, 1.0), (0.0, 1000.0))
 """Timesteps in equal shares: up to this share of a batch, timesteps lie below this."""
 
@@ -132,7 +134,7 @@ class EncodedPictures:
 
         Gives `latents` and `noise` B 4 H W of `rows`, `timesteps` B (stratified over `levels`, so that every batch sees
         all noise levels) and `tokens` B T of captions whose grain is drawn with `shares`,
-        some of which are cut short (`CUT`).
+        some of which are cut short (`CUT`) or lose words (`THINNED`).
         """
         rng = np.random.default_rng([seed, 1, step])
         index = self.rows(size, seed, step)
@@ -144,6 +146,8 @@ class EncodedPictures:
         )
         tokens = cut_short(tokens, rng.random(size) < CUT, rng.random(size))
         timesteps = stratified(rng, size, levels)
+        lost = (rng.random(size) < THINNED)[:, None] & (rng.random(tuple(tokens.shape)) < LOST)
+        tokens = without(tokens, torch.from_numpy(lost))
         noise = torch.randn(size, *self.latents.shape[1:], generator=torch.Generator().manual_seed(seed * 10**7 + step))
         return {
             "latents": self.latents[index].float(),
@@ -180,3 +184,20 @@ def cut_short(tokens: Tensor, which: np.ndarray, where: np.ndarray) -> Tensor:
     kept = first + (torch.from_numpy(where) * (lengths - first).clamp(min=0)).long()
     kept = torch.where(torch.from_numpy(which), torch.minimum(kept, lengths), lengths)
     return torch.where(torch.arange(tokens.shape[1]) < kept[:, None], tokens, end)
+
+
+def without(tokens: Tensor, lost: Tensor) -> Tensor:
+    """Take words out of captions B T, where `lost` B T says so; later words move up.
+
+    The first token stays, and the last is the end, which also pads.
+
+    >>> caption = torch.tensor([[8, 1, 2, 3, 9, 9]])  # 8 starts it, 9 ends it
+    >>> without(caption, torch.tensor([[True, False, True, False, True, False]]))
+    tensor([[8, 1, 3, 9, 9, 9]])
+    """
+    end = tokens[:, -1:]
+    lost = lost & (tokens != end)
+    lost[:, 0] = False
+    order = lost.long().argsort(1, stable=True)
+    kept = torch.arange(tokens.shape[1]) < (~lost).sum(1, keepdim=True)
+    return torch.where(kept, tokens.gather(1, order), end)

@@ -31,11 +31,11 @@ def world_of(first: int) -> str:
 def draw_shard(folder: str, first: int, count: int, size: int) -> str:
     """Draw `count` pictures from seed `first` on into one shard of the folder, and give the shard's name.
 
-    They are of the world whose turn it is; creatures take livelier poses than in pairs and tables.
+    They are of the world whose turn it is; creatures take livelier poses than in pairs and tables, and bear marks.
     """
     world = world_of(first)
     draw, name = drawer(world), f"{first:010d}"
-    how = {"lively": True} if world == "creatures" else {}
+    how = {"lively": True, "marked": True} if world == "creatures" else {}
     images = np.empty((count, size, size, 3), np.uint8)
     about = []
     for i in range(count):

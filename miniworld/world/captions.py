@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from miniworld.world.kinds import COLOURS, KINDS
+from miniworld.world.marks import PARTS, describe
 from miniworld.world.vehicles import VEHICLES
 
 PLACES = {
@@ -54,10 +55,11 @@ def captions(kind: str, attributes: dict[str, Any], facing: str) -> tuple[str, s
         gear.append(f"{article(attributes['saddle'])} {attributes['saddle']} saddle")
     if attributes.get("wraps"):
         gear.append(f"{attributes['wraps']} bandages")
+    gear += describe(attributes.get("marks", {}))
     if gear:
         text += " with " + (", ".join(gear[:-1]) + " and " + gear[-1] if len(gear) > 1 else gear[0])
     if attributes["rider"]:
-        text += ", ridden by a person"
+        text += f", ridden by a person in {attributes['shirt']}"
     if attributes.get("gait"):
         text += f", {GAITS[attributes['gait']]}"
     if attributes.get("head") in HEADS:
@@ -78,7 +80,7 @@ def vocabulary() -> list[str]:
     True
     """
     words = set(_MORE.split()) | set(COLOURS) | set(KINDS) | set(VEHICLES) | {"patched", "spotted", "striped"}
-    for phrases in (PLACES, TIMES, OCCLUDERS, GAITS, HEADS):
+    for phrases in (PLACES, TIMES, OCCLUDERS, GAITS, HEADS, {part: part for part in PARTS}):
         for phrase in phrases.values():
             words |= set(phrase.split())
     return sorted(words)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from miniworld.world.kinds import COLOURS, KINDS
-from miniworld.world.labels import COATED, COUNT, LABEL, LEGS
+from miniworld.world.labels import COATED, COUNT, FAR, LABEL, LEGS
+from miniworld.world.marks import mark_colours
 
 _BASE: dict[str, tuple[int, int, int]] = {
     "star": (250, 246, 220), "cloud": (246, 246, 248), "sun": (255, 236, 160), "ridge": (132, 146, 172),
@@ -68,16 +69,25 @@ class _Paints:
 
 
 def palette(
-    rng: np.random.Generator, kind: str, attributes: dict[str, Any], low: np.ndarray, tint: np.ndarray
+    rng: np.random.Generator,
+    kind: str,
+    attributes: dict[str, Any],
+    low: np.ndarray,
+    tint: np.ndarray,
+    marking: np.random.Generator | None = None,
 ) -> np.ndarray:
     """256 x 3 float32 in [0, 1]; entries 128 and up are the same labels under the coat's second colour.
 
-    `low` is the sky at the horizon, which far things fade into; `tint` the light on everything else.
+    `low` is the sky at the horizon, which far things fade into; `tint` the light on everything else; `marking` shades a
+    creature's marks.
     """
     paints = _Paints(rng)
     if kind in KINDS:
         _creature(paints, kind, attributes)
         _gear(paints, attributes)
+        if marking is not None:
+            for label, colour in mark_colours(marking, attributes["marks"]):
+                paints.first[label] = paints.second[label] = colour
     else:
         paint = paints.named(attributes["colour"])
         paints.put(paint, "paint", "frame")
@@ -142,9 +152,8 @@ def _creature(paints: _Paints, kind: str, attributes: dict[str, Any]) -> None:
         table[LABEL[name]] = coat * lift
     for name in (*COATED, *LEGS):
         second[LABEL[name]] = other
-    dark = 0.62
     for near, far in (("nf_leg", "ff_leg"), ("nh_leg", "fh_leg")):
-        table[LABEL[far]], second[LABEL[far]] = table[LABEL[near]] * dark, second[LABEL[near]] * dark
+        table[LABEL[far]], second[LABEL[far]] = table[LABEL[near]] * FAR, second[LABEL[near]] * FAR
     put(coat * 0.68, "far_ear")
     put(coat * 0.55 + np.array((110, 70, 66)), "ear_in")
     put(coat * 0.86 + np.array((26, 18, 16)), "muzzle")
@@ -157,7 +166,7 @@ def _creature(paints: _Paints, kind: str, attributes: dict[str, Any]) -> None:
         put(coat * 0.55 if kind == "giraffe" else hair, "mane")
     hoof = {"black": np.array((54, 46, 46)), "coat": coat * 0.94, "skin": coat * 0.8 + 30}[spec.hoof_colour]
     put(hoof, "nf_hoof", "nh_hoof")
-    put(hoof * dark, "ff_hoof", "fh_hoof")
+    put(hoof * FAR, "ff_hoof", "fh_hoof")
     if "muzzle" in spec.extras:
         put(np.array((222, 176, 160)) if attributes["colour"] != "black" else np.array((150, 130, 130)), "muzzle")
     if "dark_muzzle" in spec.extras:
@@ -170,7 +179,7 @@ def _creature(paints: _Paints, kind: str, attributes: dict[str, Any]) -> None:
             face = np.array((222, 206, 186))
         put(face, "head", "ear", "nf_leg", "nh_leg")
         put(face * 0.9 + 14, "muzzle", "ear_in")
-        put(face * dark, "ff_leg", "fh_leg", "far_ear")
+        put(face * FAR, "ff_leg", "fh_leg", "far_ear")
     if "big_ear" in spec.extras:
         put(coat * 0.9 + np.array((14, 4, 4)), "ear")
     if "snout" in spec.extras or "round" in spec.extras:

@@ -119,6 +119,8 @@ COUNT = len(_ROWS)
 #: labels that a coat's pattern may recolour
 COATED = ("barrel", "back", "chest", "shoulder", "thigh", "neck", "head")
 LEGS = ("ff_leg", "fh_leg", "nf_leg", "nh_leg")
+FAR = 0.62
+"""How bright the legs of the far side are, as a share of the near ones."""
 
 
 def _lookup(column: int, names: tuple[str, ...]) -> np.ndarray:

@@ -17,6 +17,7 @@ from miniworld.world.kinds import KINDS as _KINDS
 from miniworld.world.labels import COATED, LEGS, PART_OF, PARTS, SCENE_CLASSES, SCENE_OF, labels_of
 from miniworld.world.light import NOMINAL, Stage
 from miniworld.world.looks import LOOKS, render
+from miniworld.world.marks import mark
 from miniworld.world.paint import SUPER, Sketch, crop, pattern
 from miniworld.world.scenery import SCENES, background, occluder, water_scene
 from miniworld.world.truth import visible
@@ -123,6 +124,7 @@ def draw(
     rider: bool | None = None,
     scene: str | None = None,
     lively: bool = False,
+    marked: bool = False,
 ) -> Picture:
     """Draw the picture of a seed; a look changes how the same scene is rendered, never what is in it.
 
@@ -132,7 +134,8 @@ def draw(
 
     With `lively`, about a third of the creatures lie, sit, rear, turn their heads or raise their tails; their captions
     and the attributes gait, head and tail say so. `facing` stays the body's, whichever way the head looks, and a seed
-    keeps its kind, colours and scene.
+    keeps its kind, colours and scene. With `marked`, some creatures have a head, neck, rump, tail or legs of another
+    colour, which their captions and the attribute marks name.
 
     >>> picture = draw(3, kind="horse", rider=True)
     >>> picture.image.shape, picture.kind, picture.attributes["rider"]
@@ -146,6 +149,9 @@ def draw(
     kind, facing = kind or any_kind, facing or any_facing
     a = attributes(rng, kind, rider, scene)
     creature, sea = kind in _KINDS, kind == "boat"
+    marking = np.random.default_rng([seed, 4]) if marked and creature else None
+    if marking is not None:
+        mark(marking, a)
     subject: Sketch
     if sea:
         a["scene"], a["occluder"] = "sea", None
@@ -178,7 +184,7 @@ def draw(
     stage = Stage(
         canvas=canvas,
         labels=labels,
-        colours=palette(rng, kind, a, sky_low, tint),
+        colours=palette(rng, kind, a, sky_low, tint, marking),
         sky_top=sky_top,
         sky_low=sky_low,
         horizon=horizon,

@@ -91,7 +91,7 @@ def test_shards_take_turns_between_the_worlds(tmp_path) -> None:
         about = json.loads((tmp_path / f"{name}.json").read_text())
         assert [one["world"] for one in about] == [world]
         image = np.load(tmp_path / f"{name}.npy")[0]
-        how = {"lively": True} if world == "creatures" else {}
+        how = {"lively": True, "marked": True} if world == "creatures" else {}
         assert np.array_equal(image, drawer(world)(turn * SHARD, size=32, **how).image)
     assert set(TURNS) == set(WORLDS)
     with pytest.raises(BadInput, match="world 'attic' is unknown: use one of creatures, bedrooms, streets"):
