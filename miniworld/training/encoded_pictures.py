@@ -198,6 +198,6 @@ def without(tokens: Tensor, lost: Tensor) -> Tensor:
     end = tokens[:, -1:]
     lost = lost & (tokens != end)
     lost[:, 0] = False
-    order = lost.long().argsort(1, stable=True)
+    order = lost.long().argsort(dim=1, stable=True)
     kept = torch.arange(tokens.shape[1]) < (~lost).sum(1, keepdim=True)
     return torch.where(kept, tokens.gather(1, order), end)
