@@ -17,7 +17,8 @@ demo: venv
 	$(BIN)/shiftless demo --out demo
 
 docs: venv
-	$(BIN)/python docs/api.py site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "written: site/index.html"
 
 test: lint types unit
 

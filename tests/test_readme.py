@@ -49,6 +49,12 @@ def quick_audit(monkeypatch):
     monkeypatch.setattr(shiftless, "audit", partial(shiftless.audit, draws=1, finish=2))
 
 
+def test_the_first_lines_of_the_site_run(capsys):
+    (block,) = python_of("docs/index.md")
+    exec(block, {})
+    assert "[[" in capsys.readouterr().out
+
+
 def test_the_techniques_run_in_order(two_horses, quick_audit, capsys):
     names: dict[str, object] = {}
     for code in python_of("docs/techniques.md"):
