@@ -33,15 +33,16 @@ if TYPE_CHECKING:
     from shiftless.features import Bucket, FeatureMaps
     from shiftless.image import mirror
     from shiftless.reading import extract, stream
+    from shiftless.searching import SearchIndex
     from shiftless.store.dataset import FeatureDataset
     from shiftless.store.featurestore import FeatureStore
     from shiftless.tasks.correspondence import match
 
 __version__ = "0.1.0"
 __all__ = [
-    "Audit", "BadInput", "Bucket", "FeatureDataset", "FeatureMaps", "FeatureStore", "ModelInfo", "Recipe", "amalgamate",
-    "audit", "extract", "list_models", "list_taps", "load", "match", "mirror", "model_info", "preset", "stream",
-    "tasks", "training",
+    "Audit", "BadInput", "Bucket", "FeatureDataset", "FeatureMaps", "FeatureStore", "ModelInfo", "Recipe",
+    "SearchIndex", "amalgamate", "audit", "extract", "list_models", "list_taps", "load", "match", "mirror",
+    "model_info", "preset", "stream", "tasks", "training",
 ]  # fmt: skip
 
 _LAZY = {  # a public name -> the module that has it; one that is a module itself -> ""
@@ -58,6 +59,7 @@ _LAZY = {  # a public name -> the module that has it; one that is a module itsel
     "FeatureMaps": "shiftless.features",
     "FeatureDataset": "shiftless.store.dataset",
     "FeatureStore": "shiftless.store.featurestore",
+    "SearchIndex": "shiftless.searching",
     "match": "shiftless.tasks.correspondence",
     "mirror": "shiftless.image",
     "amalgamate": "",

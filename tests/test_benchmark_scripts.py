@@ -103,3 +103,12 @@ def test_the_memory_of_a_fit_is_measured_on_maps_of_the_true_shapes(capsys):
     assert one.mask.shape == (64, 64)
     assert len(np.unique(one.mask)) > 10
     assert memory.peak_bytes() > 1e8
+
+
+def test_searches_are_timed_and_the_engines_compared(tmp_path, capsys):
+    given = ["--photos", "3", "--queries", "2", "--model", "twin:sd15", "--store", str(tmp_path / "a.zarr")]
+    script("search").main(given)
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("3 photos, ")
+    assert [line.split(",")[0] for line in lines[:2]] == ["torch", "torch"]
+    assert not any("OTHER HITS" in line for line in lines)

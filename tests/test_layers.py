@@ -39,6 +39,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "shiftless.auditing",
     "shiftless.amalgamate",
     "shiftless.tasks",
+    "shiftless.searching",
     "shiftless.training",
     "shiftless.data",
     "shiftless.bench",
@@ -68,7 +69,8 @@ HEADS_NEVER = {
     "shiftless.conditions", "shiftless.backbones", "shiftless.reading", "shiftless.store", "shiftless.auditing",
 }  # fmt: skip
 TRAINING = {"shiftless.training", "miniworld.training"}  # what takes gradients is not imported by what reads
-READING = {"shiftless.conditions", "shiftless.backbones", "shiftless.reading", "shiftless.auditing", "shiftless.tasks"}
+READING = {"shiftless.conditions", "shiftless.backbones", "shiftless.reading", "shiftless.auditing", "shiftless.tasks",
+           "shiftless.searching"}  # fmt: skip
 MODEL_LIBRARIES = {"diffusers", "transformers", "peft"}
 MODEL_ROOMS = {"shiftless.conditions", "shiftless.backbones", "shiftless.training", "miniworld.training",
                "miniworld.oracle"}  # fmt: skip

@@ -199,8 +199,8 @@ def match(
     from shiftless.tasks.mutual import mutual_matches
     from shiftless.view import match_sheet, save_picture
 
-    points = [_numbers("--at", text, POINT) for text in at]
-    where = None if box is None else _numbers("--box", box, BOX)
+    points = [numbers_of("--at", text, POINT) for text in at]
+    where = None if box is None else numbers_of("--box", box, BOX)
     if where is not None and not flip:
         raise BadInput("--box says where --flip compares; give --flip too, or leave it out")
     first, second = open_photo(a), open_photo(b)
@@ -248,8 +248,8 @@ def _rows(matches: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def _numbers(flag: str, text: str, form: tuple[str, str, str]) -> tuple[float, ...]:
-    """The numbers of a flag that is written as `form` says: its name, its letters, an example."""
+def numbers_of(flag: str, text: str, form: tuple[str, str, str]) -> tuple[float, ...]:
+    """Return the numbers of a flag that is written as `form` says: its name, its letters, an example."""
     what, letters, example = form
     try:
         numbers = tuple(float(part) for part in text.split(","))

@@ -13,6 +13,7 @@ import torch
 
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
+from shiftless.header import Origin
 from shiftless.image import open_photo
 from shiftless.reading.extraction import Dtype, choose_output
 from shiftless.recipe import Recipe
@@ -39,6 +40,8 @@ class FeatureStore:
     photo itself (a path, an image): content decides. What it shows is what was published when it was opened. A photo
     read twice by one recipe with different prompts is given as it was read last. Every map is checked against its
     checksum. Nothing is kept open, so that a DataLoader may have any number of workers.
+
+    `recipes` are those that the photos were read by, one for each reading.
 
     Raises BadInput for a store that is not there or damaged, that holds features of several models or adapter
     contents, several readings of a photo where none was chosen, or not the chosen ones of every photo.
@@ -82,6 +85,12 @@ class FeatureStore:
             self._by_name.setdefault(name, []).append(i)
             self._by_digest[digest] = i
         self._maps_of = [Maps(self._place, one) for one in self._groups]
+
+    @property
+    def origins(self) -> list[Origin]:
+        """What the readings were made from, without the photo: one for each group that photos lie in."""
+        used = dict.fromkeys(number for readings in self._items for number, _ in readings)
+        return [self._groups[number].group.origin for number in used]
 
     @property
     def photos(self) -> list[str]:
@@ -184,6 +193,7 @@ class FeatureStore:
         if not digests:
             held = ", ".join(_label(self._groups[numbers[0]].group.recipe) for numbers in by_key.values())
             raise BadInput(f"{self.name}: no photo was read by {_label(recipes[0])}; it holds {held or 'nothing yet'}")
+        self.recipes = tuple(recipes)
         items = [tuple(column[digest] for column in columns) for digest in digests]
         return sorted(items, key=self._named)
 

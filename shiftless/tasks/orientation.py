@@ -38,7 +38,7 @@ def orientation_fit(a: torch.Tensor, b: torch.Tensor, box: Sequence[float] | Non
     a, b = _at_most(a), _at_most(b)
     asked = a[0].permute(1, 2, 0)
     if box is not None:
-        rows, columns = (_touched(box[i], box[i + 2], asked.shape[1 - i]) for i in (1, 0))
+        rows, columns = (cells_touched(box[i], box[i + 2], asked.shape[1 - i]) for i in (1, 0))
         asked = asked[rows, columns]
     grid = (int(b.shape[-2]), int(b.shape[-1]))
     best = [maps.flatten(1).max(1).values.cpu() for maps in cosine_maps(asked.flatten(0, 1), b, grid)]
@@ -71,7 +71,7 @@ def check_flip(
         raise BadInput(f"box={tuple(box)!r} is where the orientation is judged, which only flip={AUTO!r} does")
     if mirrored is not None and mirrored.frame != a.frame:
         raise BadInput(f"{mirrored.name}: is not {a.name} mirrored, as it is of another size; mirror that photo")
-    return None if box is None else _unit_box(a, box)
+    return None if box is None else unit_box(a, box)
 
 
 def mirrored_box(box: Sequence[float] | None) -> tuple[float, ...] | None:
@@ -83,22 +83,34 @@ def mirrored_box(box: Sequence[float] | None) -> tuple[float, ...] | None:
     return None if box is None else (1 - box[2], box[1], 1 - box[0], box[3])
 
 
-def _unit_box(a: FeatureMaps, box: Sequence[float]) -> tuple[float, ...]:
+def unit_box(a: FeatureMaps, box: Sequence[float], name: str = "box") -> tuple[float, ...]:
+    """Return a box in a photo's own pixels as one in [0, 1]; raises BadInput, with the argument's name, for others.
+
+    >>> from shiftless.image import Frame
+    >>> unit_box(FeatureMaps({}, {}, Frame((50, 100), (64, 128))), (25, 0, 100, 25))
+    (0.25, 0.0, 1.0, 0.5)
+    """
     height, width = a.frame.original
     try:
         x0, y0, x1, y1 = (float(v) for v in box)
     except (TypeError, ValueError):
-        raise BadInput(f"{a.name}: box={box!r} must be four numbers (x0, y0, x1, y1)") from None
+        raise BadInput(f"{a.name}: {name}={box!r} must be four numbers (x0, y0, x1, y1)") from None
     if not (np.isfinite([x0, y0, x1, y1]).all() and x1 > x0 and y1 > y0):
-        raise BadInput(f"{a.name}: box={tuple(box)!r} is empty or not finite; give (x0, y0, x1, y1), x1 > x0, y1 > y0")
+        raise BadInput(
+            f"{a.name}: {name}={tuple(box)!r} is empty or not finite; give (x0, y0, x1, y1), x1 > x0, y1 > y0"
+        )
     if not (x0 < width and y0 < height and x1 > 0 and y1 > 0):
-        raise BadInput(f"{a.name}: box={tuple(box)!r} lies outside the {width}x{height} image")
-    unit = a.frame.to_unit([(x0, y0), (x1, y1)]).clip(0, 1)
-    return tuple(float(v) for v in unit.ravel())
+        raise BadInput(f"{a.name}: {name}={tuple(box)!r} lies outside the {width}x{height} image")
+    corners = a.frame.to_unit([(x0, y0), (x1, y1)]).clip(0, 1)
+    return tuple(float(v) for v in corners.ravel())
 
 
-def _touched(low: float, high: float, cells: int) -> slice:
-    """Which of so many cells along a side of length 1 the range touches: one at least."""
+def cells_touched(low: float, high: float, cells: int) -> slice:
+    """Return which of so many cells along a side of length 1 a range in [0, 1] touches: one at least.
+
+    >>> cells_touched(0.2, 0.5, 8)
+    slice(1, 4, None)
+    """
     first = min(cells - 1, int(np.floor(low * cells)))
     return slice(first, max(first + 1, int(np.ceil(high * cells))))
 
