@@ -72,7 +72,7 @@ def replay(monkeypatch):
             name = {"diffusion": "noise", "posterior": "posterior_noise"}[stream]
             return golden[name][order[digest] * members + member].reshape(shape)
 
-        monkeypatch.setattr("shiftless.reading.latents.noise_for", saved)
+        monkeypatch.setattr("shiftless.reading.inputs.noise_for", saved)
 
     return use
 

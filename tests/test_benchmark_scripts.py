@@ -112,3 +112,22 @@ def test_searches_are_timed_and_the_engines_compared(tmp_path, capsys):
     assert first.startswith("3 photos, ")
     assert [line.split(",")[0] for line in lines[:2]] == ["torch", "torch"]
     assert not any("OTHER HITS" in line for line in lines)
+
+
+def test_every_way_of_the_pipeline_gives_the_model_the_same_pixels(tmp_path, capsys):
+    import shiftless
+
+    pipeline = script("pipeline")
+    pipeline.draw_photos(tmp_path / "photos", 3, (48, 64))
+    paths = sorted((tmp_path / "photos").iterdir())
+    given = pipeline.ways(paths, 64, 1, 0.01, tmp_path)
+    pipeline.compare(given)
+    with pytest.raises(SystemExit, match="loader gives other pixels"):
+        pipeline.compare({**given, "loader": lambda: (1 - pixels for pixels in given["dataloader"]())})
+    assert list(given["extract"]()) == []
+    (store,) = tmp_path.glob("*.zarr")
+    assert shiftless.FeatureStore(store).photos == [str(path) for path in paths]
+    numbers = dict.fromkeys(pipeline.WAYS, 1.0)
+    whats = ("photos a second", "of pillow", "CPU ms a photo", "of pillow in CPU time")
+    pipeline.show([{"cores": 1, **dict.fromkeys(whats, numbers), "CPU ms of a digest": 0.1}], {"cpu": "x"})
+    assert "of Pillow's speed the loader reaches 100% (target 90%)" in capsys.readouterr().out

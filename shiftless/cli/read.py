@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +29,9 @@ from shiftless.cli.flags import (
 )
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
+
+if TYPE_CHECKING:
+    from shiftless.features import FeatureMaps
 
 POINT = ("a point", "X,Y", "120,80")
 BOX = ("a box", "X0,Y0,X1,Y1", "40,20,300,240")
@@ -66,6 +70,14 @@ def extract(
         int | None,
         typer.Option(min=1, help="Photos in one file of a store.", show_default="256 MB of the largest map"),
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Threads that open and resize photos ahead of the model; 0: none.",
+            show_default="one a core, at most 8",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take, read 3 photos, and stop.")
     ] = False,
@@ -80,11 +92,12 @@ def extract(
     A photo that cannot be read is listed at the end, and the exit code is then 2.
     """
     from shiftless.backbones.registry import load
-    from shiftless.image import list_photos, open_photo
+    from shiftless.image import list_photos
     from shiftless.progress import Progress, count, notice
-    from shiftless.reading import stream
+    from shiftless.reading.ahead import default_threads
     from shiftless.reading.counted import Counted, calls
     from shiftless.reading.loop import check
+    from shiftless.store.extraction import extract_into
     from shiftless.store.size import size_of
     from shiftless.store.target import check_target, target_of
 
@@ -93,9 +106,9 @@ def extract(
     check_target(out, save_dtype, shard)
     check_writable(None if "://" in out else Path(out, "zarr.json"), json)
     backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
-    check(backbone, recipes, batch)
+    rows = check(backbone, recipes, batch)
     note_what_it_is_for(backbone)
-    failed, done, each = [], 0, calls(recipes, backbone.spec)
+    each = calls(recipes, backbone.spec)
     target = target_of(out, backbone, recipes, fill=values, dtype=save_dtype, pool=pool, shard=shard)
     size = size_of(target, paths)
     if dry_run:
@@ -107,37 +120,26 @@ def extract(
     size.check(out)
     notice(str(size))
 
-    def waiting():  # type: ignore[no-untyped-def]  # a generator of photos not read yet
-        for path in paths:
-            try:
-                photo = open_photo(path)
-                unread = target.claim(photo)
-            except BadInput as error:
-                failed.append(str(error))
-                step.skip(each)
-                continue
-            if unread:
-                yield photo
-            else:
-                step.skip(each)
+    described: list[str] = []
+
+    def describe(bucket: Sequence[FeatureMaps]) -> None:
+        if not described:
+            described.extend(maps.describe() for maps in bucket)
+            notice("\n".join(described))
 
     by = f" by {len(recipes)} recipes" if len(recipes) > 1 else ""
     with target, Progress(f"reading {count(len(paths), 'photo')}{by}", each * len(paths), "denoiser call") as step:
-        counted = Counted(backbone, step.advance)
-        options: dict[str, Any] = {"fill": values, "batch": batch, "dtype": None, "skipped": failed}
-        for bucket in stream(counted, waiting(), list(recipes), **options):
-            target.write(bucket)
-            done += 1
-            if done == 1:
-                notice("\n".join(maps.describe() for maps in bucket))
-    already = len(paths) - done - len(failed)
-    notice(f"{done} read into {out}" + (f", {already} were there already" if already else ""))
+        result = extract_into(
+            target, Counted(backbone, step.advance), paths, recipes, batch=rows, fill=values,
+            threads=default_threads() if threads is None else threads, skip=lambda: step.skip(each), read=describe,
+        )  # fmt: skip
+    notice(f"{result.done} read into {out}" + (f", {result.there} were there already" if result.there else ""))
     if target.widened:
         notice(f"{count(target.widened, 'map')} saved in fp32: values beyond the range of {save_dtype}")
     write_json(json, {name: [str(file) for file in files] for name, files in target.files.items()})
-    for message in failed:
+    for message in result.failed:
         say_error(message)
-    if failed:
+    if result.failed:
         raise typer.Exit(2)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 
-import torch
-
 from shiftless.features import Bucket
+from shiftless.header import all_finite
 
 
 class NotFiniteWarning(RuntimeWarning):
@@ -40,7 +39,4 @@ def not_finite(bucket: Bucket) -> list[str]:
     []
     """
     named = [(tap, value) for maps in bucket for tap, value in maps.items()]
-    if not named:
-        return []
-    finite = torch.stack([torch.isfinite(value).all() for _, value in named]).tolist()
-    return list(dict.fromkeys(tap for (tap, _), whole in zip(named, finite) if not whole))
+    return list(dict.fromkeys(tap for tap, value in named if not all_finite(value)))

@@ -9,16 +9,15 @@ import torch
 from shiftless.backbones.base import Backbone, steerable
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.inpaint import keeping
-from shiftless.image import Frame, Photo, to_pixels
-from shiftless.noise import noise_for
+from shiftless.reading.inputs import Inputs, latent_shape
 from shiftless.reading.passes import Pass
 
 
 class Latents:
     """The latents of a window of photos, and the ControlNet maps drawn from their pixels."""
 
-    def __init__(self, model: Backbone, photos: Sequence[Photo]) -> None:
-        self.model, self.photos = model, photos
+    def __init__(self, model: Backbone, inputs: Sequence[Inputs]) -> None:
+        self.model, self.inputs = model, inputs
         self._means: dict[tuple[int, tuple[int, int]], torch.Tensor] = {}
         self._draws: dict[tuple[int, tuple[int, int], int], torch.Tensor] = {}
         self._maps: dict[tuple[int, tuple[int, int], str], torch.Tensor] = {}
@@ -29,7 +28,7 @@ class Latents:
         fed = passes[0].fed
         means = sorted({p.photo for p in passes if p.recipe.latent == "mean" and (p.photo, fed) not in self._means})
         if means:
-            pixels = torch.cat([self._pixels(i, fed) for i in means])
+            pixels = torch.cat([self._moved(self._pixels(i, fed)) for i in means])
             for i, latent in zip(means, self.model.encode_image(pixels)):
                 self._means[i, fed] = latent[None].float()
         draws: dict[tuple[int, tuple[int, int], int], int] = {}
@@ -55,7 +54,7 @@ class Latents:
         if not self.model.spec.takes_noise:
             return clean
         noise = self._noise(one.photo, one.recipe.seed, one.member, tuple(clean.shape[1:]), "diffusion")
-        return self.model.schedule.add(clean, noise.to(clean.device), timestep)
+        return self.model.schedule.add(clean, self._moved(noise).to(clean.device), timestep)
 
     def steer(self, one: Pass, name: str, scale: float) -> Steer:
         """A control network, and its map of a pass's photo, which is drawn once."""
@@ -69,7 +68,7 @@ class Latents:
         """The embedding of a pass's photo for an IP-Adapter, 1 1 D or 1 1 N D, made once."""
         adapter = steerable(self.model, "image_prompt").image_prompt(name)
         if (one.photo, name) not in self._embeds:
-            self._embeds[one.photo, name] = adapter.embed(self.photos[one.photo])
+            self._embeds[one.photo, name] = adapter.embed(self.inputs[one.photo].photo)
         return self._embeds[one.photo, name]
 
     def mask(self, one: Pass) -> dict[str, torch.Tensor]:
@@ -77,11 +76,15 @@ class Latents:
         return keeping(self.clean(one)) if one.recipe.inpaint == "keep" else {}
 
     def _noise(self, i: int, seed: int, member: int, shape: tuple[int, ...], stream: str) -> torch.Tensor:
-        return noise_for(self.photos[i].digest, seed, member, shape, stream)[None]
+        return self.inputs[i].noise(seed, member, shape, stream)
+
+    def _moved(self, value: torch.Tensor) -> torch.Tensor:
+        """A tensor on the model's device if that is CUDA: pinned memory is copied while the caller goes on."""
+        device = self.model.device
+        return value.to(device, non_blocking=True) if device.type == "cuda" else value
 
     def _shape(self, fed: tuple[int, int]) -> tuple[int, int, int]:
-        channels, stride = self.model.spec.latent
-        return channels, fed[0] // stride, fed[1] // stride
+        return latent_shape(self.model.spec, fed)
 
     def _pixels(self, i: int, fed: tuple[int, int]) -> torch.Tensor:
-        return to_pixels(self.photos[i], Frame(self.photos[i].hw, fed))
+        return self.inputs[i].pixels(fed)

@@ -18,9 +18,10 @@ from shiftless.conditions.condition import IMAGE_PROMPT, Condition, join, take
 from shiftless.conditions.template import fields_of
 from shiftless.errors import BadInput
 from shiftless.features import Bucket, FeatureMaps
-from shiftless.image import Frame, Photo, open_photo, plan
+from shiftless.image import Frame
 from shiftless.noise import reference_timestep
 from shiftless.reading.answer import answered, taps_of, taps_read
+from shiftless.reading.inputs import Inputs, frames_of, inputs_of
 from shiftless.reading.latents import Latents
 from shiftless.reading.origin import check_unchanged, of_photo, origins_of
 from shiftless.reading.passes import Pass, controls_of, effective, image_prompts_of, loras_of, passes_of, union
@@ -48,8 +49,8 @@ def buckets(
     Raises BadInput as `shiftless.extract` does; `check` is left to the caller.
     """
     tap_lists = [taps_of(recipe, model.taps, model.spec.name) for recipe in recipes]
-    for photos, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
-        yield from _read_window(model, photos, recipes, prompts, tap_lists, batch, dtype, fill)
+    for inputs, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
+        yield from _read_window(model, inputs, recipes, prompts, tap_lists, batch, dtype, fill)
 
 
 def check(model: Backbone, recipes: Sequence[Recipe], batch: int | None) -> int:
@@ -87,39 +88,40 @@ def windows(
     fill: Fill | None,
     batch: int,
     skipped: list[str] | None,
-) -> Iterator[tuple[list[Photo], list[list[str]]]]:
+) -> Iterator[tuple[list[Inputs], list[list[str]]]]:
     """Open photos, `batch` at a time, and write their prompts: for each recipe a list with one for each photo.
 
     skipped  if given, a photo that cannot be read or given its prompts is left out, and its message added here
     """
     source = iter(images)
     while window := list(islice(source, batch)):
-        photos = []
+        inputs = []
         for image in window:
             try:
-                photos.append(open_photo(image))
+                inputs.append(inputs_of(image, model.device))
             except BadInput as error:
                 if skipped is None:
                     raise
                 skipped.append(str(error))
-        yield _prompts(model, photos, recipes, fill, skipped)
+        yield _prompts(model, inputs, recipes, fill, skipped)
 
 
 def _prompts(
-    model: Backbone, photos: list[Photo], recipes: Sequence[Recipe], fill: Fill | None, skipped: list[str] | None
-) -> tuple[list[Photo], list[list[str]]]:
+    model: Backbone, inputs: list[Inputs], recipes: Sequence[Recipe], fill: Fill | None, skipped: list[str] | None
+) -> tuple[list[Inputs], list[list[str]]]:
     """The photos for which every recipe's prompt could be written, and those prompts by recipe."""
     try:
-        return photos, [prompts_of(model, photos, recipe, fill) for recipe in recipes]
+        photos = [one.photo for one in inputs]
+        return inputs, [prompts_of(model, photos, recipe, fill) for recipe in recipes]
     except BadInput:
         if skipped is None:
             raise
-    kept: list[Photo] = []
+    kept: list[Inputs] = []
     columns: list[list[str]] = []
-    for photo in photos:
+    for one in inputs:
         try:
-            columns.append([prompts_of(model, [photo], recipe, fill)[0] for recipe in recipes])
-            kept.append(photo)
+            columns.append([prompts_of(model, [one.photo], recipe, fill)[0] for recipe in recipes])
+            kept.append(one)
         except BadInput as error:
             skipped.append(str(error))
     return kept, [[column[k] for column in columns] for k in range(len(recipes))]
@@ -127,7 +129,7 @@ def _prompts(
 
 def _read_window(
     model: Backbone,
-    photos: Sequence[Photo],
+    inputs: Sequence[Inputs],
     recipes: Sequence[Recipe],
     prompts: Sequence[Sequence[str]],
     tap_lists: Sequence[tuple[Tap, ...]],
@@ -136,8 +138,9 @@ def _read_window(
     fill: Fill | None,
 ) -> list[Bucket]:
     """Read every (photo, recipe): encode once, then send equal passes through the denoiser together."""
+    photos = [one.photo for one in inputs]
     frames = frames_of(model, photos, recipes)
-    latents, run = Latents(model, photos), [effective(recipe, model.spec) for recipe in recipes]
+    latents, run = Latents(model, inputs), [effective(recipe, model.spec) for recipe in recipes]
     requested = recipes_of_passes(run, prompts, frames)
     read_at = [taps_read(recipe, taps) for recipe, taps in zip(recipes, tap_lists)]
     totals: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
@@ -299,13 +302,3 @@ def _add(
         if ensemble > 1:
             one = one.float() / ensemble
         total[tap.name] = total[tap.name] + one if tap.name in total else one.clone()
-
-
-def frames_of(model: Backbone, photos: Sequence[Photo], recipes: Sequence[Recipe]) -> list[list[Frame]]:
-    """Return for each photo how each recipe fits it to what the model takes."""
-    return [[frame_of(model, photo, recipe) for recipe in recipes] for photo in photos]
-
-
-def frame_of(model: Backbone, photo: Photo, recipe: Recipe) -> Frame:
-    """Return how a recipe fits a photo to what the model takes."""
-    return plan(photo.hw, recipe.size or model.spec.size, model.spec.multiple, recipe.fit)

@@ -18,8 +18,10 @@ from shiftless.recipe import Recipe
 _DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
-def origin_of(model: Backbone, recipe: Recipe) -> Origin:
+def origin_of(model: Backbone, recipe: Recipe, fingerprint: str | None = None) -> Origin:
     """Return the origin of what a recipe reads now, without the photo.
+
+    fingerprint  the model's, where the caller has just taken it
 
     Contents are digested once and looked up afterwards. Raises BadInput for an adapter that is missing.
 
@@ -40,12 +42,14 @@ def origin_of(model: Backbone, recipe: Recipe) -> Origin:
             if technique != "captioner":  # the caller may give captions; if not, reading raises
                 raise
     dtype = _DTYPES.get(model.dtype, str(model.dtype).removeprefix("torch."))
-    return Origin("", model.spec.name, model.fingerprint, tuple(adapters.items()), dtype)
+    weights = model.fingerprint if fingerprint is None else fingerprint
+    return Origin("", model.spec.name, weights, tuple(adapters.items()), dtype)
 
 
 def origins_of(model: Backbone, recipes: Sequence[Recipe]) -> list[Origin]:
     """Return the origin of what each recipe reads now."""
-    return [origin_of(model, recipe) for recipe in recipes]
+    fingerprint = model.fingerprint  # samples of every tensor of the model, which is worth doing once
+    return [origin_of(model, recipe, fingerprint) for recipe in recipes]
 
 
 def of_photo(origin: Origin, photo: Photo, given: Fill | None) -> Origin:

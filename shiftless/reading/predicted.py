@@ -13,8 +13,9 @@ from shiftless.backbones.walk import finish as denoise_to_the_end
 from shiftless.conditions.condition import take
 from shiftless.image import Frame, Photo
 from shiftless.reading.answer import answered, taps_of, taps_read
+from shiftless.reading.inputs import Inputs, frames_of
 from shiftless.reading.latents import Latents
-from shiftless.reading.loop import check, frames_of, recipes_of_passes, run_passes, windows
+from shiftless.reading.loop import check, recipes_of_passes, run_passes, windows
 from shiftless.reading.words import Fill, check_predicts
 from shiftless.recipe import Recipe
 from shiftless.taps.names import Tap
@@ -73,9 +74,9 @@ def predictions(
     batch = check(model, recipes, batch)
     tap_lists = [taps_of(recipe, model.taps, model.spec.name) if maps else () for recipe in recipes]
     steps = [finish] * len(recipes) if isinstance(finish, int) else list(finish)
-    for photos, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
-        by_reading = _window(model, photos, recipes, prompts, tap_lists, steps, batch)
-        yield from ([by_reading[i, k] for k in range(len(recipes))] for i in range(len(photos)))
+    for inputs, prompts in windows(model, images, recipes, fill=fill, batch=batch, skipped=skipped):
+        by_reading = _window(model, inputs, recipes, prompts, tap_lists, steps, batch)
+        yield from ([by_reading[i, k] for k in range(len(recipes))] for i in range(len(inputs)))
 
 
 def predict_latents(
@@ -96,7 +97,7 @@ def predict_latents(
 
 def _window(
     model: Backbone,
-    photos: Sequence[Photo],
+    inputs: Sequence[Inputs],
     recipes: Sequence[Recipe],
     prompts: Sequence[Sequence[str]],
     tap_lists: Sequence[tuple[Tap, ...]],
@@ -104,8 +105,9 @@ def _window(
     batch: int,
 ) -> dict[tuple[int, int], Prediction]:
     """The predictions of a window of photos, by (photo, recipe)."""
+    photos = [one.photo for one in inputs]
     frames = frames_of(model, photos, recipes)
-    latents, requested = Latents(model, photos), recipes_of_passes(recipes, prompts, frames)
+    latents, requested = Latents(model, inputs), recipes_of_passes(recipes, prompts, frames)
     read_at = [taps_read(recipe, taps) for recipe, taps in zip(recipes, tap_lists)]
     joined: dict[tuple[int, int], Prediction] = {}
     for rows, condition, noisy, timestep, read in run_passes(model, latents, requested, read_at, batch, full=True):

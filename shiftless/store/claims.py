@@ -8,9 +8,10 @@ from dataclasses import replace
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
+from shiftless.header import Origin
 from shiftless.image import Photo
-from shiftless.reading.loop import frame_of
-from shiftless.reading.origin import of_photo, origin_of
+from shiftless.reading.inputs import frame_of
+from shiftless.reading.origin import of_photo, origins_of
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
 from shiftless.store.key import key_of, words_of
@@ -39,6 +40,8 @@ class Claims:
             raise BadInput(f"pool={pool}: give a whole number from 1 up; 1 saves maps as they are")
         self.model, self.recipes = model, list(recipes)
         self.fill, self.dtype, self.pool = fill, dtype, pool
+        self._holds = False
+        self._held: list[Origin] | None = None  # by recipe, while the model is taken to stay as it is
         self._words: dict[tuple[str, str], list[str]] = {}  # (name, digest) of photos claimed -> prompts before reading
 
     def keys(self, photo: Photo) -> list[str]:
@@ -47,10 +50,18 @@ class Claims:
         Raises BadInput for a photo whose prompt lacks a value, and for an adapter that is missing.
         """
         keys = []
-        for recipe, text in zip(self.recipes, self._texts(photo)):
-            origin = replace(of_photo(origin_of(self.model, recipe), photo, self.fill), pool=self.pool)
-            keys.append(key_of(origin, recipe, frame_of(self.model, photo, recipe).fed, text, self.dtype))
+        for made_of, recipe, text in zip(self._origins(), self.recipes, self._texts(photo)):
+            origin = replace(of_photo(made_of, photo, self.fill), pool=self.pool)
+            keys.append(key_of(origin, recipe, frame_of(self.model.spec, photo, recipe).fed, text, self.dtype))
         return keys
+
+    def hold(self) -> None:
+        """Take the model and its adapters to stay as they are from here on: a photo's keys then cost next to nothing.
+
+        Otherwise each photo's keys look at every tensor of the model, which an accelerator has to wait for. What is
+        read of another model all the same is known by its origin, and the model is then looked at anew.
+        """
+        self._holds, self._held = True, None
 
     def take(self, photo: Photo) -> bool:
         """Claim a photo for reading; False if it was claimed before."""
@@ -62,11 +73,25 @@ class Claims:
 
     def read(self, bucket: Sequence[FeatureMaps]) -> list[str]:
         """Return the keys of what was read of a claimed photo: by what it was really made from."""
-        texts = self._words.pop((bucket[0].name, bucket[0].origin.photo))
+        texts = self._words[bucket[0].name, bucket[0].origin.photo]
+        held = self._held
+        if held is not None and held[0].fingerprint != bucket[0].origin.fingerprint:
+            self._held = None
         return [
             key_of(maps.origin, recipe, maps.frame.fed, text, self.dtype)
             for maps, recipe, text in zip(bucket, self.recipes, texts, strict=True)
         ]
+
+    def release(self, name: str, digest: str) -> None:
+        """End the claim of a photo whose features are where they belong."""
+        del self._words[name, digest]
+
+    def _origins(self) -> list[Origin]:
+        held = self._held
+        if held is None:
+            held = origins_of(self.model, self.recipes)
+            self._held = held if self._holds else None
+        return held
 
     def _texts(self, photo: Photo) -> list[str]:
         return [words_of(recipe, photo, self.fill) for recipe in self.recipes]

@@ -73,7 +73,20 @@ class FeatureFolder:
         """
         files = [self._file(photo.name, key) for key in self._claims.keys(photo)]
         self.files[photo.name] = files
-        return not all(file.exists() for file in files) and self._claims.take(photo)
+        if all(file.exists() for file in files) or not self._claims.take(photo):
+            return False
+        if all(file.exists() for file in files):  # another thread has ended its claim meanwhile
+            self._claims.release(photo.name, photo.digest)
+            return False
+        return True
+
+    def holds(self, photo: Photo) -> bool:
+        """Whether every reading of a photo is there; nothing is claimed."""
+        return all(self._file(photo.name, key).exists() for key in self._claims.keys(photo))
+
+    def hold(self) -> None:
+        """Take the model and its adapters to stay as they are from here on, which makes claims fast."""
+        self._claims.hold()
 
     def write(self, bucket: Sequence[FeatureMaps]) -> list[Path]:
         """Write a claimed photo's features, one file a recipe, then their lines in the index; return the files.
@@ -86,7 +99,9 @@ class FeatureFolder:
         for maps, file in zip(small, files):
             maps.save(file, dtype=self.dtype)
         self.files[name] = files
-        for row in self.index.add(files):
+        rows = self.index.add(files)
+        self._claims.release(name, small[0].origin.photo)
+        for row in rows:
             self.widened += sum(map_["dtype"] != self.dtype for map_ in row["taps"].values())
         return files
 

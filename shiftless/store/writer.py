@@ -123,6 +123,14 @@ class StoreWriter:
         self._found[photo.name] = [group for group in map(self._keys.group, keys) if group]
         return False
 
+    def holds(self, photo: Photo) -> bool:
+        """Whether every reading of a photo is published; nothing is claimed."""
+        return all(key in self._keys for key in self._claims.keys(photo))
+
+    def hold(self) -> None:
+        """Take the model and its adapters to stay as they are from here on, which makes claims fast."""
+        self._claims.hold()
+
     def write(self, bucket: Sequence[FeatureMaps]) -> None:
         """Add a claimed photo's features; raises BadInput if the store cannot be written.
 
@@ -151,6 +159,7 @@ class StoreWriter:
             pending = self._pending[family]
             pending.add(rows, chunks)
             self._found.setdefault(small[0].name, []).extend(family)
+            self._claims.release(small[0].name, small[0].origin.photo)
             if len(pending.photos) >= self._room[family]:
                 self._publish([family])
             elif self.place.path is None and sum(one.bytes for one in self._pending.values()) > _REMOTE_MOST:

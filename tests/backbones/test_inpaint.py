@@ -19,7 +19,7 @@ from shiftless.backbones.registry import models, taps, untrained
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.inpaint import keeping
 from shiftless.image import open_photo, to_pixels
-from shiftless.reading.loop import frame_of
+from shiftless.reading.inputs import frame_of
 from shiftless.reading.predicted import predictions
 from shiftless.taps.names import select
 from tests.conditions.lora_writers import CROSS_Q, low_rank, peft
@@ -53,7 +53,7 @@ def inputs(unet, run):
 
 def pixels_of(model, picture=PICTURE):
     photo = open_photo(picture)
-    return to_pixels(photo, frame_of(model, photo, KEEP))
+    return to_pixels(photo, frame_of(model.spec, photo, KEEP))
 
 
 def pipeline_of(model, kind=StableDiffusionInpaintPipeline, **more):
