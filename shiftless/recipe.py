@@ -21,9 +21,9 @@ _EXAMPLE = {"control": "canny", "lora": "horses.safetensors", "image_prompt": "i
 AUTO = "auto"
 """Of `discard`: the channels that hold massive activations, found in each image."""
 _LARGEST_CHANNEL = 2**20
-LATENTS = ("mean", "sample")
+LATENTS = ("mean", "sample", "unscaled")
 FITS = ("aspect", "squash")
-NOISES = ("draw", "invert")
+NOISES = ("draw", "invert", "none")
 INPAINTS = ("keep", "all")
 SCHEDULERS = ("plain", "pndm-reference")
 HELP = {  # one line a field: what the command line says of its flag
@@ -41,14 +41,14 @@ HELP = {  # one line a field: what the command line says of its flag
     "inpaint": "Of a model for inpainting: keep (it is shown the photo, nothing to repaint), else all is to repaint.",
     "start": "Add the noise of this larger timestep, and denoise from there down to the timestep that is read.",
     "steps": "In how many steps to denoise from start, or to invert; by default one a timestep.",
-    "noise": f"How noise is added: {' or '.join(NOISES)} (DDIM inversion: what the model itself says was there).",
+    "noise": "How noise is added: draw, invert (DDIM inversion: what the model itself says was there), or none.",
     "seed": "Seed of the noise.",
     "ensemble": "How many noise draws are averaged; the image is encoded once.",
     "modulate": "Of a transformer's block input: normed, scaled and shifted as the block does it, after the averaging.",
     "discard": "Channels set to zero after the averaging: numbers, comma-separated, or auto (massive activations).",
     "size": "Longer side in pixels that the model sees; by default the model's own.",
     "fit": f"How an image is fitted: {' or '.join(FITS)} (squash makes it square, as the papers do).",
-    "latent": f"Which latent of the image: its posterior's {' or a '.join(LATENTS)}.",
+    "latent": "Which latent of the image: its posterior's mean, a sample of it, or the mean unscaled, as VPD takes it.",
     "scheduler": f"{' or '.join(SCHEDULERS)} (t runs at t + 1, as the GDF and GATE codes do).",
     "joined": "In a bucket: joined to the merged map as it is, as attention maps are, instead of being merged.",
     "label": "A name for tables.",
@@ -75,7 +75,8 @@ class Recipe:
               repaint; "all", or "", shows it nothing and lets it repaint everything
     start     None, or a larger timestep: its noise is added, and steered denoising leads down to `timestep`
     steps     in how many steps, from start - timestep down to 1; None is one a timestep, as published
-    noise     "draw" it from the seed, or "invert": walk up from the clean latent by the model's own predictions
+    noise     "draw" it from the seed, or "invert": walk up from the clean latent by the model's own predictions; with
+              "none" the clean latent is read, and the network is told `timestep` all the same
     seed      of the noise; the noise of an image depends on (seed, image content, ensemble index) only
     ensemble  how many noise draws are averaged; the image is encoded once
     modulate  of taps that are the input of a transformer's block: the mean over draws is normed, then scaled and
@@ -84,7 +85,8 @@ class Recipe:
               massive activations in this image (`shiftless.taps.massive`)
     size      longer side in pixels that the model sees; None is the model's own
     fit       "aspect" keeps the shape (sides rounded to what the model can take), "squash" makes it square
-    latent    "mean" of the encoder's posterior, or a "sample" of it, as the papers do
+    latent    "mean" of the encoder's posterior, or a "sample" of it, as most papers do; "unscaled" is the mean
+              without the factor that the denoiser's latents have, as VPD reads it
     scheduler "plain": timestep t is t; "pndm-reference": t runs at t + 1, as the GDF and GATE codes do
     joined    in a bucket, whether a head joins the reading's maps to the merged map as they are (attention maps),
               instead of merging them; takes no part in equality
@@ -163,8 +165,10 @@ class Recipe:
                 raise BadInput(f"steps={self.steps}: needs a start above the timestep, and the plain scheduler")
             _whole("steps", self.steps, 1, span, "steps between start and timestep")
         _one_of("noise", self.noise, NOISES)
-        if self.noise == "invert" and (self.start is not None or self.ensemble > 1 or self.scheduler != "plain"):
-            raise BadInput("noise='invert': takes no start, no ensemble and the plain scheduler; it draws no noise")
+        if self.noise != "draw" and (self.start is not None or self.ensemble > 1 or self.scheduler != "plain"):
+            raise BadInput(
+                f"noise={self.noise!r}: takes no start, no ensemble and the plain scheduler; it draws no noise"
+            )
         _one_of("fit", self.fit, FITS)
         _one_of("latent", self.latent, LATENTS)
         _one_of("scheduler", self.scheduler, SCHEDULERS)

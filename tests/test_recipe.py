@@ -186,7 +186,7 @@ def test_a_walk_of_no_length_is_no_walk():
         ({"steps": 2}, "steps=2: needs a start above the timestep"),
         ({"start": 60, "steps": 11}, "steps=11: give a whole number from 1 to 10"),
         ({"start": 60, "steps": 2, "scheduler": "pndm-reference"}, "and the plain scheduler"),
-        ({"noise": "none"}, "noise='none': must be one of draw, invert"),
+        ({"noise": "no"}, "noise='no': must be one of draw, invert, none"),
         ({"noise": "invert", "start": 60}, "noise='invert': takes no start"),
         ({"noise": "invert", "ensemble": 2}, "it draws no noise"),
         ({"noise": "invert", "timestep": 40, "steps": 41}, "steps=41: give a whole number from 1 to 40"),

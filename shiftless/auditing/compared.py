@@ -88,8 +88,8 @@ def describe(recipe: Recipe) -> str:
     't=300 from 340, captions, canny x0.5'
     """
     begin = f"t={recipe.timestep}" + (f" from {recipe.start}" if recipe.start is not None else "")
-    if recipe.noise == "invert":
-        begin += " inverted"
+    if recipe.noise != "draw":
+        begin += {"invert": " inverted", "none": " without noise"}[recipe.noise]
     parts = []
     if recipe.prompt:
         parts.append("captions" if recipe.prompt in ("auto", "{caption}") else f'"{recipe.prompt}"')

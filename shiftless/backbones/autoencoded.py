@@ -16,12 +16,15 @@ class Autoencoded(Placed):
     AUTOENCODER    the part that encodes images, or ""
     CHANNELS_LAST  whether its networks take images as 2-D convolutions do, in channels_last where the device gains
 
+    UNSCALED       whether its latents may be read without their factor
+
     A family whose autoencoder differs overrides what differs: `_latent`, `_posterior` and `_decoded` (how it is
     called), `_scaled` and `_unscaled` (how its latents are normed and laid out), `_unpacked`.
     """
 
     AUTOENCODER: ClassVar[str] = "vae"
     CHANNELS_LAST: ClassVar[bool] = True
+    UNSCALED: ClassVar[bool] = False
     DENOISER: ClassVar[str]
     networks: dict[str, Any]
     spec: Spec
@@ -38,7 +41,7 @@ class Autoencoded(Placed):
     def encode_image(
         self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """B 3 H W in [-1, 1] -> B c h w, scaled as the denoiser was trained.
+        """B 3 H W in [-1, 1] -> B c h w, scaled as the denoiser was trained, or not with latent="unscaled".
 
         With latent="sample", `noise` of (B times m) c h w draws m posterior samples an image from one encoding. Raises
         BadInput for a size that the denoiser's grid cannot take.
@@ -55,7 +58,7 @@ class Autoencoded(Placed):
             times = noise.shape[0] // clean.shape[0]
             mean, std = (x.repeat_interleave(times, 0) for x in (clean, posterior.std))
             clean = mean + std * self._unpacked(noise).to(clean)
-        return self._scaled(clean)
+        return clean if latent == "unscaled" else self._scaled(clean)
 
     def encode_map(self, image: torch.Tensor, shifted: bool = True) -> torch.Tensor:
         """A control map B 3 H W in [-1, 1] -> its latent's mean, scaled, with the autoencoder's shift or without it."""

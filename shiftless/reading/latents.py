@@ -18,7 +18,7 @@ class Latents:
 
     def __init__(self, model: Backbone, inputs: Sequence[Inputs]) -> None:
         self.model, self.inputs = model, inputs
-        self._means: dict[tuple[int, tuple[int, int]], torch.Tensor] = {}
+        self._means: dict[tuple[int, tuple[int, int], str], torch.Tensor] = {}
         self._draws: dict[tuple[int, tuple[int, int], int], torch.Tensor] = {}
         self._maps: dict[tuple[int, tuple[int, int], str], torch.Tensor] = {}
         self._embeds: dict[tuple[int, str], torch.Tensor] = {}
@@ -26,11 +26,12 @@ class Latents:
     def encode(self, passes: Sequence[Pass]) -> None:
         """Encode the latents that these passes of one size still lack, all photos in one call."""
         fed = passes[0].fed
-        means = sorted({p.photo for p in passes if p.recipe.latent == "mean" and (p.photo, fed) not in self._means})
-        if means:
-            pixels = torch.cat([self._moved(self._pixels(i, fed)) for i in means])
-            for i, latent in zip(means, self.model.encode_image(pixels)):
-                self._means[i, fed] = latent[None].float()
+        for kind in sorted({p.recipe.latent for p in passes} - {"sample"}):
+            lacking = {p.photo for p in passes if p.recipe.latent == kind and (p.photo, fed, kind) not in self._means}
+            if means := sorted(lacking):
+                pixels = torch.cat([self._moved(self._pixels(i, fed)) for i in means])
+                for i, latent in zip(means, self.model.encode_image(pixels, latent=kind)):
+                    self._means[i, fed, kind] = latent[None].float()
         draws: dict[tuple[int, tuple[int, int], int], int] = {}
         for p in passes:
             if p.recipe.latent == "sample":
@@ -44,14 +45,14 @@ class Latents:
 
     def clean(self, one: Pass) -> torch.Tensor:
         """The clean latent of a pass, 1 c h w float32."""
-        if one.recipe.latent == "mean":
-            return self._means[one.photo, one.fed]
+        if one.recipe.latent != "sample":
+            return self._means[one.photo, one.fed, one.recipe.latent]
         return self._draws[one.photo, one.fed, one.recipe.seed][one.member : one.member + 1]
 
     def noisy(self, one: Pass, timestep: int) -> torch.Tensor:
         """The latent of a pass with its own noise of `timestep` added, 1 c h w float32."""
         clean = self.clean(one)
-        if not self.model.spec.takes_noise:
+        if not self.model.spec.takes_noise or one.recipe.noise == "none":
             return clean
         noise = self._noise(one.photo, one.recipe.seed, one.member, tuple(clean.shape[1:]), "diffusion")
         return self.model.schedule.add(clean, self._moved(noise).to(clean.device), timestep)

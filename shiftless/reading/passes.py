@@ -52,8 +52,8 @@ def effective(recipe: Recipe, spec: Spec) -> Recipe:
     """Return a recipe without what changes nothing for a model: recipes that read the same become equal.
 
     Where the picture is its own latent, there is no posterior to sample. Where no noise is added, timestep, scheduler,
-    seed and ensemble are without effect, but for seed and ensemble of a posterior's samples. Repainting all is how a
-    model for inpainting is read anyway.
+    seed and ensemble are without effect, but for seed and ensemble of a posterior's samples; so is the seed of a recipe
+    without noise. Repainting all is how a model for inpainting is read anyway.
 
     >>> spec = Spec("dino", "vit", 224, 16, (3, 1), takes_text=False, takes_noise=False)
     >>> effective(Recipe(timestep=261, seed=3, ensemble=8, latent="sample"), spec) == Recipe(timestep=0)
@@ -63,6 +63,8 @@ def effective(recipe: Recipe, spec: Spec) -> Recipe:
         recipe = recipe.but(latent="mean")
     if recipe.inpaint == "all":
         recipe = recipe.but(inpaint="")
+    if recipe.noise == "none" and recipe.latent != "sample":
+        recipe = recipe.but(seed=0)
     if spec.takes_noise or recipe.start is not None or recipe.noise == "invert":  # these are refused without noise
         return recipe
     recipe = recipe.but(timestep=0, scheduler="plain")

@@ -70,7 +70,7 @@ def predictions(
     >>> plain.once.shape, plain.finished, walked.finished.shape, list(walked.maps)
     (torch.Size([1, 4, 16, 16]), None, torch.Size([1, 4, 16, 16]), ['up1'])
     """
-    check_predicts(model)
+    check_predicts(model, recipes)
     batch = check(model, recipes, batch)
     tap_lists = [taps_of(recipe, model.taps, model.spec.name) if maps else () for recipe in recipes]
     steps = [finish] * len(recipes) if isinstance(finish, int) else list(finish)
@@ -143,7 +143,7 @@ def _joined(total: Prediction | None, part: Prediction, recipe: Recipe) -> Predi
         return part
     part = replace(
         part,
-        clean=part.clean if recipe.latent == "mean" else part.clean / count,
+        clean=part.clean if recipe.latent != "sample" else part.clean / count,
         once=part.once / count,
         finished=None if part.finished is None else part.finished / count,
         maps={name: one / count for name, one in part.maps.items()},
@@ -152,7 +152,7 @@ def _joined(total: Prediction | None, part: Prediction, recipe: Recipe) -> Predi
         return part
     return replace(
         part,
-        clean=part.clean if recipe.latent == "mean" else total.clean + part.clean,
+        clean=part.clean if recipe.latent != "sample" else total.clean + part.clean,
         once=total.once + part.once,
         finished=None if part.finished is None or total.finished is None else total.finished + part.finished,
         maps={name: total.maps[name] + one for name, one in part.maps.items()},

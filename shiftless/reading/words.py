@@ -79,9 +79,20 @@ def check_techniques(model: Backbone, recipes: Sequence[Recipe]) -> None:
                 f"{model.spec.name}: a model of the {model.spec.family} family takes no noise, and noise='invert' asks "
                 "for some; leave noise out"
             )
+        if recipe.latent == "unscaled" and not getattr(model, "UNSCALED", False):
+            raise BadInput(
+                f"{model.spec.name}: latent='unscaled' is for Stable Diffusion 1, 2 and XL, whose latents have one "
+                "factor; take mean or sample"
+            )
 
 
-def check_predicts(model: Backbone) -> None:
-    """Raise BadInput if the model predicts no picture, which content shift is measured by."""
+def check_predicts(model: Backbone, recipes: Sequence[Recipe] = ()) -> None:
+    """Raise BadInput if the model predicts no picture, which content shift is measured by, or a recipe lets it not."""
     if not model.spec.takes_noise:
         raise BadInput(f"{model.spec.name}: this model takes no noise, so that nothing shifts; audit a diffusion model")
+    for recipe in recipes:
+        if recipe.noise == "none" or recipe.latent == "unscaled":
+            raise BadInput(
+                f"{recipe.label or 'a recipe'}: noise={recipe.noise!r}, latent={recipe.latent!r}: without noise, or "
+                "with a latent that the model was not trained on, nothing is predicted; leave both out here"
+            )

@@ -8,6 +8,7 @@
     up1.attn0.block0.cross.map  attention, mean over heads: one channel a prompt token
     ....cross.map.heads         the same for each head           ....cross.map:horse  for one prompt word
     up.cross.map.s16            mean over heads and over every layer of the up blocks with stride 16
+    both.cross.map.s16          the same over the down and the up blocks
     down0.downsampler  up1.upsampler  mid  mid.res0  mid.attn0
     block3                          a transformer block's output    block3.in      its input
     block3.modulated                what its attention is given: the input normed, scaled and shifted
