@@ -108,6 +108,25 @@ def digest_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()[:LENGTH]
 
 
+def in_order(content: bytes) -> bytes:
+    """Return the content of a safetensors file with its metadata in the order of their names.
+
+    The library writes them in a random order; in order, the same values are the same bytes and have the same digest.
+
+    >>> from safetensors.torch import save
+    >>> contents = {in_order(save({"a": torch.zeros(2)}, {name: "1" for name in "pqrst"})) for _ in range(8)}
+    >>> len(contents)
+    1
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+
+
 def plain(tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
     """Yield tensors, and in the place of each that is made of others (quantised weights) those.
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from shiftless.amalgamate.card import card
 from shiftless.atomic import write_atomic
+from shiftless.digest import in_order
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
 
@@ -55,7 +56,7 @@ class Saved(nn.Module, PyTorchModelHubMixin, library_name="shiftless"):
         state = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
         if dtype is not None:
             state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
-        return write_atomic(path, save(state, metadata=header))
+        return write_atomic(path, in_order(save(state, metadata=header)))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.save(save_directory / WEIGHTS)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from shiftless.atomic import write_atomic
+from shiftless.digest import in_order
 from shiftless.errors import BadInput
 
 PHOTOS = ("learned", "chosen_on", "reported_on")
@@ -112,4 +113,4 @@ def lora_bytes(tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> bytes
 def _bytes(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
     from safetensors.torch import save
 
-    return save(tensors, {"format": "pt", **metadata})
+    return in_order(save(tensors, {"format": "pt", **metadata}))
