@@ -183,6 +183,9 @@ _TABLE = (
     ),
     _one("hyperfeatures-onestep", "sd15", f"{_HYPER}: every decoder layer at one noise level", timestep=1,
          taps=_DECODER, fit="squash"),
+    _one("vpd", "sd15", "VPD, ICCV 2023: ADE20K, the mode of the posterior without its factor and without noise; it is "
+         "published with a tuned denoiser: segment train --settings vpd", timestep=1, noise="none", latent="unscaled",
+         taps=("up0.res1", "up1.attn1", "up2.attn1", "up3.attn2", "both.cross.map.s32", "both.cross.map.s16")),
     _one("gate-ade20k-plain", "sd15", f"{_GATE}: ADE20K's plain reading", prompt=_ADE20K, taps=_LEGACY, **_GDF),
     _one("gate-cityscapes-plain", "sd15", f"{_GATE}: Cityscapes' plain reading", prompt=_CITYSCAPES, taps=_LEGACY,
          **_GDF),

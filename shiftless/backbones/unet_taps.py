@@ -98,7 +98,7 @@ def _attention(name: str, path: str, width: int, stride: int) -> Iterator[Tap]:
 
 def _groups(taps: Sequence[Tap]) -> Iterator[Tap]:
     """The mean of all maps of one part of the network at one stride, as GATE uses them; of both sides, as VPD does."""
-    for part, begins in {"down": "down", "mid": "mid", "up": "up", "both": ("down", "up")}.items():
+    for part, begins in (("down", ("down",)), ("mid", ("mid",)), ("up", ("up",)), ("both", ("down", "up"))):
         for which in ("self", "cross"):
             maps = [t for t in taps if t.kind == "map" and t.name.startswith(begins) and f".{which}." in t.name]
             for stride in sorted({t.stride for t in maps}, reverse=True):
