@@ -41,6 +41,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "shiftless.tasks",
     "shiftless.searching",
     "shiftless.training",
+    "shiftless.tuning",
     "shiftless.data",
     "shiftless.bench",
     "shiftless.view",
@@ -68,7 +69,7 @@ HEADS = {"shiftless.amalgamate", "shiftless.tasks"}  # trained from saved featur
 HEADS_NEVER = {
     "shiftless.conditions", "shiftless.backbones", "shiftless.reading", "shiftless.store", "shiftless.auditing",
 }  # fmt: skip
-TRAINING = {"shiftless.training", "miniworld.training"}  # what takes gradients is not imported by what reads
+TRAINING = {"shiftless.training", "shiftless.tuning", "miniworld.training"}  # what reads imports none of these
 READING = {"shiftless.conditions", "shiftless.backbones", "shiftless.reading", "shiftless.auditing", "shiftless.tasks",
            "shiftless.searching"}  # fmt: skip
 MODEL_LIBRARIES = {"diffusers", "transformers", "peft"}

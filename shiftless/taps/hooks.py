@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,9 +32,13 @@ class Captured:
         self.words = words
         self.stopped = False
         self._raw: dict[str, torch.Tensor] = {}
+        self._derive: dict[str, Callable[[], torch.Tensor]] = {}
 
     def maps(self) -> dict[str, torch.Tensor]:
         """Return tap name -> B C H W in the order asked for; raises RuntimeError if one was never reached."""
+        while self._derive:
+            name, derived = self._derive.popitem()
+            self._raw[name] = derived()
         maps = {tap.name: self._read(tap) for tap in self.taps}
         if missing := [name for name, value in maps.items() if value is None]:
             raise RuntimeError(f"the model never reached {', '.join(missing)}")
@@ -80,8 +85,14 @@ def tapped(
     requested = _expand(taps, by_name or {})
     waiting = set(requested)
 
-    def keep(name: str, value: torch.Tensor) -> None:
+    def keep(name: str, value: torch.Tensor | Callable[[], torch.Tensor]) -> None:
         waiting.discard(name)
+        if not isinstance(value, torch.Tensor):
+            captured._derive[name] = value
+            if stop and not waiting:
+                captured.stopped = True
+                raise _LastTapRead
+            return
         if stop and not waiting:
             captured._raw[name], captured.stopped = value, True
             raise _LastTapRead
@@ -109,7 +120,7 @@ def _expand(taps: Sequence[Tap], by_name: dict[str, Tap]) -> dict[str, Tap]:
 
 
 def _hooks_of(
-    tap: Tap, network: nn.Module, layout: Layout, keep: Callable[[str, torch.Tensor], None]
+    tap: Tap, network: nn.Module, layout: Layout, keep: Callable[[str, Any], None]
 ) -> Iterator[RemovableHandle]:
     target = network.get_submodule(tap.module)
     if tap.kind == KIND:
@@ -133,9 +144,13 @@ def _hooks_of(
 
 
 def _map_hooks(
-    tap: Tap, attention: nn.Module, layout: Layout, keep: Callable[[str, torch.Tensor], None]
+    tap: Tap, attention: nn.Module, layout: Layout, keep: Callable[[str, Any], None]
 ) -> Iterator[RemovableHandle]:
-    """Hook the projections of one attention layer; the map is derived when all have been computed."""
+    """Hook the projections of one attention layer; the map is derived when all have been computed.
+
+    Where gradients are kept it is derived after the pass: a layer under gradient checkpointing is run again in the
+    backward pass, without hooks, and must then keep as many tensors as it did the first time.
+    """
     names = layout.projections(tap)
     projected: dict[str, torch.Tensor] = {}
     call: dict[str, Any] = {}
@@ -144,8 +159,9 @@ def _map_hooks(
         def hook(_module: nn.Module, _args: Any, output: torch.Tensor) -> None:
             projected[name] = output
             if len(projected) == len(names):
-                keep(tap.name, layout.attention(tap, attention, projected, call))
+                derive = partial(layout.attention, tap, attention, dict(projected), dict(call))
                 projected.clear()
+                keep(tap.name, derive if torch.is_grad_enabled() else derive())
 
         return hook
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -42,6 +42,7 @@ class SceneHead(Saved):
              published code of GATE, which hands UPerNet its levels in the decoder's order
     window   pixels of the views that it was trained on, each read by itself; 0 if photos were read as a whole
     source   the model that read the buckets
+    tuned    files beside it with what was tuned of that model, and the digests of their contents
     palette  colours of the classes, L 3, for pictures
     recipes  of the readings
 
@@ -70,6 +71,7 @@ class SceneHead(Saved):
         window: int = 0,
         source: Source | Sequence[Any] | None = None,
         palette: Sequence[Sequence[int]] | None = None,
+        tuned: Mapping[str, str] | None = None,
         recipes: Sequence[Recipe] = (),
     ) -> None:
         levels = levels if isinstance(levels, Levels) else Levels.from_dict(levels)
@@ -91,10 +93,12 @@ class SceneHead(Saved):
             "window": window,
             "source": None if named is None else named.to_list(),
             "palette": None if palette is None else [[int(v) for v in colour] for colour in palette],
+            "tuned": dict(tuned or {}),
         }
         super().__init__(settings, recipes)
         self.levels, self.classes, self.source = levels, tuple(classes), named
         self.order, self.window = order, window
+        self.tuned: dict[str, str] = settings["tuned"]
         self.palette: list[list[int]] | None = settings["palette"]
         self.out_channels = len(classes)
         several = gated and levels.readings > 1

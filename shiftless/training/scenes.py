@@ -13,11 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from shiftless.atomic import write_atomic
 from shiftless.backbones.device import choose_device, trains_in_bf16
@@ -36,7 +37,31 @@ from shiftless.training.scenesource import Features, SceneSource
 
 _AHEAD = 2  # batches whose views are prepared while one is learned
 _SMOOTH = 0.98
-_CHECKPOINT, _BEST, _REPORT = "checkpoint", "best.safetensors", "training.json"
+_CHECKPOINT, _BEST, _TUNED, _REPORT = "checkpoint", "best.safetensors", "tuned", "training.json"
+
+
+class Learned(Protocol):
+    """What learns of the model that reads the views, together with a head (`shiftless.tuning`).
+
+    plan  what a run may not change when it is continued, as plain values
+    """
+
+    plan: dict[str, Any]
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """Return its weights, each group with its learning rate as a factor of the head's."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what checkpoints keep of it, by name."""
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `tensors` gave; raises KeyError or RuntimeError for what does not fit."""
+
+    def save(self, folder: Path) -> None:
+        """Write it as files of a folder."""
+
+    def seal(self, head: SceneHead, folder: Path) -> list[Path]:
+        """Let a head refer to the files that `save` wrote by their digests, and return them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,16 +93,18 @@ def fit_scenes(
     decoder: str = "upernet",
     options: Mapping[str, Any] | None = None,
     palette: Sequence[Sequence[int]] | None = None,
+    learned: Learned | None = None,
     run: str | os.PathLike[str] | None = None,
     restart: bool = False,
     device: str | torch.device = "auto",
     progress: bool | Progress = False,
 ) -> FittedScenes:
-    """Train a scene head on views of labelled photos, and save the best as a folder; the backbone stays as it is.
+    """Train a scene head on views of labelled photos, and save the best as a folder.
 
     train       KeptScenes or ReadScenes      validation  photos that choose the step to keep; None keeps the last
     classes     L names                       palette     L colours
     out         the folder to write           decoder, options  as SceneHead takes them
+    learned     what learns of the backbone too, saved beside the head; by default the backbone stays as it is
     run         folder of the checkpoints; OUT.run by default
     restart     begin anew although a run has begun; by default it is continued
 
@@ -98,7 +125,9 @@ def fit_scenes(
             palette=palette, recipes=train.recipes,
         )  # fmt: skip
     plan = _plan(head, train, validation, settings)
-    training = _Training(head, settings, choose_device(device), folder)
+    if learned is not None:
+        plan["tuning"] = digest_of(json.dumps(learned.plan))
+    training = _Training(head, settings, choose_device(device), folder, learned)
     if restart and (folder / _CHECKPOINT / INDEX).is_file():
         shutil.rmtree(folder / _CHECKPOINT)
     training.restore(plan)
@@ -113,7 +142,14 @@ def fit_scenes(
                 training.save(plan)
     best = training.best_step if validation is not None else settings.steps
     head = SceneHead.from_pretrained(folder / _BEST) if validation is not None else head.cpu().eval()
+    files: list[Path] = []
+    if learned is not None:
+        if validation is None:
+            learned.save(folder / _TUNED)
+        files = learned.seal(head, folder / _TUNED)
     head.save_pretrained(out)
+    for file in files:
+        write_atomic(out / file.name, file.read_bytes())
     about = {"settings": asdict(settings), "best": best, "photos": len(train.names), "history": training.history}
     write_atomic(out / _REPORT, (json.dumps(about, indent=1) + "\n").encode())
     return FittedScenes(head, out, training.history, best, time.perf_counter() - began)
@@ -159,9 +195,16 @@ def check_scene_place(out: Path) -> None:
 class _Training:
     """A head in training: its weights, its optimiser, and where it stands."""
 
-    def __init__(self, head: SceneHead, settings: SceneSettings, device: torch.device, folder: Path) -> None:
+    def __init__(
+        self, head: SceneHead, settings: SceneSettings, device: torch.device, folder: Path, learned: Learned | None
+    ) -> None:
         self.head, self.settings, self.device, self.folder = head.to(device), settings, device, folder
-        self.optimiser = torch.optim.AdamW(head.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+        self.learned = learned
+        groups = [(list(head.parameters()), 1.0), *([] if learned is None else learned.groups())]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": weights, "factor": factor} for weights, factor in groups],
+            lr=settings.lr, weight_decay=settings.weight_decay,
+        )  # fmt: skip
         self.step, self.loss = 0, math.nan
         self.best_step, self.best = 0, -1.0
         self.history: list[dict[str, Any]] = []
@@ -173,7 +216,7 @@ class _Training:
         settings = self.settings
         self.head.train()
         for group in self.optimiser.param_groups:
-            group["lr"] = settings.rate(self.step)
+            group["lr"] = group["factor"] * settings.rate(self.step)
         target = labels.to(self.device).long()
         placed = [one.to(self.device) for one in features]
         seed = (settings.seed * 1_000_003 + self.step) % 2**63  # of dropout
@@ -199,6 +242,8 @@ class _Training:
             if miou > self.best or not self.best_step:
                 self.best, self.best_step = miou, self.step
                 self.head.save(self.folder / _BEST)
+                if self.learned is not None:
+                    self.learned.save(self.folder / _TUNED)
         train_miou = self.running.miou() if self.running.counts.any() else None
         self.history.append({"step": self.step, "loss": self.loss, "train_miou": train_miou, "miou": miou})
         self.running = Confusion(len(self.head.classes))
@@ -207,6 +252,8 @@ class _Training:
         """Leave a checkpoint."""
         tensors = {f"head.{name}": value for name, value in self.head.state_dict().items()}
         tensors |= optimiser_tensors(self.optimiser)
+        if self.learned is not None:
+            tensors |= {f"learned.{name}": value for name, value in self.learned.tensors().items()}
         numbers = {
             "plan": plan, "step": self.step, "loss": self.loss, "best": self.best, "best_step": self.best_step,
             "history": self.history,
@@ -227,6 +274,9 @@ class _Training:
         try:
             own = {name.removeprefix("head."): one for name, one in tensors.items() if name.startswith("head.")}
             self.head.load_state_dict(own)
+            if self.learned is not None:
+                kept = {name: one for name, one in tensors.items() if name.startswith("learned.")}
+                self.learned.restore({name.removeprefix("learned."): one for name, one in kept.items()})
             restore_optimiser(self.optimiser, tensors)
             self.step, self.loss, self.history = int(numbers["step"]), float(numbers["loss"]), list(numbers["history"])
             self.best, self.best_step = float(numbers["best"]), int(numbers["best_step"])
@@ -240,7 +290,9 @@ def _plan(
     head: SceneHead, train: SceneSource, validation: SceneSource | None, settings: SceneSettings
 ) -> dict[str, str]:
     """What a run may not change when it is continued, as digests."""
-    about = {name: value for name, value in head.settings.items() if name not in ("levels", "source", "palette")}
+    about = {
+        name: value for name, value in head.settings.items() if name not in ("levels", "source", "palette", "tuned")
+    }
     values = {
         "model": head.settings["source"], "reading": [head.settings["levels"], [r.to_dict() for r in train.recipes]],
         "head": about, **asdict(settings), "set of photos": train.names,

@@ -18,6 +18,7 @@ class SceneSettings:
     colour        vary brightness, contrast, saturation and hue, of photos that are read for every view
     most          share of a view's labelled pixels that one class may have, if ten tries find such a view
     lr, least_lr  AdamW's rate falls from the first to the second as (1 - step / steps) ** power
+    warmup        steps in which the rate grows to its value, linearly from a millionth
     weight_decay  of all weights
     lovasz        how much the Lovász-softmax loss counts beside the cross-entropy; 0 leaves it out
     auxiliary     how much the auxiliary head's cross-entropy counts
@@ -40,6 +41,7 @@ class SceneSettings:
     lr: float = 1.6e-4
     least_lr: float = 1e-4
     power: float = 0.9
+    warmup: int = 0
     weight_decay: float = 1e-3
     lovasz: float = 1.0
     auxiliary: float = 0.4
@@ -59,10 +61,10 @@ class SceneSettings:
             raise BadInput(
                 f"scales={low:g} to {high:g}, most={self.most:g}: give factors above 0, the smaller first, and a share"
             )
-        if not 0 <= self.least_lr <= self.lr or not self.lr > 0 or min(self.weight_decay, self.power) < 0:
+        if not 0 <= self.least_lr <= self.lr or not self.lr > 0 or min(self.weight_decay, self.power, self.warmup) < 0:
             raise BadInput(
                 f"lr={self.lr:g}, least_lr={self.least_lr:g}, weight_decay={self.weight_decay:g}, "
-                f"power={self.power:g}: give a rate above 0 that falls, and no negative number"
+                f"power={self.power:g}, warmup={self.warmup}: give a rate above 0 that falls, and no negative number"
             )
         if min(self.lovasz, self.auxiliary) < 0:
             raise BadInput(f"lovasz={self.lovasz:g}, auxiliary={self.auxiliary:g}: give 0 or more")
@@ -70,4 +72,5 @@ class SceneSettings:
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
         left = float((1 - step / self.steps) ** self.power)
-        return self.least_lr + (self.lr - self.least_lr) * left
+        grown = 1.0 if step >= self.warmup else max(1e-6, step / self.warmup)
+        return grown * (self.least_lr + (self.lr - self.least_lr) * left)
