@@ -17,10 +17,20 @@ if TYPE_CHECKING:
     from shiftless.data.labelledphoto import LabelledPhotos
     from shiftless.reading.together import Reader
     from shiftless.training.scenesource import SceneSource
+    from shiftless.tuning.published import Published
+    from shiftless.tuning.settings import TuneSettings
+    from shiftless.tuning.tuning import Tuning
 
 KEEP = ("memory", "disk", "no")
-_HEAD, _TRAIN = "Head", "Training"
-_RATIO = 1e-4 / 1.6e-4  # of the least rate to the first, as published
+_HEAD, _TRAIN, _TUNE = "Head", "Training", "Tuning of the diffusion model"
+SETTINGS = "Published settings that the other flags begin from: gate, or vpd (with --recipe vpd)."
+TUNE = (
+    "What learns of the model together with the head: none, prompts (learned prompt embeddings), lora, or unet (all "
+    "weights of the denoiser)."
+)
+PROMPTS = (
+    "Learned prompt embeddings: tokens behind the prompt's own, or classes, one token for each, in its place (VPD)."
+)
 
 
 @command(
@@ -29,6 +39,8 @@ _RATIO = 1e-4 / 1.6e-4  # of the least rate to the first, as published
         "shiftless segment train ADEChallengeData2016/ --recipe gate-ade20k --keep no --out net",
         "shiftless segment train cityscapes/ -r gate-cityscapes --keep no --size 1024 --out streets",
         "shiftless segment train labelled/ --model sd15 --head linear --steps 2000 --keep disk --out net",
+        "shiftless segment train labelled/ --model sd15 --tune lora --rank 16 --steps 4000 --out net",
+        "shiftless segment train ADEChallengeData2016/ --recipe vpd --settings vpd --out vpd",
     ),
 )
 def train(
@@ -43,18 +55,26 @@ def train(
         ),
     ] = None,
     photos: Annotated[int | None, typer.Option(min=1, help="Only so many photos, drawn at random.")] = None,
+    settings: Annotated[str, typer.Option(help=SETTINGS)] = "gate",
     keep: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Where features of whole photos are kept: memory, disk (OUT.run/features), or no (views of photos are "
-            "read anew in every step, as published)."
+            "read anew in every step, as published).",
+            show_default="memory; no where the model is tuned",
         ),
-    ] = "memory",
+    ] = None,
     memory: Annotated[float, typer.Option(min=0.01, help="GiB that features in memory take at most.")] = 8.0,
     head: Annotated[
-        str, typer.Option("--head", help="upernet, fpn (a feature pyramid) or linear.", rich_help_panel=_HEAD)
-    ] = "upernet",
-    width: Annotated[int, typer.Option(min=1, help="Channels inside of upernet and fpn.", rich_help_panel=_HEAD)] = 512,
+        str | None,
+        typer.Option(
+            "--head", help="upernet, fpn (a feature pyramid) or linear.", rich_help_panel=_HEAD, show_default="upernet"
+        ),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(min=1, help="Channels inside of upernet and fpn.", rich_help_panel=_HEAD, show_default="512"),
+    ] = None,
     gated: Annotated[
         bool,
         typer.Option("--gated/--mean", help="Weigh several readings (GATE), or average.", rich_help_panel=_HEAD),
@@ -79,17 +99,44 @@ def train(
         ),
     ] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.", rich_help_panel=_TRAIN)] = 80_000,
-    views: Annotated[int, typer.Option(min=1, help="Views of photos in a step.", rich_help_panel=_TRAIN)] = 2,
-    lr: Annotated[float, typer.Option(min=0, help="The first learning rate.", rich_help_panel=_TRAIN)] = 1.6e-4,
+    views: Annotated[
+        int | None, typer.Option(min=1, help="Views of photos in a step.", rich_help_panel=_TRAIN, show_default="2")
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(min=0, help="The first learning rate.", rich_help_panel=_TRAIN, show_default="1.6e-4"),
+    ] = None,
+    warmup: Annotated[
+        int | None,
+        typer.Option(min=0, help="Steps in which the rate grows.", rich_help_panel=_TRAIN, show_default="0"),
+    ] = None,
     lovasz: Annotated[
-        float, typer.Option(min=0, help="How much the Lovász-softmax loss counts.", rich_help_panel=_TRAIN)
-    ] = 1.0,
+        float | None,
+        typer.Option(min=0, help="How much the Lovász-softmax loss counts.", rich_help_panel=_TRAIN, show_default="1"),
+    ] = None,
     flip: Annotated[
         bool, typer.Option(help="Mirror half of the views; not for classes such as left leg.", rich_help_panel=_TRAIN)
     ] = True,
     every: Annotated[
         int, typer.Option(min=1, help="Steps between looks at the validation photos.", rich_help_panel=_TRAIN)
     ] = 2000,
+    tune: Annotated[str | None, typer.Option(help=TUNE, rich_help_panel=_TUNE, show_default="none")] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help=PROMPTS, rich_help_panel=_TUNE, show_default="tokens with --tune prompts")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="How many tokens are learned.", rich_help_panel=_TUNE)] = 16,
+    rank: Annotated[int, typer.Option(min=1, help="Rank and alpha of the LoRA.", rich_help_panel=_TUNE)] = 16,
+    denoiser_lr: Annotated[
+        float,
+        typer.Option(help="Learning rate of --tune unet, as a factor of --lr.", rich_help_panel=_TUNE),
+    ] = 0.1,
+    checkpointing: Annotated[
+        bool,
+        typer.Option(
+            help="Compute the denoiser's activations again for gradients: less memory, more time.",
+            rich_help_panel=_TUNE,
+        ),
+    ] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, views and dropout.")] = 0,
     restart: Annotated[bool, typer.Option("--restart", help="Train anew, and drop what a run has left.")] = False,
     fill: Fill = None,
@@ -100,25 +147,37 @@ def train(
     offload: Offload = "",
     quantise: Quantise = "",
 ) -> None:
-    """Train a head on the levels of a model's features, from a whole set of labelled photos; the model stays as it is.
+    """Train a head on the levels of a model's features, from a whole set of labelled photos.
 
-    The settings are GATE's for ADE20K. A run that was stopped, however it was, continues by the same command. `segment
-    test` and `segment predict` take OUT.
+    The model stays as it is, or learns too: --tune says what of it, and OUT then holds that beside the head. The
+    settings are GATE's for ADE20K, unless --settings names others. A run that was stopped, however it was, continues
+    by the same command. `segment test` and `segment predict` take OUT.
     """
+    from contextlib import ExitStack
+    from dataclasses import replace
+
     from shiftless.bench.parts import check_classes
     from shiftless.data.scenes import read_photos, splits_of
     from shiftless.progress import notice
     from shiftless.tasks.scenehead import DECODERS, ORDERS
     from shiftless.training.network import run_folder
     from shiftless.training.scenes import check_scene_place, fit_scenes
-    from shiftless.training.scenesettings import SceneSettings
+    from shiftless.tuning.published import published
+    from shiftless.tuning.tuning import check_tunable, tuning, tuning_dtype
 
+    began = published(settings)
+    tuned = _tuned(began, tune, prompts, tokens, rank, denoiser_lr, checkpointing, seed)
+    if tuned is not None and keep in ("memory", "disk"):
+        raise BadInput(f"--keep {keep}: features of a model that learns change, so none are kept; leave --keep out")
+    keep, head = keep or ("memory" if tuned is None else "no"), head or began.head
     for flag, value, legal in (("keep", keep, KEEP), ("head", head, DECODERS), ("order", order, ORDERS)):
         if value not in legal:
             raise BadInput(f"--{flag} {value}: must be one of {', '.join(legal)}")
-    fixed: dict[str, Any] = {"steps": steps, "batch": views, "lr": lr, "least_lr": _RATIO * lr, "lovasz": lovasz}
-    fixed |= {"flip": flip, "every": every, "seed": seed}
-    settings = SceneSettings(side=size or SceneSettings.side, **fixed)
+    changes: dict[str, Any] = {"batch": views, "lr": lr, "warmup": warmup, "lovasz": lovasz, "side": size or None}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if lr is not None:
+        changes["least_lr"] = lr * (began.scenes.least_lr / began.scenes.lr)
+    how = replace(began.scenes, steps=steps, flip=flip, every=every, seed=seed, **changes)
     check_scene_place(out)
     learned = drawn(read_photos(data, usual=("train",)), photos, seed)
     held = None
@@ -126,45 +185,80 @@ def train(
         held = read_photos(data, "val") if val is None else read_photos(val, usual=("val",))
         check_classes(learned.classes, held, "training set")
         held = drawn(held, photos, seed)
+    dtype = dtype if tuned is None else tuning_dtype(dtype, device)
     (reader,) = readers_for(recipe, model, [], device=device, dtype=dtype, offload=offload, quantise=quantise)
+    if tuned is not None:
+        check_tunable(reader.model, reader.recipes, tuned)
     for one in reader.recipes:
         if one.joined:
             raise BadInput(f"{one.label or 'a reading'}: is joined and not merged; leave it out of a head of levels")
     values = filler(reader.recipes, fill, captions, [data, *([] if val is None else [val])])
     place = {"folder": run_folder(out) / "features", "most": int(memory * 2**30)}
     reading: dict[str, Any] = {"fill": values, "batch": batch}
-    sources: list[SceneSource | None] = [
-        None if one is None else _source(reader, one, keep, settings.side, place, reading) for one in (learned, held)
-    ]
-    first = sources[0]
-    assert first is not None
-    if not size and not first.window:
-        settings = SceneSettings(side=_side(first), **fixed)
-    fitted = fit_scenes(
-        first, learned.classes, out, settings, validation=sources[1], decoder=head,
-        options={"width": width, "gated": gated, "hidden": hidden, "order": order},
-        palette=learned.palette[: len(learned.classes)].tolist(), restart=restart, device=reader.model.device,
-        progress=True,
-    )  # fmt: skip
+    with ExitStack() as stack:
+        learning = None
+        if tuned is not None:
+            learning = stack.enter_context(tuning(reader.model, reader.recipes, tuned, learned.classes))
+        sources: list[SceneSource | None] = [
+            None if one is None else _source(reader, one, keep, how.side, place, reading, learning)
+            for one in (learned, held)
+        ]
+        first = sources[0]
+        assert first is not None
+        if not size and not first.window:
+            how = replace(how, side=_side(first))
+        fitted = fit_scenes(
+            first, learned.classes, out, how, validation=sources[1], decoder=head,
+            options={"width": width or began.width, "gated": gated, "hidden": hidden, "order": order},
+            palette=learned.palette[: len(learned.classes)].tolist(), learned=learning, restart=restart,
+            device=reader.model.device, progress=True,
+        )  # fmt: skip
+        also = 0 if learning is None else sum(one.numel() for group, _ in learning.groups() for one in group)
     last = fitted.history[-1]
     scores = "" if held is None else f", validation mIoU {max(row['miou'] for row in fitted.history):.3f}"
     weights = sum(one.numel() for one in fitted.head.parameters())
     notice(
-        f"{len(learned)} photos, {len(learned.classes)} classes, {weights / 1e6:.1f} million weights; "
+        f"{len(learned)} photos, {len(learned.classes)} classes, {weights / 1e6:.1f} million weights"
+        f"{f' and {also / 1e6:.3g} million of the model' if also else ''}; "
         f"step {fitted.best} of {last['step']}, loss {last['loss']:.3f}{scores}"
     )
     say(f"written: {out}")
 
 
+def _tuned(
+    began: Published, tune: str | None, prompts: str | None, tokens: int, rank: int, denoiser_lr: float,
+    checkpointing: bool, seed: int,
+) -> TuneSettings | None:  # fmt: skip
+    """What is tuned, as the flags and the published settings say; None is nothing."""
+    from shiftless.tuning.settings import MODES, TuneSettings
+
+    mode = tune or ("none" if began.tune is None else began.tune.mode)
+    if mode not in MODES:
+        raise BadInput(f"--tune {mode}: must be one of {', '.join(MODES)}")
+    if mode == "none":
+        if prompts is not None:
+            raise BadInput(f"--prompts {prompts}: prompt embeddings learn with --tune prompts, lora or unet; give one")
+        return None
+    usual = began.tune.prompts if began.tune is not None and prompts is None else ""
+    return TuneSettings(
+        mode, prompts or usual, tokens=tokens, rank=rank, alpha=rank, denoiser_lr=denoiser_lr,
+        checkpointing=checkpointing, seed=seed,
+    )  # fmt: skip
+
+
 def _source(
-    reader: Reader, labelled: LabelledPhotos, keep: str, side: int, place: dict[str, Any], reading: dict[str, Any]
-) -> SceneSource:
+    reader: Reader, labelled: LabelledPhotos, keep: str, side: int, place: dict[str, Any], reading: dict[str, Any],
+    learning: Tuning | None,
+) -> SceneSource:  # fmt: skip
     """Labelled photos with their features, kept as the user says."""
     from shiftless.reading.together import stream_together
     from shiftless.store.buckets import store_buckets
     from shiftless.training.scenesource import KeptScenes, ReadScenes, in_memory, picture_of
+    from shiftless.tuning.scenes import TunedScenes
 
     classes, unscored = len(labelled.classes), labelled.unscored
+    if learning is not None:
+        return TunedScenes(learning, reader.recipes, labelled, classes, side, unscored, stride=side, **reading)
     if keep == "no":
         return ReadScenes(reader, labelled, classes, side, unscored, stride=side, **reading)
     pictures = [picture_of(one) for one in labelled]

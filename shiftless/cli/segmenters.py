@@ -68,6 +68,7 @@ def open_segmenter(
     """
     from shiftless.tasks.scenehead import SceneHead
     from shiftless.training.segmentation_network import SegmentationNetwork
+    from shiftless.tuning.saved import tuned_for
 
     scenes = SceneHead.is_at(path)
     if stride is not None and not scenes:
@@ -83,6 +84,7 @@ def open_segmenter(
         (reader,) = _readers(models or [head.source.model], [head.recipes], device=device, **how)  # type: ignore[union-attr]
         reading: dict[str, Any] = {"fill": filler(head.recipes, fill, captions, photos), "batch": batch}
         reading["stride"] = (head.window if stride is None else stride) or None
+        reader = reader._replace(model=tuned_for(head, path, reader.model))
         return _ByScenes(head.to(reader.model.device), reader, path, reading)
     ensemble = head_in(path)
     readers = own_readers(ensemble, models, device=device, **how)
