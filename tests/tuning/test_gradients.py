@@ -156,20 +156,19 @@ def test_prompt_embeddings(model, photo, kind, checkpointing):
         torch.testing.assert_close(mine[name], weight.grad, atol=1e-9, rtol=1e-3)
 
 
-def test_in_bfloat16_the_masters_are_fp32_and_learn():
+MIXED = [TuneSettings("unet"), TuneSettings("lora", "tokens", rank=2)]
+
+
+@pytest.mark.parametrize("settings", MIXED, ids=["unet", "lora"])
+def test_in_bfloat16_fp32_masters_get_nearly_the_same_gradients(model, photo, settings):
+    found = []
     half = load("twin:sd15", device="cpu", dtype="bf16")
-    photo = open_photo(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    for settings in (TuneSettings("unet"), TuneSettings("lora", "tokens", rank=2)):
-        with tuning(half, [RECIPE], settings) as learned:
+    for one in (model, half):
+        with tuning(one, [RECIPE], settings) as learned:
             weights = [weight for group, _ in learned.groups() for weight in group]
-            optimiser = torch.optim.SGD(weights, 1e-3)
-            losses = []
-            for _ in range(2):
-                loss = ours(learned, photo)
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                losses.append(float(loss.detach()))
+            ours(learned, photo).backward()
             assert {weight.dtype for weight in weights} == {torch.float32}
-            assert losses[-1] < losses[0]
+            found.append(torch.cat([w.grad.flatten() for w in weights if w.grad is not None]))
+    assert found[0].norm() > 0
+    assert torch.cosine_similarity(*found, dim=0) > 0.98
     assert {weight.dtype for weight in half.unet.parameters()} == {torch.bfloat16}
