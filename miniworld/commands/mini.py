@@ -23,6 +23,7 @@ app.add_typer(mini, name="mini", rich_help_panel="The embedded model")
 STAGES = {  # stage: file and function that train it, and what that function calls --from
     "vae": ("vae", "train_vae", "start_from"),
     "unet": ("unet", "train_unet", "start_from"),
+    "grounding": ("grounding", "train_grounding", "start_from"),
     "controlnet": ("control", "train_controlnet", "model"),
     "image-prompt": ("image_prompt", "train_image_prompt", "model"),
     "captioner": ("captioner", "train_captioner", "start_from"),
@@ -95,7 +96,7 @@ def train(
     stage: Annotated[
         str,
         typer.Option(
-            help="vae first, then unet, then controlnet and image-prompt; captioner, oracle, ddpm and mae at any time."
+            help="vae first, then unet and grounding, then controlnet and image-prompt; the others at any time."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; run again to continue it.")] = Path(
