@@ -131,3 +131,17 @@ def test_every_way_of_the_pipeline_gives_the_model_the_same_pixels(tmp_path, cap
     whats = ("photos a second", "of pillow", "CPU ms a photo", "of pillow in CPU time")
     pipeline.show([{"cores": 1, **dict.fromkeys(whats, numbers), "CPU ms of a digest": 0.1}], {"cpu": "x"})
     assert "of Pillow's speed the loader reaches 100% (target 90%)" in capsys.readouterr().out
+
+
+def test_operations_are_counted_as_by_hand_and_up_to_where_reading_ends():
+    import torch
+
+    flops = script("flops")
+    conv = torch.nn.Conv2d(3, 8, 3, padding=1, device="meta")
+    assert flops.counted(lambda: conv(torch.zeros(2, 3, 10, 12, device="meta"))) == 2 * 2 * 8 * 10 * 12 * 3 * 9
+    found = flops.operations("sd15", 64, full=False)
+    to = [found[f"denoiser to up{i}"] for i in range(4)]
+    assert 0 < to[0] < to[1] < to[2] < to[3] < found["denoiser"]
+    last = 2 * 4 * 8 * 8 * 32 * 9  # what follows the last block is one convolution, from 32 channels to 4
+    assert found["denoiser"] - to[3] == last
+    assert flops.hours(3.6e12, 1e6, 1e15, 0.5) == pytest.approx(2)

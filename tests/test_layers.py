@@ -36,6 +36,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "shiftless.backbones",
     "shiftless.reading",
     "shiftless.store",
+    "shiftless.engines",
     "shiftless.auditing",
     "shiftless.amalgamate",
     "shiftless.tasks",

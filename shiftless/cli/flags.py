@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -170,6 +170,24 @@ def _same_model(a: str, b: str) -> bool:
     return bool(set.intersection(*names))
 
 
+@dataclass(frozen=True)
+class PhotoValues:
+    """Gives a photo's values; unlike a function within a function it can be sent to another process.
+
+    values    those of every photo
+    captions  the `CaptionFolder` that gives a photo its caption
+    """
+
+    values: dict[str, str]
+    captions: Any = None
+
+    def __call__(self, photo: Any) -> dict[str, str]:
+        """Return the values of the fields of a photo's prompt."""
+        from shiftless.conditions.template import CAPTION
+
+        return self.values if self.captions is None else {**self.values, CAPTION: self.captions.read(photo.name)}
+
+
 def filler(
     recipes: Sequence[Recipe], fill: list[str] | None, captions: Path | None, photos: Sequence[Path]
 ) -> Callable[[Any], dict[str, str]]:
@@ -192,11 +210,10 @@ def filler(
     for recipe in recipes:
         fill_in(recipe.prompt, {CAPTION: "", **values}, "--prompt")
     if captions is None:
-        return lambda photo: values
+        return PhotoValues(values)
     from shiftless.conditions.caption_folder import CaptionFolder
 
-    folder = CaptionFolder(captions, places=photos)
-    return lambda photo: {**values, CAPTION: folder.read(photo.name)}
+    return PhotoValues(values, CaptionFolder(captions, places=photos))
 
 
 def _split(name: str, text: str) -> tuple[Any, ...]:

@@ -27,6 +27,7 @@ from shiftless.cli.flags import (
     takes_recipe,
     writable,
 )
+from shiftless.cli.workers import check_engine, read_by_workers
 from shiftless.errors import BadInput
 from shiftless.recipe import Recipe
 
@@ -45,6 +46,7 @@ BOX = ("a box", "X0,Y0,X1,Y1", "40,20,300,240")
         "shiftless extract photos/ --recipe gate-spair-prompt --fill category=horse",
         "shiftless extract a.jpg --taps up1,up2 --prompt 'a photo of a {category}' --fill category=horse",
         "shiftless extract photos/ --model sd15 --out features.zarr --dry-run",
+        "shiftless extract photos/ --model sd15 --out features.zarr --engine local --workers 4",
     ),
 )
 @takes_recipe
@@ -78,6 +80,19 @@ def extract(
             show_default="one a core, at most 8",
         ),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Read by several processes: local (this machine) or ray (a cluster).", show_default="no")
+    ] = "",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many of them, each with the model.", show_default="one a GPU, or a node"),
+    ] = None,
+    worker_cpus: Annotated[
+        float | None, typer.Option(help="CPUs that Ray sets aside for each worker.", show_default="1 without a GPU")
+    ] = None,
+    worker_gpus: Annotated[
+        float | None, typer.Option(help="GPUs that Ray sets aside for each worker.", show_default="1 if there are any")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take, read 3 photos, and stop.")
     ] = False,
@@ -89,9 +104,11 @@ def extract(
     Files are named by all that made them: the photo, the contents of model and adapters, recipe and prompt. What they
     will take is said first, and refused where it does not fit. docs/features.md describes the files.
     With --out NAME.zarr they go into one Zarr store, with an array for each tap: for many photos.
+    With --engine local --workers 4, or --engine ray on a cluster, several processes read them into one place.
     A photo that cannot be read is listed at the end, and the exit code is then 2.
     """
     from shiftless.backbones.registry import load
+    from shiftless.engines.portions import with_ends
     from shiftless.image import list_photos
     from shiftless.progress import Progress, count, notice
     from shiftless.reading.ahead import default_threads
@@ -104,6 +121,7 @@ def extract(
     values = filler(recipes, fill, captions, photos)
     paths = [path for place in photos for path in list_photos(place)]
     check_target(out, save_dtype, shard)
+    check_engine(engine, workers, worker_cpus, worker_gpus, json)
     check_writable(None if "://" in out else Path(out, "zarr.json"), json)
     backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     rows = check(backbone, recipes, batch)
@@ -128,15 +146,26 @@ def extract(
             notice("\n".join(described))
 
     by = f" by {len(recipes)} recipes" if len(recipes) > 1 else ""
-    with target, Progress(f"reading {count(len(paths), 'photo')}{by}", each * len(paths), "denoiser call") as step:
-        result = extract_into(
-            target, Counted(backbone, step.advance), paths, recipes, batch=rows, fill=values,
-            threads=default_threads() if threads is None else threads, skip=lambda: step.skip(each), read=describe,
-        )  # fmt: skip
+    progress = Progress(f"reading {count(len(paths), 'photo')}{by}", each * len(paths), "denoiser call")
+    if engine:
+        given = {
+            "out": out, "recipes": recipes, "batch": rows, "model": model, "device": device, "dtype": dtype,
+            "offload": offload, "quantise": quantise, "fill": values, "save_dtype": save_dtype, "pool": pool,
+            "shard": shard, "threads": threads,
+        }  # fmt: skip
+        del target, backbone  # the workers need the memory
+        with progress as step:
+            result = read_by_workers(engine, given, paths, workers, each, step, worker_cpus, worker_gpus)
+    else:
+        with target, progress as step:
+            result = extract_into(
+                target, Counted(backbone, step.advance), with_ends(paths, rows), recipes, batch=rows, fill=values,
+                threads=default_threads() if threads is None else threads, skip=lambda: step.skip(each), read=describe,
+            )  # fmt: skip
+        write_json(json, {name: [str(file) for file in files] for name, files in target.files.items()})
     notice(f"{result.done} read into {out}" + (f", {result.there} were there already" if result.there else ""))
-    if target.widened:
-        notice(f"{count(target.widened, 'map')} saved in fp32: values beyond the range of {save_dtype}")
-    write_json(json, {name: [str(file) for file in files] for name, files in target.files.items()})
+    if result.widened:
+        notice(f"{count(result.widened, 'map')} saved in fp32: values beyond the range of {save_dtype}")
     for message in result.failed:
         say_error(message)
     if result.failed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import torch
@@ -80,6 +79,13 @@ def check(model: Backbone, recipes: Sequence[Recipe], batch: int | None) -> int:
     return default_batch(model.device, model.dtype, max(recipe.size or model.spec.size for recipe in recipes))
 
 
+class WindowEnd:
+    """An item among images at which a window ends, full or not: photos behind it share no batch with those before."""
+
+
+WINDOW_END = WindowEnd()
+
+
 def windows(
     model: Backbone,
     images: Iterable[Any],
@@ -91,10 +97,10 @@ def windows(
 ) -> Iterator[tuple[list[Inputs], list[list[str]]]]:
     """Open photos, `batch` at a time, and write their prompts: for each recipe a list with one for each photo.
 
+    images   WINDOW_END among them ends a window early
     skipped  if given, a photo that cannot be read or given its prompts is left out, and its message added here
     """
-    source = iter(images)
-    while window := list(islice(source, batch)):
+    for window in _cut(images, batch):
         inputs = []
         for image in window:
             try:
@@ -104,6 +110,19 @@ def windows(
                     raise
                 skipped.append(str(error))
         yield _prompts(model, inputs, recipes, fill, skipped)
+
+
+def _cut(images: Iterable[Any], batch: int) -> Iterator[list[Any]]:
+    """The images of each window; no image is taken before those of the last window were used."""
+    window: list[Any] = []
+    for image in images:
+        if image is not WINDOW_END:
+            window.append(image)
+        if len(window) == batch or (image is WINDOW_END and window):
+            yield window
+            window = []
+    if window:
+        yield window
 
 
 def _prompts(

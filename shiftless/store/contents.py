@@ -99,15 +99,24 @@ class Maps:
 class Keys:
     """The keys of every row that a store has published, and the group that each lies in; read once, and kept up.
 
+    beside  keys of another store, which count as its own too
+
     >>> from shiftless.store.place import place_of
     >>> "9f" in Keys(place_of("memory://none.zarr"))
     False
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, place: Place, beside: Keys | None = None) -> None:
+        self._place, self._beside = place, beside
         self._groups: dict[str, str] = {}
         self._seen: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, place: Place) -> Keys:
+        """Read the keys of a store, none if it is not there."""
+        keys = cls(place)
+        keys.update(Manifest.of(place))
+        return keys
 
     def update(self, manifest: Manifest) -> None:
         """Read the rows that were published since the last time; what is damaged counts as not there."""
@@ -127,7 +136,8 @@ class Keys:
 
     def group(self, key: str) -> str | None:
         """Return the key of the group that a row lies in, None if it is not there."""
-        return self._groups.get(key)
+        found = self._groups.get(key)
+        return self._beside.group(key) if found is None and self._beside is not None else found
 
     def __contains__(self, key: object) -> bool:
-        return key in self._groups
+        return key in self._groups or (self._beside is not None and key in self._beside)

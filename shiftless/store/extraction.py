@@ -13,6 +13,7 @@ from shiftless.image import open_photo
 from shiftless.reading.ahead import Ahead
 from shiftless.reading.extraction import stream
 from shiftless.reading.inputs import Inputs
+from shiftless.reading.loop import WindowEnd
 from shiftless.reading.words import Fill
 from shiftless.recipe import Recipe
 from shiftless.store.behind import Behind
@@ -24,13 +25,15 @@ from shiftless.store.writer import StoreWriter
 class Extracted:
     """What became of photos.
 
-    done    how many were read     there  how many needed no reading
-    failed  a line for each that could not be read, in their order
+    done     how many were read     there  how many needed no reading
+    failed   a line for each that could not be read, in their order
+    widened  maps that were saved in fp32 because they hold values beyond the range of fp16
     """
 
     done: int = 0
     there: int = 0
     failed: list[str] = field(default_factory=list)
+    widened: int = 0
 
 
 def extract_into(
@@ -47,7 +50,7 @@ def extract_into(
 ) -> Extracted:
     """Read photos that a target lacks and write their features into it; the target is left open.
 
-    photos   what `open_photo` takes
+    photos   what `open_photo` takes; WINDOW_END of `shiftless.reading.loop` among them ends a batch
     batch    how many noisy latents the model sees at once
     threads  that decode, digest and resize photos and draw their noise ahead of the model; another one then writes
              features behind it. 0 does everything in turn. What is written is the same to the bit.
@@ -63,9 +66,9 @@ def extract_into(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     target = FeatureFolder(folder, model, recipes)
     ...     extract_into(target, model, ["nowhere.jpg"], recipes, batch=4, threads=1)
-    Extracted(done=0, there=0, failed=['nowhere.jpg: no such file; check the path'])
+    Extracted(done=0, there=0, failed=['nowhere.jpg: no such file; check the path'], widened=0)
     """
-    result = Extracted()
+    result, widened = Extracted(), target.widened
     target.hold()
     options: dict[str, Any] = {"fill": fill, "batch": batch, "dtype": None, "skipped": result.failed}
     with Ahead(threads) as ahead, Behind(target, batch if threads else 0) as behind:
@@ -74,6 +77,7 @@ def extract_into(
             read(bucket)
             behind.write(bucket)
             result.done += 1
+    result.widened = target.widened - widened
     return result
 
 
@@ -86,7 +90,7 @@ def unread_inputs(
     batch: int,
     result: Extracted,
     skip: Callable[[], object] = lambda: None,
-) -> Iterator[Inputs]:
+) -> Iterator[Inputs | WindowEnd]:
     """Yield the inputs of photos that a target lacks, claimed, in order; the others go into the result.
 
     ahead  the threads that open photos and prepare their inputs, at most `batch` and two a thread beyond the one that
@@ -95,7 +99,9 @@ def unread_inputs(
     Other arguments are those of `extract_into`.
     """
 
-    def opened(source: Any) -> Inputs | BadInput:
+    def opened(source: Any) -> Inputs | BadInput | WindowEnd:
+        if isinstance(source, WindowEnd):
+            return source
         try:
             inputs = Inputs(open_photo(source), model.device)
             return inputs if not ahead.threads or target.holds(inputs.photo) else inputs.prepare(model.spec, recipes)
@@ -103,6 +109,9 @@ def unread_inputs(
             return error
 
     for one in ahead.map(opened, photos, batch + 2 * ahead.threads):
+        if isinstance(one, WindowEnd):
+            yield one
+            continue
         try:
             if isinstance(one, BadInput):
                 raise one

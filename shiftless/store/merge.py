@@ -5,18 +5,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from shiftless.errors import BadInput
 from shiftless.progress import Progress
 from shiftless.store.commit import Commit
 from shiftless.store.contents import Keys, Maps, rows_of
-from shiftless.store.manifest import Manifest, Published
+from shiftless.store.group import Group
+from shiftless.store.manifest import Manifest, Published, shard_key
 from shiftless.store.place import Place
 from shiftless.store.row import Row
 from shiftless.store.shard import Damaged
 
+Chosen = tuple[Maps, int, Row]  # a row, its number, and what reads the maps of its group
 
-def merge(sources: Sequence[Place], target: Place, progress: Progress | None = None) -> int:
+
+def merge(sources: Sequence[Place], target: Place, progress: Progress | None = None, *, trusted: bool = False) -> int:
     """Copy what stores show into another one, which is made if it is new; return how many readings were added.
 
     What is there already, by its key, is left out, and so is what was taken out as damaged. Everything is published by
@@ -24,6 +28,8 @@ def merge(sources: Sequence[Place], target: Place, progress: Progress | None = N
     one map and of the table.
 
     progress  counts rows
+    trusted   the sources were written just now and are not needed any more: on one disk their full shards get a second
+              name in the target, and maps are not read
 
     Raises BadInput for a source that is not there, is the target, or is damaged.
     """
@@ -33,12 +39,18 @@ def merge(sources: Sequence[Place], target: Place, progress: Progress | None = N
     added = 0
     with target.lock():
         commit = Commit(target, Keys(target))
-        for source, manifest in zip(sources, manifests):
-            for one in manifest.groups.values():
-                try:
-                    added += _append(commit, source, one, progress)
-                except Damaged as error:
-                    raise BadInput(f"{source.name}: {error}; repair it: shiftless store repair {source.name}") from None
+        source = target
+        try:
+            if trusted:
+                for key in dict.fromkeys(key for manifest in manifests for key in manifest.groups):
+                    pairs = [(place, manifest.groups.get(key)) for place, manifest in zip(sources, manifests)]
+                    added += _append_shards(commit, [(place, one) for place, one in pairs if one is not None])
+            else:
+                for source, manifest in zip(sources, manifests):
+                    for one in manifest.groups.values():
+                        added += _append(commit, source, one, progress)
+        except Damaged as error:
+            raise BadInput(f"{source.name}: {error}; repair it: shiftless store repair {source.name}") from None
         commit.publish()
         commit.manifest.copy_out(target)
     return added
@@ -59,7 +71,8 @@ def _append(commit: Commit, source: Place, one: Published, progress: Progress | 
         chosen = list(itertools.islice(_fresh(rows, commit, progress), room))
         if not chosen:
             return added
-        added += commit.append(one.group, [row for _, row in chosen], partial(_chunk, maps, chosen))
+        rows_of_maps = [(maps, number, row) for number, row in chosen]
+        added += commit.append(one.group, [row for _, row in chosen], partial(_chunk, rows_of_maps))
 
 
 def _fresh(rows: Iterator[tuple[int, Row]], commit: Commit, progress: Progress | None) -> Iterator[tuple[int, Row]]:
@@ -71,6 +84,46 @@ def _fresh(rows: Iterator[tuple[int, Row]], commit: Commit, progress: Progress |
             yield number, row
 
 
-def _chunk(maps: Maps, chosen: Sequence[tuple[int, Row]], i: int, tap: int) -> bytes:
-    number, row = chosen[i]
+def _append_shards(commit: Commit, sources: Sequence[tuple[Place, Published]]) -> int:
+    """Append one group's rows of several sources: full shards as they are, the others' rows before and behind them.
+
+    The rows before are as many as fill the target's last shard, so that full ones begin where a shard begins there.
+    """
+    group = sources[0][1].group
+    full: list[tuple[Place, Published, list[Chosen]]] = []
+    rest: list[Chosen] = []
+    there = commit.manifest.groups.get(group.key)
+    shard = group.shard if there is None else there.group.shard
+    for source, one in sources:
+        maps, rows = Maps(source, one), enumerate(rows_of(source, one))
+        while block := list(itertools.islice(rows, one.group.shard)):
+            fresh = [(maps, number, row) for number, row in block if row.key and row.key not in commit.keys]
+            if len(fresh) == one.group.shard == shard:
+                full.append((source, one, fresh))
+            else:
+                rest += fresh
+    room = 0 if there is None else -there.rows % shard
+    while full and len(rest) < room:
+        rest += full.pop()[2]
+    added = _append_rows(commit, group, rest[:room])
+    for source, one, chosen in full:
+        files = partial(_files, source, one, chosen)
+        added += commit.append(group, [row for *_, row in chosen], partial(_chunk, chosen), files)
+    return added + sum(_append_rows(commit, group, rest[i : i + shard]) for i in range(room, len(rest), shard))
+
+
+def _append_rows(commit: Commit, group: Group, rows: Sequence[Chosen]) -> int:
+    return commit.append(group, [row for *_, row in rows], partial(_chunk, rows)) if rows else 0
+
+
+def _files(source: Place, one: Published, rows: Sequence[Chosen]) -> list[Path] | None:
+    """The files of a full shard, one a tap; None for a source that is not on a disk."""
+    number = rows[0][1] // one.group.shard
+    if source.path is None:
+        return None
+    return [source.path / shard_key(one, node, number) for node in one.group.nodes]
+
+
+def _chunk(rows: Sequence[Chosen], i: int, tap: int) -> bytes:
+    maps, number, row = rows[i]
     return maps.read(tap, number, row.checksums[tap])

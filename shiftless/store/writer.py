@@ -27,6 +27,7 @@ from shiftless.store.contents import Keys, texts_in_file
 from shiftless.store.group import SHARD_BYTES, Group, check_saved, group_of
 from shiftless.store.lock import take
 from shiftless.store.manifest import Manifest
+from shiftless.store.parts import merge_parts
 from shiftless.store.pending import PENDING, DiskPending, Pending
 from shiftless.store.place import Place, place_of
 from shiftless.store.pool import pooled
@@ -48,6 +49,7 @@ class StoreWriter:
     dtype   in which maps are saved: "fp16" or "fp32"
     pool    how many cells along each side are averaged into one before saving
     shard   how many photos lie in one file of an array; by default as many as make about 256 MB of the largest map
+    beside  a store whose photos count as there: the one that this one is a part of
 
     A photo becomes visible to readers with those that fill a shard with it, or when the writer is closed; until then
     it waits on disk, and a writer that is killed leaves it to the next one. Several writers may write to one store on
@@ -76,6 +78,7 @@ class StoreWriter:
         pool: int = 1,
         shard: int | None = None,
         options: dict[str, str] | None = None,
+        beside: Place | None = None,
     ) -> None:
         check_saved(dtype)
         if shard is not None and shard < 1:
@@ -85,7 +88,7 @@ class StoreWriter:
         self.model, self.recipes, self.dtype, self.pool, self.shard = model, list(recipes), dtype, pool, shard
         self.widened = 0  # maps that were saved in fp32 because they hold values beyond the range of dtype
         self._manifest = Manifest.of(self.place)
-        self._keys = Keys(self.place)
+        self._keys = Keys(self.place, None if beside is None else Keys.of(beside))
         self._keys.update(self._manifest)
         self._claimed: dict[str, list[str]] = {}  # a key that is being read -> the groups where it is put
         self._found: dict[str, list[str]] = {}  # photo -> the groups that hold its readings
@@ -99,12 +102,13 @@ class StoreWriter:
 
     def recover(self) -> list[str]:
         """Publish the photos that writers left that were killed; return a line that says so, if there are any."""
-        if self.place.path is None or not self.place.names(PENDING):
-            return []
-        with self.place.lock():
-            commit = Commit(self.place, self._keys)
-            added = recover(commit)
-        self._manifest = commit.manifest
+        added = 0
+        if self.place.path is not None and self.place.names(PENDING):
+            with self.place.lock():
+                added += recover(Commit(self.place, self._keys))
+        added += merge_parts(self.place)
+        self._manifest = Manifest.of(self.place)
+        self._keys.update(self._manifest)
         return [f"{count(added, 'reading')} published that an earlier run had left"] if added else []
 
     def claim(self, photo: Photo) -> bool:
@@ -169,6 +173,10 @@ class StoreWriter:
         except BaseException:
             self._failed = True
             raise
+
+    def publish(self) -> None:
+        """Make visible what was added so far, also where it does not fill a shard; raises BadInput."""
+        self._publish(list(self._pending))
 
     @property
     def files(self) -> dict[str, list[str]]:

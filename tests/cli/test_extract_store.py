@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import shiftless
+from tests import forked  # noqa: F401  # processes start from one that has imported what they need
 
 GIVEN = ("-m", "twin:sd15", "--taps", "up0,up1", "--dtype", "fp32", "--size", "64")
 
@@ -68,8 +69,38 @@ def test_a_dry_run_tells_size_and_time_and_writes_nothing(command, photos, monke
         (("-o", "f.zarr", "--save-dtype", "bf16"), "Zarr has fp16 and fp32"),
         (("-o", "memory://f"), "the name of a store ends in .zarr"),
         (("-o", "f", "--shard", 4), "--shard is for a store; f is a folder"),
+        (("-o", "f", "--workers", 2), "--workers is for --engine local or ray; give one of them"),
+        (("-o", "f", "--engine", "mpi"), "--engine 'mpi': must be one of local, ray"),
+        (("-o", "f", "--engine", "local", "--worker-gpus", 1), "--worker-gpus is for --engine ray; leave it out"),
+        (("-o", "f", "--engine", "local", "--json", "a.json"), "--json with --engine local: leave it out"),
     ],
 )
 def test_what_a_store_cannot_be_is_one_line(command, photos, given, message):
     code, _, err = command("extract", photos, *given, *GIVEN)
     assert (code, message in err.splitlines()[-1]) == (2, True)
+
+
+def test_workers_write_what_one_process_writes(command, photos):
+    (photos / "1.png").write_bytes(b"no picture")
+    alone = command("extract", photos, "-o", "f.zarr", "--batch", 1, *GIVEN)
+    code, _, err = command(
+        "extract", photos, "-o", "w.zarr", "--engine", "local", "--workers", 1, "--device", "cpu", "--batch", 1, *GIVEN
+    )
+    assert (code, "2 read into w.zarr" in err) == (2, True)
+    assert err.splitlines()[-1] == alone[2].splitlines()[-1]
+    assert "1.png: not a picture that can be read" in err.splitlines()[-1]
+    alone, together = (shiftless.FeatureStore(name, dtype=None) for name in ("f.zarr", "w.zarr"))
+    assert together.photos == alone.photos
+    for ours, theirs in zip(together, alone, strict=True):
+        assert all(torch.equal(ours[tap], theirs[tap]) for tap in ("up0", "up1"))
+
+
+def test_ray_that_is_not_there_is_one_line(command, photos, monkeypatch):
+    import importlib.util
+
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "ray" else find_spec(name, *more)
+    )
+    code, _, err = command("extract", photos, "-o", "f.zarr", "--engine", "ray", *GIVEN)
+    assert (code, err.splitlines()[-1].endswith('install it: pip install "shiftless[ray]"')) == (2, True)

@@ -1,0 +1,85 @@
+"""A run: photos are cut into portions, an engine's workers read them, and their parts become visible by one commit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import Any
+
+from shiftless.engines.job import Job
+from shiftless.engines.local import read_locally
+from shiftless.engines.on_ray import read_on_ray
+from shiftless.engines.portions import portions
+from shiftless.errors import BadInput
+from shiftless.store.extraction import Extracted
+from shiftless.store.parts import merge_parts, new_run
+from shiftless.store.place import is_store, place_of
+
+ENGINES = ("local", "ray")
+
+
+def run(
+    engine: str,
+    job: Job,
+    photos: Sequence[Any],
+    workers: int,
+    *,
+    devices: Sequence[str] = ("auto",),
+    cpus: float | None = None,
+    gpus: float | None = None,
+    done: Callable[[Extracted], object] = lambda result: None,
+) -> Extracted:
+    """Read photos by several processes into one target.
+
+    engine   local: processes on this machine, which take `devices` in turn; ray: see `shiftless.engines.on_ray`
+    done     called with what became of each portion of photos
+
+    What is read is, on one kind of device, what one process reads, to the bit. The workers of a store keep what they
+    write in parts inside it, which one commit makes visible at the end, also where the run fails or is interrupted.
+    Where this process is killed, the next run into the store does it. Raises BadInput as the engines do.
+    """
+    pieces = portions(photos, job.batch)
+    results: dict[int, Extracted] = {}
+
+    def keep(number: int, result: Extracted) -> None:
+        results[number] = result
+        done(result)
+
+    def read(job: Job) -> None:
+        if engine == "ray":
+            read_on_ray(replace(job, publish=True), pieces, workers, keep, cpus=cpus, gpus=gpus)
+        else:
+            read_locally(job, pieces, workers, devices, keep)
+
+    job = replace(job, folder=os.getcwd())
+    if not is_store(job.out):
+        read(job)
+    else:
+        place = place_of(job.out)
+        with ExitStack() as stack:
+            name = stack.enter_context(new_run(place))
+            try:
+                read(replace(job, run=name))
+            except BaseException:
+                with suppress(BadInput):  # the parts stay where they are, for the next run
+                    merge_parts(place, name)
+                raise
+            merge_parts(place, name)
+    return joined(results[number] for number in sorted(results))
+
+
+def joined(results: Any) -> Extracted:
+    """Add up what became of portions, in their order.
+
+    >>> joined([Extracted(1, 0, ["a: empty"]), Extracted(2, 1, ["b: empty"])])
+    Extracted(done=3, there=1, failed=['a: empty', 'b: empty'], widened=0)
+    """
+    total = Extracted()
+    for one in results:
+        total.done += one.done
+        total.there += one.there
+        total.widened += one.widened
+        total.failed += one.failed
+    return total

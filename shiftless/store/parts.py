@@ -1,0 +1,93 @@
+"""Parts: the stores that the workers of a run write inside the store where all of it will lie.
+
+They lie under .shiftless/parts/RUN, where no reader looks. A worker owns the shards of its part, and nobody else writes
+there. At the end all parts are merged into the store by one commit.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shiftless.atomic import reported
+from shiftless.store.commit import Commit
+from shiftless.store.contents import Keys
+from shiftless.store.lock import take
+from shiftless.store.manifest import NAME
+from shiftless.store.merge import merge
+from shiftless.store.place import SUFFIX, Place, place_of
+from shiftless.store.recovery import recover
+
+PARTS = ".shiftless/parts"
+
+
+@contextmanager
+def new_run(place: Place) -> Iterator[str]:
+    """Give a run its name, and on a disk a lock that says that it goes on until the block ends.
+
+    >>> with new_run(place_of("memory://runs.zarr")) as name:
+    ...     len(name)
+    12
+    """
+    name, held = secrets.token_hex(6), None
+    if place.path is not None:
+        folder = place.path / PARTS / name
+        with place.lock(), reported(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            held = take(folder)
+    try:
+        yield name
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def part_name(out: str, run: str) -> str:
+    """Return the name of a new part of a run.
+
+    >>> part_name("a.zarr/", "9f")[:27]
+    'a.zarr/.shiftless/parts/9f/'
+    """
+    return f"{out.rstrip('/')}/{PARTS}/{run}/{secrets.token_hex(6)}{SUFFIX}"
+
+
+def merge_parts(place: Place, own: str = "") -> int:
+    """Add the photos of runs that have ended to their store, by one commit, and remove their parts.
+
+    own  the run of the caller, which holds its lock
+
+    Returns how many readings were added. A run that goes on is left alone; on a target of fsspec, which has no locks,
+    none does. Photos that wait in the part of a worker that was killed are added too. Raises BadInput as `merge` does.
+    """
+    runs, locks, parts = [], [], []
+    for run in place.names(PARTS):
+        if place.path is not None and run != own:
+            held = take(place.path / PARTS / run)
+            if held is None:
+                continue
+            locks.append(held)
+        runs.append(run)
+        found = [place_of(f"{place.name}/{PARTS}/{run}/{name}") for name in place.names(f"{PARTS}/{run}")]
+        parts += [part for part in found if _whole(part)]
+    try:
+        added = merge(parts, place, trusted=True) if parts else 0
+        for run in runs:
+            if place.path is None:
+                place.delete(f"{PARTS}/{run}")
+            else:
+                shutil.rmtree(place.path / PARTS / run, ignore_errors=True)
+    finally:
+        for held in locks:
+            os.close(held)
+    return added
+
+
+def _whole(part: Place) -> bool:
+    """Whether a part is a store, after what a killed worker left in it is published there."""
+    if part.path is not None:
+        with part.lock():
+            recover(Commit(part, Keys(part)))
+    return NAME in part.names()
