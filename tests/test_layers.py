@@ -56,6 +56,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "miniworld.world.street",
     "miniworld.datasets",
     "miniworld.oracle",
+    "miniworld.gan",
     "miniworld.training",
     "miniworld.tables",
     "miniworld.demo",
@@ -75,7 +76,7 @@ READING = {"shiftless.conditions", "shiftless.backbones", "shiftless.reading", "
            "shiftless.searching"}  # fmt: skip
 MODEL_LIBRARIES = {"diffusers", "transformers", "peft"}
 MODEL_ROOMS = {"shiftless.conditions", "shiftless.backbones", "shiftless.training", "miniworld.training",
-               "miniworld.oracle"}  # fmt: skip
+               "miniworld.oracle", "miniworld.gan"}  # fmt: skip
 MODEL_FILES = {"shiftless.tasks.upernet"}  # takes transformers' UPerNet: layers on features, which know no backbone
 NEVER = {"torchvision", "timm"}
 

@@ -1,0 +1,1 @@
+"""Generative adversarial networks of the drawn world: generator, discriminators, encoder, inversion."""
