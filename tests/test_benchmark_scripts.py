@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.io import savemat
 
 from shiftless.data.pairs import read_pairs
+from shiftless.recipe import Recipe
 
 ROOT = Path(__file__).parents[1] / "benchmarks"
 
@@ -21,6 +24,7 @@ def script(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return module
 
@@ -92,6 +96,23 @@ def test_quantised_features_are_compared(capsys):
     ]
     means = [float(line.split("cosine ")[1].split(",")[0]) for line in lines]
     assert min(means[:2]) > 0.999 > max(means[2:]) > 0.97
+
+
+def test_the_cost_of_training_is_counted():
+    counted = script("segment_cost")
+    a, b = torch.zeros(2, 3, requires_grad=True), torch.zeros(5, 3)
+    flops, result = counted.flops_of(lambda: torch.nn.functional.linear(a, b).sum().backward())
+    assert (flops, result) == (2 * 2 * (2 * 3 * 5), None)  # there, and back to one of the two
+    kept = counted.Kept([])
+    kept.pack(a)
+    kept.pack(a[:1])
+    assert kept.bytes() == 2 * 3 * 4
+    setting = counted.Setting("plain", (Recipe(taps=("up0",)),), 2, "linear", 8, "prompts", 77 + 16)
+    one = counted.cost(setting, 64, full=False)
+    head = 64 * 150 + 150 + 2 * 64  # of 64 channels: a layer with its bias, and a norm
+    assert (one.learning, one.states) == (head + 16 * 32, 12 * (head + 16 * 32))
+    assert one.flops > 3 * 2 * 2 * (64 * 150)
+    assert one.activations > 0
 
 
 def test_the_memory_of_a_fit_is_measured_on_maps_of_the_true_shapes(capsys):

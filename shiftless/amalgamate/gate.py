@@ -61,7 +61,8 @@ class Gate(Saved):
     def weights(self, readings: torch.Tensor) -> torch.Tensor:
         """Return the weights, which sum to one over K: K B C at image level, K B C H W at pixel level."""
         check_readings(readings, self.channels)
-        if not torch.is_autocast_enabled(readings.device.type):
+        kind = readings.device.type
+        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
             readings = readings.to(next(self.parameters()).dtype)
         if self.norm == "reading" and self.training:
             logits = torch.cat([self._logits(one[None]) for one in readings])
