@@ -82,13 +82,12 @@ def close(mine, plain):
             torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
 
 
-@CHECKPOINTING
-def test_the_denoiser_s_own_weights(model, photo, checkpointing):
+def test_the_denoiser_s_own_weights(model, photo):
     before = digest_of_tensors(model.unet.state_dict()), model.fingerprint
     unet = copy.deepcopy(model.unet).requires_grad_()
     plain = plainly(model, unet, photo, model.encode_prompt(["a horse"]).embeds)
     plain.backward()
-    with tuning(model, [RECIPE], TuneSettings("unet", checkpointing=checkpointing)) as learned:
+    with tuning(model, [RECIPE], TuneSettings("unet")) as learned:
         loss = ours(learned, photo)
         loss.backward()
         assert float(loss.detach()) == pytest.approx(float(plain.detach()), rel=1e-5)
@@ -100,11 +99,10 @@ def test_the_denoiser_s_own_weights(model, photo, checkpointing):
     assert not model.unet.is_gradient_checkpointing
 
 
-@CHECKPOINTING
-def test_a_lora(model, photo, checkpointing):
+def test_a_lora(model, photo):
     before = {part: digest_of_tensors(network.state_dict()) for part, network in model.networks.items()}
     unet = copy.deepcopy(model.unet)
-    with tuning(model, [RECIPE], TuneSettings("lora", rank=2, alpha=6, checkpointing=checkpointing)) as learned:
+    with tuning(model, [RECIPE], TuneSettings("lora", rank=2, alpha=6)) as learned:
         draw = torch.Generator().manual_seed(0)
         numbers = {name: torch.randn(one.shape, generator=draw) / 10 for name, one in learned.layers.numbers().items()}
         learned.layers.set_numbers(numbers)
@@ -156,15 +154,11 @@ def test_prompt_embeddings(model, photo, kind, checkpointing):
         torch.testing.assert_close(mine[name], weight.grad, atol=1e-9, rtol=1e-3)
 
 
-MIXED = [TuneSettings("unet"), TuneSettings("lora", "tokens", rank=2)]
-
-
-@pytest.mark.parametrize("settings", MIXED, ids=["unet", "lora"])
-def test_in_bfloat16_fp32_masters_get_nearly_the_same_gradients(model, photo, settings):
+def test_in_bfloat16_fp32_masters_get_nearly_the_same_gradients(model, photo):
     found = []
     half = load("twin:sd15", device="cpu", dtype="bf16")
     for one in (model, half):
-        with tuning(one, [RECIPE], settings) as learned:
+        with tuning(one, [RECIPE], TuneSettings("unet", "tokens")) as learned:
             weights = [weight for group, _ in learned.groups() for weight in group]
             ours(learned, photo).backward()
             assert {weight.dtype for weight in weights} == {torch.float32}
