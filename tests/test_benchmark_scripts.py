@@ -166,3 +166,12 @@ def test_operations_are_counted_as_by_hand_and_up_to_where_reading_ends():
     last = 2 * 4 * 8 * 8 * 32 * 9  # what follows the last block is one convolution, from 32 channels to 4
     assert found["denoiser"] - to[3] == last
     assert flops.hours(3.6e12, 1e6, 1e15, 0.5) == pytest.approx(2)
+
+
+def test_compressed_stores_are_scored_on_pairs(capsys):
+    script("compressed").main(["--pairs", "2", "--compress", "none,pca:192,pq:4", "--sample", "2"])
+    none, exact, coarse = (line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:])
+    assert (none[0], exact[0], coarse[0]) == ("| none", "| pca:192", "| pq:4")
+    assert exact[3] == none[3]  # all components
+    assert int(none[1].replace(",", "")) == 2 * 192 * 16 * 16
+    assert coarse[1] == "1,024"

@@ -45,7 +45,7 @@ BOX = ("a box", "X0,Y0,X1,Y1", "40,20,300,240")
         "shiftless extract photos/ --model sd15 --out features",
         "shiftless extract photos/ --recipe gate-spair-prompt --fill category=horse",
         "shiftless extract a.jpg --taps up1,up2 --prompt 'a photo of a {category}' --fill category=horse",
-        "shiftless extract photos/ --model sd15 --out features.zarr --dry-run",
+        "shiftless extract photos/ --model sd15 --out features.zarr --compress pca:64 --dry-run",
         "shiftless extract photos/ --model sd15 --out features.zarr --engine local --workers 4",
     ),
 )
@@ -67,6 +67,13 @@ def extract(
     save_dtype: Annotated[
         str, typer.Option(help="In which dtype maps are saved: fp16, fp32, or bf16 (which NumPy does not read).")
     ] = "fp16",
+    compress: Annotated[
+        str,
+        typer.Option(
+            help="For a store: none, int8 (half of fp16), pca:K (K numbers a cell) or pq:M (M bytes a cell); learned "
+            "from the first 64 photos."
+        ),
+    ] = "none",
     pool: Annotated[int, typer.Option(min=1, help="Average so many cells along each side into one before saving.")] = 1,
     shard: Annotated[
         int | None,
@@ -120,14 +127,19 @@ def extract(
 
     values = filler(recipes, fill, captions, photos)
     paths = [path for place in photos for path in list_photos(place)]
-    check_target(out, save_dtype, shard)
+    check_target(out, save_dtype, shard, compress)
     check_engine(engine, workers, worker_cpus, worker_gpus, json)
+    if engine and compress != "none":
+        raise BadInput(
+            "--compress with --engine: each worker would learn a transform of its own; leave one of them out"
+        )
     check_writable(None if "://" in out else Path(out, "zarr.json"), json)
     backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     rows = check(backbone, recipes, batch)
     note_what_it_is_for(backbone)
     each = calls(recipes, backbone.spec)
-    target = target_of(out, backbone, recipes, fill=values, dtype=save_dtype, pool=pool, shard=shard)
+    saved: dict[str, Any] = {"dtype": save_dtype, "pool": pool, "shard": shard, "compress": compress}
+    target = target_of(out, backbone, recipes, fill=values, **saved)
     size = size_of(target, paths)
     if dry_run:
         rehearse(backbone, paths, recipes, size, fill=values, batch=batch)

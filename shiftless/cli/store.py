@@ -60,13 +60,15 @@ def info(
             tap.name: {"shape": list(shape), "dtype": dtype}
             for tap, shape, dtype in zip(group.taps, group.shapes, group.dtypes)
         }
-        lines = [f"{name} {'x'.join(map(str, about['shape']))} {about['dtype']}" for name, about in maps.items()]
+        lines = [group.compress] if group.compress != "none" else []
+        lines += [f"{name} {'x'.join(map(str, about['shape']))} {about['dtype']}" for name, about in maps.items()]
         size, recipe, model = one.rows * group.bytes_each, group.recipe.to_toml(), group.origin.model
         table.add_row(one.name, f"{one.rows:,}", "\n".join(lines), in_bytes(size), model, recipe)
         rows.append({
             "group": one.name, "photos": one.rows, "maps": maps, "bytes": size, "model": model,
             "fingerprint": group.origin.fingerprint, "adapters": dict(group.origin.adapters), "recipe": recipe,
             "fed": list(group.fed), "shard": group.shard,
+            "compress": group.compress,
         })  # fmt: skip
     show(table)
     left = waiting(place.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 
@@ -10,7 +11,10 @@ from shiftless.store.manifest import Manifest, Published, column_key, shard_key
 from shiftless.store.place import Place
 from shiftless.store.row import COLUMNS, ROWS, Row, decode, texts_in
 from shiftless.store.shard import Damaged, Entry, index_size, read_index, seal_of, unseal
+from shiftless.store.transform import Transform
+from shiftless.store.transforms import transform_of
 
+DTYPES = {"fp16": "<f2", "fp32": "<f4", "uint8": "|u1"}
 _INDICES = 64  # of shards of one group, kept in memory
 
 
@@ -83,10 +87,24 @@ class Maps:
         raise Damaged(reason)
 
     def array(self, tap: int, row: int, expected: int) -> np.ndarray:
-        """Return one map as C H W; raises Damaged."""
+        """Return one map as C H W, decoded if it is compressed; raises Damaged."""
         data = memoryview(self.read(tap, row, expected))[:-4]
         group = self.one.group
-        return np.frombuffer(data, "<f2" if group.dtypes[tap] == "fp16" else "<f4").reshape(group.shapes[tap])
+        array = np.frombuffer(data, DTYPES[group.dtypes[tap]]).reshape(group.shapes[tap])
+        return array if self.transform is None else self.transform.decode(group.taps[tap].name, array)
+
+    @cached_property
+    def transform(self) -> Transform | None:
+        """What decodes the maps, None where they are not compressed; raises Damaged if it is lost."""
+        return transform_of(self.place, self.one.group)
+
+    def decoded(self, tap: int) -> tuple[str, tuple[int, int, int]]:
+        """Return the dtype of NumPy and the shape C H W of what `array` gives."""
+        group = self.one.group
+        _, h, w = group.shapes[tap]
+        if self.transform is None:
+            return DTYPES[group.dtypes[tap]], group.shapes[tap]
+        return "<f4", (self.transform.channels[group.taps[tap].name], h, w)
 
     def _index(self, tap: int, number: int) -> list[Entry]:
         if (tap, number) not in self._indices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,8 +41,10 @@ def export(
     groups    the names of those to write; all by default
     progress  counts rows
 
-    Photos that were taken out as damaged are left out. Raises BadInput for a store or group that is not there, a map
-    that is damaged, a package that is missing, and an `out` that cannot be written.
+    Compressed maps are written as they are decoded, in float32. Photos that were taken out as damaged are left out.
+
+    Raises BadInput for a store or group that is not there, a map that is damaged, a package that is missing, and an
+    `out` that cannot be written.
 
     >>> from shiftless.store.place import place_of
     >>> export(place_of("none.zarr"), "csv", "none")
@@ -73,8 +76,8 @@ def _to_npy(path: Path, place: Place, groups: Sequence[Published], progress: Pro
         (folder / "recipe.toml").write_text(one.group.recipe.to_toml() + "\n", encoding="utf-8")
         count = _count(place, one)
         arrays = [
-            np.lib.format.open_memmap(folder / f"{node}.npy", "w+", _dtype(one, tap), (count, *one.group.shapes[tap]))
-            for tap, node in enumerate(one.group.nodes)
+            np.lib.format.open_memmap(folder / f"{node}.npy", "w+", dtype, (count, *shape))
+            for node, (dtype, shape) in zip(one.group.nodes, _decoded(place, one))
         ]
         with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
@@ -97,8 +100,8 @@ def _to_h5(path: Path, place: Place, groups: Sequence[Published], progress: Prog
             group, count = file.create_group(one.name), _count(place, one)
             group.attrs["recipe"] = one.group.recipe.to_toml()
             arrays = [
-                group.create_dataset(node, (count, *shape), _dtype(one, tap), chunks=(1, *shape))
-                for tap, (node, shape) in enumerate(zip(one.group.nodes, one.group.shapes))
+                group.create_dataset(node, (count, *shape), dtype, chunks=(1, *shape))
+                for node, (dtype, shape) in zip(one.group.nodes, _decoded(place, one))
             ]
             rows = []
             for i, (row, maps) in enumerate(_items(place, one, progress)):
@@ -119,13 +122,13 @@ def _to_parquet(path: Path, place: Place, groups: Sequence[Published], progress:
     path.mkdir()
     for one in groups:
         group = one.group
-        values = [pa.float16() if dtype == "fp16" else pa.float32() for dtype in group.dtypes]
-        tensors = [pa.fixed_shape_tensor(value, shape) for value, shape in zip(values, group.shapes)]
+        decoded = _decoded(place, one)
+        tensors = [pa.fixed_shape_tensor(pa.from_numpy_dtype(np.dtype(dtype)), shape) for dtype, shape in decoded]
         kinds = {"height": pa.int32(), "width": pa.int32()}
         fields = [pa.field(name, kinds.get(name, pa.string())) for name in TABLE]
         fields += [pa.field(tap.name, kind) for tap, kind in zip(group.taps, tensors)]
         schema = pa.schema(fields, metadata={"recipe": group.recipe.to_toml()})
-        size = max(1, _ROW_GROUP // group.bytes_each)
+        size = max(1, _ROW_GROUP // sum(np.dtype(d).itemsize * math.prod(shape) for d, shape in decoded))
         with pq.ParquetWriter(path / f"{one.name}.parquet", schema) as writer:
             batch: list[Item] = []
             for item in _items(place, one, progress):
@@ -173,5 +176,7 @@ def _values(row: Row) -> tuple[str | int, ...]:
     return row.photo, row.digest, *row.size, row.prompt
 
 
-def _dtype(one: Published, tap: int) -> str:
-    return "<f2" if one.group.dtypes[tap] == "fp16" else "<f4"
+def _decoded(place: Place, one: Published) -> list[tuple[str, tuple[int, int, int]]]:
+    """The dtype and shape of each tap's maps."""
+    maps = Maps(place, one)
+    return [maps.decoded(tap) for tap in range(len(one.group.taps))]

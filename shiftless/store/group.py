@@ -18,11 +18,14 @@ from shiftless.image import Frame
 from shiftless.recipe import Recipe
 from shiftless.store.key import LENGTH, key_of
 from shiftless.store.row import COLUMNS, Row
+from shiftless.store.transform import NONE, Compression, Transform
 from shiftless.taps.names import Tap
 
-ZARR_DTYPES = {"fp16": "float16", "fp32": "float32"}
-"""What maps may be saved in; zarr-python has no bfloat16."""
-_NAMES = {dtype: name for name, dtype in SAVED.items()}
+ZARR_DTYPES = {"fp16": "float16", "fp32": "float32", "uint8": "uint8"}
+"""What arrays of maps may hold; zarr-python has no bfloat16, and whole numbers are those of a transform."""
+SAVED_IN = ("fp16", "fp32")
+_NAMES = {**{dtype: name for name, dtype in SAVED.items()}, torch.uint8: "uint8"}
+_BYTES = {"fp16": 2, "fp32": 4, "uint8": 1}
 SHARD_BYTES = 2**28
 """About what a shard of the largest map takes; a larger file is no faster to read."""
 _SHARD_ROWS = 1024
@@ -38,9 +41,11 @@ class Group:
     origin  what they were made from, without the photo
     taps    the maps' places in the model, in order
     fed     (h, w) in pixels at which the model saw them
-    shapes  for each tap C H W of a photo's map
-    dtypes  for each tap "fp16" or "fp32", of the values on disk
+    shapes  for each tap C H W of a photo's map on disk
+    dtypes  for each tap "fp16", "fp32" or "uint8", of the values on disk
     shard   how many photos lie in one file
+    compress, transform  how maps were compressed, and the digest of the transform that decodes them; "none" and ""
+            where they were not
 
     >>> group = Group(Recipe(), Origin(model="sd15"), (Tap("up1", 8, 16, ""),), (64, 96), ((8, 4, 6),), ("fp16",), 32)
     >>> group.bytes_each, group.usual_name
@@ -54,12 +59,21 @@ class Group:
     shapes: tuple[tuple[int, int, int], ...]
     dtypes: tuple[str, ...]
     shard: int
+    compress: str = NONE
+    transform: str = ""
+
+    @property
+    def reading(self) -> str:
+        """Digest of how the photos were read: by which recipe, with what contents, at whatever size."""
+        return digest_of(key_of(replace(self.origin, photo=""), self.recipe, (0, 0), "", ""), self.recipe.prompt)
 
     @property
     def key(self) -> str:
         """Digest of all but `shard` and names: photos of two groups with one key belong into one."""
         made = key_of(replace(self.origin, photo=""), self.recipe, self.fed, "", "")
-        return digest_of(made, self.recipe.prompt, [t.name for t in self.taps], self.shapes, self.dtypes)[:LENGTH]
+        parts = [made, self.recipe.prompt, [t.name for t in self.taps], self.shapes, self.dtypes]
+        parts += [self.compress, self.transform] if self.compress != NONE else []
+        return digest_of(*parts)[:LENGTH]
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -76,7 +90,12 @@ class Group:
     @property
     def bytes_each(self) -> int:
         """Bytes of one photo's maps."""
-        return sum(c * h * w * SAVED[dtype].itemsize for (c, h, w), dtype in zip(self.shapes, self.dtypes))
+        return sum(map(self.bytes_of, range(len(self.taps))))
+
+    def bytes_of(self, tap: int) -> int:
+        """Return the bytes of one photo's map of a tap."""
+        c, h, w = self.shapes[tap]
+        return c * h * w * _BYTES[self.dtypes[tap]]
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of the Zarr group, as plain values."""
@@ -85,7 +104,8 @@ class Group:
         )
         about: dict[str, Any] = {name: json.loads(header[name]) for name in _FIELDS[1:]}
         about |= {"kind": "group", "key": self.key, "recipe": header["recipe"], "fed": list(self.fed)}
-        return {**about, "shapes": self.shapes, "dtypes": self.dtypes, "shard": self.shard}
+        about |= {"shapes": self.shapes, "dtypes": self.dtypes, "shard": self.shard}
+        return about | ({"compress": self.compress, "transform": self.transform} if self.compress != NONE else {})
 
     @classmethod
     def from_attributes(cls, about: Mapping[str, Any]) -> Group:
@@ -98,7 +118,9 @@ class Group:
         wrong = set(dtypes) - set(ZARR_DTYPES) or min(min(shape) for shape in shapes) < 1 or shard < 1
         if wrong or not len(shapes) == len(dtypes) == len(taps):
             raise ValueError("its taps, shapes and dtypes do not fit each other")
-        return cls(parsed["recipe"], parsed["origin"], taps, parsed["frame"].fed, shapes, dtypes, shard)
+        compress = str(Compression.parse(about.get("compress", NONE)))
+        by = compress, str(about.get("transform", ""))
+        return cls(parsed["recipe"], parsed["origin"], taps, parsed["frame"].fed, shapes, dtypes, shard, *by)
 
     def maps(self, row: Row, values: Mapping[str, torch.Tensor]) -> FeatureMaps:
         """Return a photo's features, as `FeatureMaps.open` gives them."""
@@ -109,12 +131,18 @@ class Group:
 
 
 def group_of(
-    maps: FeatureMaps, recipe: Recipe, dtype: str, shard: int | None, most: int = SHARD_BYTES
+    maps: FeatureMaps,
+    recipe: Recipe,
+    dtype: str,
+    shard: int | None,
+    most: int = SHARD_BYTES,
+    by: tuple[Transform, str] | None = None,
 ) -> tuple[Group, list[torch.Tensor]]:
     """Return the group that a photo's features belong to, and the values to write: C H W for each tap.
 
     dtype  "fp16" or "fp32"; a map with values beyond its range is saved in fp32, in a group of its own
     shard  how many photos lie in one file; by default as many as make `most` bytes of the largest map
+    by     a transform and its digest, for maps that are compressed
 
     >>> from shiftless.image import Frame
     >>> maps = FeatureMaps({"up1": torch.ones(1, 8, 4, 6)}, {"up1": Tap("up1", 8, 16, "")}, Frame((64, 96), (64, 96)))
@@ -122,13 +150,19 @@ def group_of(
     1024
     """
     check_saved(dtype)
-    values = [stored(maps[tap], dtype)[0] for tap in maps]
+    if by is None:
+        values = [stored(maps[tap], dtype)[0] for tap in maps]
+    else:
+        encoded = [by[0].encode(tap, maps[tap][0]) for tap in maps]
+        values = [value if value.dtype == torch.uint8 else stored(value, dtype) for value in encoded]
     shapes = tuple((int(v.shape[0]), int(v.shape[1]), int(v.shape[2])) for v in values)
     taps = tuple(maps.taps[tap] for tap in maps)
     largest = max(value.numel() * value.element_size() for value in values)
     rows = shard or min(_SHARD_ROWS, 1 << max(0, (most // largest).bit_length() - 1))
     dtypes = tuple(_NAMES[value.dtype] for value in values)
     group = Group(recipe, replace(maps.origin, photo=""), taps, maps.frame.fed, shapes, dtypes, rows)
+    if by is not None:
+        group = replace(group, compress=str(by[0].compression), transform=by[1])
     if len({*group.nodes, *COLUMNS}) < len(taps) + len(COLUMNS):
         raise BadInput(f"taps {', '.join(tap.name for tap in taps)}: two have one name on disk; read them apart")
     return group, values
@@ -148,7 +182,7 @@ def check_saved(dtype: str) -> None:
     ...
     shiftless.errors.BadInput: save-dtype 'bf16': Zarr has fp16 and fp32; give one of them, or --out without .zarr
     """
-    if dtype not in ZARR_DTYPES:
+    if dtype not in SAVED_IN:
         raise BadInput(f"save-dtype {dtype!r}: Zarr has fp16 and fp32; give one of them, or --out without .zarr")
 
 

@@ -139,7 +139,8 @@ def documents(one: Published) -> Iterator[tuple[str, Document]]:
         inner = {"chunk_shape": each, "codecs": [_LITTLE, _SUM], "index_codecs": [_LITTLE, _SUM]}
         codec = {"name": "sharding_indexed", "configuration": {**inner, "index_location": "end"}}
         dimensions = ["photo", *(f"{node}.{side}" for side in ("channel", "row", "column"))]
-        about = _array(ZARR_DTYPES[dtype], [one.rows, *shape], [group.shard, *shape], [codec], dimensions, "NaN")
+        fill = 0 if dtype == "uint8" else "NaN"
+        about = _array(ZARR_DTYPES[dtype], [one.rows, *shape], [group.shard, *shape], [codec], dimensions, fill)
         yield f"{one.name}/{node}", {**about, "attributes": tap_attributes(tap)}
     for column, kind in COLUMNS.items():
         more, names = {"size": ([2], ["side"]), "checksum": ([len(group.taps)], ["tap"])}.get(column, ([], []))

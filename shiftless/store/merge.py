@@ -16,6 +16,8 @@ from shiftless.store.manifest import Manifest, Published, shard_key
 from shiftless.store.place import Place
 from shiftless.store.row import Row
 from shiftless.store.shard import Damaged
+from shiftless.store.transform import NONE
+from shiftless.store.transforms import check_mixed, check_transforms, transform_key
 
 Chosen = tuple[Maps, int, Row]  # a row, its number, and what reads the maps of its group
 
@@ -31,7 +33,8 @@ def merge(sources: Sequence[Place], target: Place, progress: Progress | None = N
     trusted   the sources were written just now and are not needed any more: on one disk their full shards get a second
               name in the target, and maps are not read
 
-    Raises BadInput for a source that is not there, is the target, or is damaged.
+    Raises BadInput for a source that is not there, is the target, or is damaged, and where two stores hold one reading
+    by two transforms.
     """
     manifests = [Manifest.opened(source) for source in sources]
     if same := [source.name for source in sources if source.name.rstrip("/") == target.name.rstrip("/")]:
@@ -39,6 +42,12 @@ def merge(sources: Sequence[Place], target: Place, progress: Progress | None = N
     added = 0
     with target.lock():
         commit = Commit(target, Keys(target))
+        shown = [(source.name, manifest) for source, manifest in zip(sources, manifests)]
+        check_mixed([*shown, (target.name, commit.manifest)])
+        for source, manifest in zip(sources, manifests):
+            check_transforms(source, manifest)
+            for one in manifest.groups.values():
+                _copy_transform(source, target, one)
         source = target
         try:
             if trusted:
@@ -54,6 +63,21 @@ def merge(sources: Sequence[Place], target: Place, progress: Progress | None = N
         commit.publish()
         commit.manifest.copy_out(target)
     return added
+
+
+def _copy_transform(source: Place, target: Place, one: Published) -> None:
+    """Give the target what decodes a group's maps; raises BadInput if it keeps another one for their reading."""
+    if one.group.compress == NONE:
+        return
+    key = transform_key(one.group)
+    content = source.read(key)
+    try:
+        there = target.read(key)
+    except FileNotFoundError:
+        target.write(key, [content])
+        return
+    if there != content:
+        raise BadInput(f"{source.name} and {target.name}: hold two transforms of one reading; give another --out")
 
 
 def rows_in(sources: Sequence[Place]) -> int:

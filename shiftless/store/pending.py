@@ -156,8 +156,7 @@ class DiskPending(Pending):
 
 
 def _chunk_size(group: Group, tap: int) -> int:
-    c, h, w = group.shapes[tap]
-    return c * h * w * (2 if group.dtypes[tap] == "fp16" else 4) + 4
+    return group.bytes_of(tap) + 4
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import shutil
 from shiftless.store.commit import Commit, commit_pending
 from shiftless.store.lock import take
 from shiftless.store.pending import PENDING, DiskPending
+from shiftless.store.sample import SAMPLES
 
 
 def recover(commit: Commit) -> int:
@@ -46,5 +47,6 @@ def waiting(place_path: os.PathLike[str] | None) -> int:
 
     if place_path is None:
         return 0
-    found = [DiskPending.load(part) for part in Path(place_path, PENDING).glob("*/*")]
+    places = (Path(place_path, PENDING), Path(place_path, SAMPLES))
+    found = [DiskPending.load(part) for place in places for part in place.glob("*/*")]
     return sum(len(pending.photos) for pending in found if pending is not None)

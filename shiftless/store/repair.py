@@ -15,6 +15,7 @@ from shiftless.store.place import Place
 from shiftless.store.recovery import recover
 from shiftless.store.row import COLUMNS, ROWS, empty_row, encode
 from shiftless.store.shard import Damaged
+from shiftless.store.transforms import check_transforms
 from shiftless.store.verify import verify
 
 
@@ -43,11 +44,12 @@ def repair(place: Place, progress: Callable[[int], Progress] | None = None) -> R
 
     progress  given the number of rows, returns what counts them
 
-    Raises BadInput where there is nothing to rebuild from.
+    Raises BadInput where there is nothing to rebuild from, and where the transform of compressed maps is lost.
     """
     with place.lock():
         rebuilt = _whole_manifest(place)
         commit = Commit(place, Keys(place))
+        check_transforms(place, commit.manifest)
         recovered = recover(commit)
         manifest = commit.manifest
         copies = len(manifest.copy_out(place))

@@ -15,6 +15,7 @@ from shiftless.errors import BadInput
 from shiftless.image import FORMATS, plan
 from shiftless.recipe import Recipe
 from shiftless.store.folder import FeatureFolder
+from shiftless.store.transform import NONE
 from shiftless.store.writer import StoreWriter
 from shiftless.taps.names import Tap, select
 
@@ -71,10 +72,7 @@ def size_of(target: FeatureFolder | StoreWriter, photos: Sequence[Path]) -> Size
     taps = [(recipe, tap) for recipe in target.recipes for tap in select(recipe.taps, model.taps, model.spec.name)]
     step = max(1, len(photos) // _SAMPLE)
     sides = [hw for hw in map(_hw, photos[::step]) if hw is not None] or [(1, 1)]
-    each_map = [
-        sum(_cells(model, recipe, tap, hw, target.pool) for hw in sides) / len(sides) * _BYTES[target.dtype]
-        for recipe, tap in taps
-    ]
+    each_map = [sum(_bytes(model, recipe, tap, hw, target) for hw in sides) / len(sides) for recipe, tap in taps]
     headers = _HEADER * len(target.recipes) if isinstance(target, FeatureFolder) else 0
     each = round(sum(each_map) + headers)
     place = target.path if isinstance(target, FeatureFolder) else target.place.path
@@ -85,7 +83,7 @@ def size_of(target: FeatureFolder | StoreWriter, photos: Sequence[Path]) -> Size
         each * len(photos),
         target.bytes_there(set(map(str, photos))),
         None if place is None else free_at(place),
-        target.dtype,
+        _how(target),
         tuple((_title(recipe, tap, target.recipes), size) for (recipe, tap), size in zip(taps, each_map)),
     )
 
@@ -131,10 +129,20 @@ def map_shape(model: Backbone, recipe: Recipe, tap: Tap, hw: tuple[int, int]) ->
     return channels, *grid
 
 
-def _cells(model: Backbone, recipe: Recipe, tap: Tap, hw: tuple[int, int], pool: int) -> int:
-    """How many numbers one saved map of a photo of (h, w) pixels holds."""
+def _bytes(model: Backbone, recipe: Recipe, tap: Tap, hw: tuple[int, int], target: FeatureFolder | StoreWriter) -> int:
+    """How many bytes one saved map of a photo of (h, w) pixels takes."""
     channels, rows, columns = map_shape(model, recipe, tap, hw)
-    return channels * -(-rows // pool) * -(-columns // pool)
+    each = channels * _BYTES[target.dtype]
+    if isinstance(target, StoreWriter):
+        each = target.compression.width(channels) * (1 if target.compression.in_bytes else _BYTES[target.dtype])
+    return each * -(-rows // target.pool) * -(-columns // target.pool)
+
+
+def _how(target: FeatureFolder | StoreWriter) -> str:
+    """What maps are saved in."""
+    if isinstance(target, FeatureFolder) or target.compress == NONE:
+        return target.dtype
+    return target.compress if target.compression.in_bytes else f"{target.compress} in {target.dtype}"
 
 
 def _hw(photo: Path) -> tuple[int, int] | None:

@@ -12,6 +12,7 @@ from shiftless.store.manifest import NAME, Manifest, Published, documents
 from shiftless.store.place import Place
 from shiftless.store.row import ROWS, Row
 from shiftless.store.shard import Damaged
+from shiftless.store.transforms import transform_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ def verify(place: Place, manifest: Manifest, progress: Progress | None = None) -
     for one in manifest.groups.values():
         found.behind += list(_behind(place, one))
         maps = Maps(place, one)
+        try:
+            transform_of(place, one.group)
+        except Damaged as error:
+            found.faults.append(Fault(one.name, f"{one.name}: {error}"))
         for first in range(0, one.rows, ROWS):
             rows = _rows(place, one, first, found)
             for number, row in enumerate(rows, first):

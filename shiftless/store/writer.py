@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 
 import numpy as np
@@ -33,7 +34,10 @@ from shiftless.store.place import Place, place_of
 from shiftless.store.pool import pooled
 from shiftless.store.recovery import recover
 from shiftless.store.row import ROWS, Row
+from shiftless.store.sample import PHOTOS, Sample
 from shiftless.store.shard import Damaged, seal, seal_of
+from shiftless.store.transform import NONE, Compression, Transform, learn
+from shiftless.store.transforms import shared_transform
 
 _SYNC = (
     1.0  # seconds after which what was added is brought to the disk; a kill loses nothing meanwhile, a power cut may
@@ -49,13 +53,16 @@ class StoreWriter:
     dtype   in which maps are saved: "fp16" or "fp32"
     pool    how many cells along each side are averaged into one before saving
     shard   how many photos lie in one file of an array; by default as many as make about 256 MB of the largest map
+    compress "none", "int8", "pca:K" or "pq:M" (`shiftless.store.transform`), by a transform that is learned from the
+            first 64 photos and kept in the store for every further one
     beside  a store whose photos count as there: the one that this one is a part of
 
     A photo becomes visible to readers with those that fill a shard with it, or when the writer is closed; until then
     it waits on disk, and a writer that is killed leaves it to the next one. Several writers may write to one store on
     one disk. A store on an fsspec target takes one writer, whose photos wait in main memory.
 
-    Raises BadInput for a target that is something else, another dtype, and a pool below 1.
+    Raises BadInput for a target that is something else, another dtype, a pool below 1, and a store that holds these
+    readings by another compression.
 
     >>> import tempfile, numpy as np
     >>> from shiftless.backbones.registry import load
@@ -77,19 +84,26 @@ class StoreWriter:
         dtype: str = "fp16",
         pool: int = 1,
         shard: int | None = None,
+        compress: str = NONE,
         options: dict[str, str] | None = None,
         beside: Place | None = None,
     ) -> None:
         check_saved(dtype)
         if shard is not None and shard < 1:
             raise BadInput(f"shard={shard}: give a whole number from 1 up, of photos in one file")
-        self._claims = Claims(model, recipes, fill, dtype, pool)
+        self.compression = Compression.parse(compress)
+        self.compress = str(self.compression)
+        how = dtype if self.compress == NONE else f"{dtype} {self.compress}"
+        self._claims = Claims(model, recipes, fill, how, pool)
         self.place: Place = place_of(target, options)
         self.model, self.recipes, self.dtype, self.pool, self.shard = model, list(recipes), dtype, pool, shard
         self.widened = 0  # maps that were saved in fp32 because they hold values beyond the range of dtype
         self._manifest = Manifest.of(self.place)
         self._keys = Keys(self.place, None if beside is None else Keys.of(beside))
         self._keys.update(self._manifest)
+        self._check_compression()
+        self._sample = Sample(self.place, self.recipes, self.compression)
+        self._by: list[tuple[Transform, str]] | None = None  # for each recipe, once they are known
         self._claimed: dict[str, list[str]] = {}  # a key that is being read -> the groups where it is put
         self._found: dict[str, list[str]] = {}  # photo -> the groups that hold its readings
         self._pending: dict[tuple[str, ...], Pending] = {}  # by the keys of the groups
@@ -109,7 +123,15 @@ class StoreWriter:
         added += merge_parts(self.place)
         self._manifest = Manifest.of(self.place)
         self._keys.update(self._manifest)
-        return [f"{count(added, 'reading')} published that an earlier run had left"] if added else []
+        lines = [f"{count(added, 'reading')} published that an earlier run had left"] if added else []
+        taken = 0
+        for small, keys in self._sample.left(self.model.fingerprint, self.pool):
+            if any(key not in self._keys and key not in self._claimed for key in keys):
+                self._claimed |= dict.fromkeys(keys, self._found.setdefault(small[0].name, []))
+                self._take_in(small, keys)
+                taken += 1
+        lines += [f"{count(taken, 'photo')} taken over that an earlier run had left, to be compressed"] if taken else []
+        return lines
 
     def claim(self, photo: Photo) -> bool:
         """Whether a photo must still be read: some reading of it is not there, nor being read.
@@ -141,9 +163,68 @@ class StoreWriter:
         What it was really made from decides under which key. After an error nothing more may be written.
         """
         small = [pooled(maps, self.pool) for maps in bucket]
-        keys = self._claims.read(small)
+        try:
+            self._take_in(small, self._claims.read(small))
+        except BaseException:
+            self._failed = True
+            raise
+        self._claims.release(small[0].name, small[0].origin.photo)
+
+    def _take_in(self, small: Sequence[FeatureMaps], keys: Sequence[str]) -> None:
+        """Add a photo to the store, or to the sample if a transform must be learned first."""
+        if self.compress == NONE:
+            self._put(small, keys, [None] * len(small))
+            return
+        if self._by is None:
+            for maps in small:
+                for tap, value in maps.items():
+                    self.compression.check(tap, int(value.shape[1]))
+            found = [shared_transform(self.place, group, None) for group in self._sample.groups(small)]
+            self._by = None if None in found else [one for one in found if one is not None]
+        if self._by is not None:
+            self._put(small, keys, self._by)
+            return
+        self._sample.add(small, keys)
+        if time.monotonic() - self._synced > _SYNC:
+            self._sync()
+        if len(self._sample) >= PHOTOS:
+            self._learn()
+
+    def _learn(self) -> None:
+        """Learn the transforms from the sample, and add its photos; another writer's transforms are taken."""
+        first, _ = next(self._sample.photos())
+        with self.place.lock():
+            made = (
+                shared_transform(self.place, group, partial(self._learned, k))
+                for k, group in enumerate(self._sample.groups(first))
+            )
+            self._by = [one for one in made if one is not None]
+        for small, keys in self._sample.photos():
+            self._put(small, keys, self._by)
+        self._sync()
+        self._sample.remove()
+
+    def _learned(self, k: int) -> Transform:
+        return learn(self.compression, self._sample.cells(k))
+
+    def _check_compression(self) -> None:
+        recipes, made = {recipe.key() for recipe in self.recipes}, (self.model.fingerprint, self.pool)
+        for one in self._manifest.groups.values():
+            origin = one.group.origin
+            mine = one.group.recipe.key() in recipes and (origin.fingerprint, origin.pool) == made
+            if mine and one.group.compress != self.compress:
+                raise BadInput(
+                    f"{self.place.name}: holds these readings with --compress {one.group.compress}, and two transforms "
+                    f"do not mix; give that, or another --out for {self.compress}"
+                )
+
+    def _put(
+        self, small: Sequence[FeatureMaps], keys: Sequence[str], by: Sequence[tuple[Transform, str] | None]
+    ) -> None:
+        """Add a photo's maps, compressed by the transforms if there are any, to the pending photos of its groups."""
         most = SHARD_BYTES if self.place.path else _REMOTE_SHARD
-        made = [group_of(maps, recipe, self.dtype, self.shard, most) for maps, recipe in zip(small, self.recipes)]
+        how = self.dtype, self.shard, most
+        made = [group_of(maps, recipe, *how, one) for maps, recipe, one in zip(small, self.recipes, by)]
         shard = min(group.shard for group, _ in made)
         groups = [replace(group, shard=shard) for group, _ in made]
         chunks = [[_sealed(value) for value in values] for _, values in made]
@@ -151,28 +232,23 @@ class StoreWriter:
             Row(key, m.name, m.origin.photo, m.frame.original, m.prompt, m.words, tuple(map(seal_of, part)))
             for key, m, part in zip(keys, small, chunks)
         ]
-        self.widened += sum(dtype != self.dtype for group in groups for dtype in group.dtypes)
+        self.widened += sum(dtype == "fp32" != self.dtype for group in groups for dtype in group.dtypes)
         family = tuple(group.key for group in groups)
-        try:
-            if family not in self._pending:
-                known = [self._manifest.groups.get(key) for key in family]
-                groups = [group if one is None else one.group for group, one in zip(groups, known)]
-                free = [g.shard - (one.rows % g.shard if one else 0) for g, one in zip(groups, known)]
-                self._room[family] = min(free)
-                self._pending[family] = self._new(groups)
-            pending = self._pending[family]
-            pending.add(rows, chunks)
-            self._found.setdefault(small[0].name, []).extend(family)
-            self._claims.release(small[0].name, small[0].origin.photo)
-            if len(pending.photos) >= self._room[family]:
-                self._publish([family])
-            elif self.place.path is None and sum(one.bytes for one in self._pending.values()) > _REMOTE_MOST:
-                self._publish(list(self._pending))
-            elif time.monotonic() - self._synced > _SYNC:
-                self._sync()
-        except BaseException:
-            self._failed = True
-            raise
+        if family not in self._pending:
+            known = [self._manifest.groups.get(key) for key in family]
+            groups = [group if one is None else one.group for group, one in zip(groups, known)]
+            free = [g.shard - (one.rows % g.shard if one else 0) for g, one in zip(groups, known)]
+            self._room[family] = min(free)
+            self._pending[family] = self._new(groups)
+        pending = self._pending[family]
+        pending.add(rows, chunks)
+        self._found.setdefault(small[0].name, []).extend(family)
+        if len(pending.photos) >= self._room[family]:
+            self._publish([family])
+        elif self.place.path is None and sum(one.bytes for one in self._pending.values()) > _REMOTE_MOST:
+            self._publish(list(self._pending))
+        elif time.monotonic() - self._synced > _SYNC:
+            self._sync()
 
     def publish(self) -> None:
         """Make visible what was added so far, also where it does not fill a shard; raises BadInput."""
@@ -198,14 +274,20 @@ class StoreWriter:
                     total += sum(name in photos for name in names) * one.group.bytes_each
         return total
 
-    def close(self) -> None:
-        """Publish what was added; raises BadInput if the store cannot be written."""
+    def close(self, interrupted: bool = False) -> None:
+        """Publish what was added; raises BadInput if the store cannot be written.
+
+        interrupted  a sample on disk is then left to the next writer, in place of learning from too few photos
+        """
         try:
+            if not self._failed and len(self._sample) and not (interrupted and self.place.path):
+                self._learn()
             if not self._failed:
                 self._publish(list(self._pending))
                 if self._manifest.groups:
                     self._manifest.copy_out(self.place)
         finally:
+            self._sample.close()
             if self._lock is not None:
                 os.close(self._lock)
                 self._lock = None
@@ -220,7 +302,7 @@ class StoreWriter:
             self.close()
         else:  # an interrupt, or a photo's error: what was added is published all the same
             with suppress(BadInput):
-                self.close()
+                self.close(interrupted=True)
 
     def _publish(self, families: Sequence[tuple[str, ...]]) -> None:
         if not families:
@@ -239,6 +321,7 @@ class StoreWriter:
             pending.remove()
 
     def _sync(self) -> None:
+        self._sample.sync()
         for pending in self._pending.values():
             pending.sync()
         self._synced = time.monotonic()

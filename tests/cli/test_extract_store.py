@@ -73,6 +73,10 @@ def test_a_dry_run_tells_size_and_time_and_writes_nothing(command, photos, monke
         (("-o", "f", "--engine", "mpi"), "--engine 'mpi': must be one of local, ray"),
         (("-o", "f", "--engine", "local", "--worker-gpus", 1), "--worker-gpus is for --engine ray; leave it out"),
         (("-o", "f", "--engine", "local", "--json", "a.json"), "--json with --engine local: leave it out"),
+        (("-o", "f", "--compress", "int8"), "--compress is for a store; f is a folder"),
+        (("-o", "f.zarr", "--compress", "int4"), "give none, int8, pca:K"),
+        (("-o", "f.zarr", "--compress", "int8", "--engine", "local"), "each worker would learn a transform of its own"),
+        (("-o", "f.zarr", "--compress", "pq:4", "--save-dtype", "fp32"), "leave one of them out"),
     ],
 )
 def test_what_a_store_cannot_be_is_one_line(command, photos, given, message):
@@ -104,3 +108,15 @@ def test_ray_that_is_not_there_is_one_line(command, photos, monkeypatch):
     )
     code, _, err = command("extract", photos, "-o", "f.zarr", "--engine", "ray", *GIVEN)
     assert (code, err.splitlines()[-1].endswith('install it: pip install "shiftless[ray]"')) == (2, True)
+
+
+def test_a_compressed_store_is_written_and_listed(command, photos):
+    options = ("-o", "f.zarr", "--compress", "pq:16", *GIVEN)
+    code, out, _ = command("extract", photos, *options, "--dry-run")
+    assert (code, "(2 maps of each in pq:16, 320 B)" in out) == (0, True)  # 16 bytes of 2 x 2 and 4 x 4 cells
+    assert command("extract", photos, *options)[0] == 0
+    code, out, _ = command("store", "info", "f.zarr")
+    assert (code, "pq:16" in out, "up1 16x4x4 uint8" in out) == (0, True, True)
+    assert shiftless.FeatureStore("f.zarr")[0]["up1"].shape == (1, 64, 4, 4)
+    code, _, err = command("extract", photos, "-o", "f.zarr", *GIVEN)
+    assert (code, "holds these readings with --compress pq:16" in err.splitlines()[-1]) == (2, True)
