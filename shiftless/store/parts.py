@@ -18,7 +18,7 @@ from shiftless.store.contents import Keys
 from shiftless.store.lock import take
 from shiftless.store.manifest import NAME
 from shiftless.store.merge import merge
-from shiftless.store.place import SUFFIX, Place, place_of
+from shiftless.store.place import SUFFIX, Place
 from shiftless.store.recovery import recover
 
 PARTS = ".shiftless/parts"
@@ -28,6 +28,7 @@ PARTS = ".shiftless/parts"
 def new_run(place: Place) -> Iterator[str]:
     """Give a run its name, and on a disk a lock that says that it goes on until the block ends.
 
+    >>> from shiftless.store.place import place_of
     >>> with new_run(place_of("memory://runs.zarr")) as name:
     ...     len(name)
     12
@@ -70,7 +71,7 @@ def merge_parts(place: Place, own: str = "") -> int:
                 continue
             locks.append(held)
         runs.append(run)
-        found = [place_of(f"{place.name}/{PARTS}/{run}/{name}") for name in place.names(f"{PARTS}/{run}")]
+        found = [place.inside(f"{PARTS}/{run}/{name}") for name in place.names(f"{PARTS}/{run}")]
         parts += [part for part in found if _whole(part)]
     try:
         added = merge(parts, place, trusted=True) if parts else 0

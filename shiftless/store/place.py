@@ -43,6 +43,9 @@ class Place(Protocol):
     def delete(self, key: str) -> None:
         """Remove a file or a folder with all that is in it; one that is gone is no error."""
 
+    def inside(self, key: str) -> Place:
+        """Return the place of a store that lies in this one."""
+
     def lock(self) -> AbstractContextManager[None]:
         """Hold the store's lock for the time of a block, so that one process commits at a time."""
 
@@ -107,6 +110,9 @@ class Disk:
             path = self.path / key
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+    def inside(self, key: str) -> Place:
+        return Disk(self.path / key)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         try:
@@ -118,12 +124,16 @@ class Disk:
 
 
 class Remote:
-    """A target of fsspec; a file is written by one call, which object stores make atomic. There is no lock."""
+    """A target of fsspec; there is no lock, so that one process may write at a time.
+
+    A file is written by one call. What becomes visible by it is up to the file system: object stores show the old
+    object until the new one is whole, whether it is put at once or in several parts.
+    """
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         from fsspec.core import url_to_fs
 
-        self.name, self.path = url, None
+        self.name, self.path, self._options = url, None, options
         try:
             self._files, self._root = url_to_fs(url, **options)
         except (ImportError, ValueError) as error:
@@ -158,6 +168,9 @@ class Remote:
     def delete(self, key: str) -> None:
         with suppress(FileNotFoundError):
             self._files.rm(self._path(key), recursive=True)
+
+    def inside(self, key: str) -> Place:
+        return Remote(f"{self.name}/{key}", self._options)
 
     def lock(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -120,3 +120,15 @@ def test_a_compressed_store_is_written_and_listed(command, photos):
     assert shiftless.FeatureStore("f.zarr")[0]["up1"].shape == (1, 64, 4, 4)
     code, _, err = command("extract", photos, "-o", "f.zarr", *GIVEN)
     assert (code, "holds these readings with --compress pq:16" in err.splitlines()[-1]) == (2, True)
+
+
+def test_a_store_lies_where_fsspec_reaches_and_is_continued(command, photos, tmp_path):
+    pytest.importorskip("fsspec")
+    out = f"memory://{tmp_path}/f.zarr"
+    (photos / "2.png").rename("later.png")
+    assert command("extract", photos, "-o", out, *GIVEN)[0] == 0
+    Path("later.png").rename(photos / "2.png")
+    code, _, err = command("extract", photos, "-o", out, *GIVEN)
+    assert (code, f"1 read into {out}, 2 were there already" in err) == (0, True)
+    code, printed, _ = command("store", "verify", out)
+    assert (code, "3 readings" in printed, "whole" in printed) == (0, True, True)

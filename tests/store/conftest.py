@@ -32,6 +32,22 @@ def work():
 
 
 @pytest.fixture(scope="session")
+def s3():
+    """The address of an S3 server on this machine with a bucket, and what fsspec takes to reach it."""
+    pytest.importorskip("moto", reason='needs the extra "dev"')
+    s3fs = pytest.importorskip("s3fs", reason='needs the extra "dev"')
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"endpoint_url": f"http://{host}:{port}", "key": "testing", "secret": "testing"}
+    s3fs.S3FileSystem(**options).mkdir("bucket")
+    yield options
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def write(work):
     """Write some of the photos into a store, all by default; return how many had to be read."""
 

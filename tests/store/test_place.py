@@ -1,4 +1,4 @@
-"""Places: a folder and fsspec's memory do the same."""
+"""Places: a folder, fsspec's memory and a server of S3 do the same."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from shiftless.errors import BadInput
 from shiftless.store.place import place_of
 
 
-@pytest.fixture(params=["disk", "memory"])
+@pytest.fixture(params=["disk", "memory", "s3"])
 def place(request, tmp_path):
     if request.param == "memory":
         pytest.importorskip("fsspec")
-    made = place_of(tmp_path / "a.zarr" if request.param == "disk" else f"memory://{tmp_path}/a.zarr")
+    names = {
+        "disk": tmp_path / "a.zarr",
+        "memory": f"memory://{tmp_path}/a.zarr",
+        "s3": f"s3://bucket{tmp_path}/a.zarr",
+    }
+    made = place_of(names[request.param], request.getfixturevalue("s3") if request.param == "s3" else None)
     yield made
     made.delete("a")
 
