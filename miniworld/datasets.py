@@ -39,6 +39,9 @@ SEEDS = {
     "shift": range(HELD_OUT + 120_000, HELD_OUT + 140_000),  # bench mini-shift
     "parts": range(HELD_OUT + 160_000, HELD_OUT + 170_000),  # bench mini-parts and mini-rooms
     "parts choice": range(HELD_OUT + 170_000, HELD_OUT + 180_000),  # what their settings are chosen on
+    "scenes train": range(HELD_OUT + 180_000, HELD_OUT + 184_000),  # bench mini-scenes and mini-streets: heads learn,
+    "scenes val": range(HELD_OUT + 184_000, HELD_OUT + 187_000),  # settings are chosen,
+    "scenes test": range(HELD_OUT + 187_000, HELD_OUT + 190_000),  # and rows are scored on them
     "oracle proof": range(HELD_OUT + 140_000, HELD_OUT + 160_000),
     "crowd": range(HELD_OUT + 1_000_000, HELD_OUT + 2_000_000),  # what the demo counts on
     "attention": range(HELD_OUT + 2_000_000, HELD_OUT + 3_000_000),  # bench mini-attention

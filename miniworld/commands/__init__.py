@@ -5,4 +5,4 @@ from __future__ import annotations
 
 def register() -> None:
     """Add the commands; the entry point `miniworld` of the group `shiftless.commands`."""
-    from miniworld.commands import bench, demo, mini, parts  # noqa: F401  # each adds its commands when imported
+    from miniworld.commands import bench, demo, mini, parts, scenes  # noqa: F401  # each adds its commands when imported

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,21 +14,25 @@ Split = Mapping[int, Confusion]
 """The counts of a split's test photos, by each photo's number in the pool."""
 
 
-def split_scores(splits: Sequence[Split]) -> np.ndarray:
-    """Return the mIoU of each of S splits, float64 in [0, 1].
+Score = Callable[[np.ndarray], np.ndarray]
+"""A score of totals ... 3 L, as `Confusion.totals` gives them."""
+
+
+def split_scores(splits: Sequence[Split], score: Score = mean_iou) -> np.ndarray:
+    """Return the mIoU, or another score, of each of S splits, float64 in [0, 1].
 
     >>> right, wrong = (Confusion(2).add(np.array([[0, 1]]), np.array([[0, found]])) for found in (1, 0))
     >>> split_scores([{0: right}, {1: wrong}]).tolist()
     [1.0, 0.25]
     """
-    return np.array([mean_iou(rows.sum(0)) for rows in map(_rows, splits)])
+    return np.array([float(score(rows.sum(0))) for rows in map(_rows, splits)])
 
 
 def split_interval(
-    splits: Sequence[Split], *, level: float = 0.95, draws: int = 2000, seed: int = 0
+    splits: Sequence[Split], *, score: Score = mean_iou, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the interval of the mean mIoU over splits; see `split_difference`."""
-    low, high = np.percentile(_resampled([splits], draws, seed)[0], _ends(level))
+    """Return the interval of the mean mIoU, or of another score's mean, over splits; see `split_difference`."""
+    low, high = np.percentile(_resampled([splits], draws, seed, score)[0], _ends(level))
     return float(low), float(high)
 
 
@@ -54,8 +58,8 @@ def split_difference(
     return Difference(float(split_scores(ours).mean() - split_scores(theirs).mean()), float(low), float(high))
 
 
-def _resampled(methods: Sequence[Sequence[Split]], draws: int, seed: int) -> list[np.ndarray]:
-    """Mean mIoU of each draw, for each method: the draws are shared."""
+def _resampled(methods: Sequence[Sequence[Split]], draws: int, seed: int, score: Score = mean_iou) -> list[np.ndarray]:
+    """Mean score of each draw, for each method: the draws are shared."""
     if not methods[0] or not all(methods[0]):
         raise BadInput("no photos: an interval needs at least one split with a test photo")
     pool = sorted({photo for split in methods[0] for photo in split})
@@ -68,7 +72,7 @@ def _resampled(methods: Sequence[Sequence[Split]], draws: int, seed: int) -> lis
         scores = np.empty((draws, len(method)))
         for s, split in enumerate(method):
             times = photos[:, [place[photo] for photo in sorted(split)]]
-            scores[:, s] = mean_iou(np.tensordot(times, _rows(split), 1))
+            scores[:, s] = score(np.tensordot(times, _rows(split), 1))
         weights = splits * np.isfinite(scores)
         total = np.where(weights > 0, scores * weights, 0.0).sum(1)
         count = weights.sum(1)

@@ -168,6 +168,16 @@ def mean_of_accuracies(totals: np.ndarray) -> np.ndarray:
     return _mean(np.divide(right, there, out=np.full(right.shape, np.nan), where=there > 0))
 
 
+def pixel_accuracy_of(totals: np.ndarray) -> np.ndarray:
+    """Return the share of labelled pixels that are right, of totals ... 3 L: ...; NaN where none is labelled.
+
+    >>> pixel_accuracy_of(np.array([[1, 1, 0], [2, 2, 0], [1, 3, 0]]))
+    array(0.5)
+    """
+    right, there = totals[..., 0, :].sum(-1, dtype=float), totals[..., 1, :].sum(-1, dtype=float)
+    return np.divide(right, there, out=np.full(np.shape(right), np.nan), where=there > 0)
+
+
 def miou_interval(
     photos: Sequence[Confusion],
     *,

@@ -1,0 +1,90 @@
+"""Scene heads of several seeds, trained and scored on the same photos, and the rows that they give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from shiftless.bench.table import Row
+from shiftless.digest import digest_of
+from shiftless.metrics.resplit import Score, Split, split_difference, split_interval, split_scores
+from shiftless.metrics.segmentation import mean_iou, mean_of_accuracies, pixel_accuracy_of
+from shiftless.progress import Progress
+from shiftless.training.scenes import fit_scenes
+from shiftless.training.scenesettings import SceneSettings
+from shiftless.training.scenesource import SceneSource
+
+SCORES: Mapping[str, Score] = {"mIoU": mean_iou, "aAcc": pixel_accuracy_of, "mAcc": mean_of_accuracies}
+"""The scores of a table of scenes, by the names that papers give them."""
+SPREAD = "std over seeds"
+_MARK = 12  # letters of a digest in a folder's name
+
+
+def seeded_scores(
+    train: SceneSource,
+    test: SceneSource,
+    classes: Sequence[str],
+    folder: Path,
+    settings: SceneSettings,
+    *,
+    seeds: int,
+    validation: SceneSource | None = None,
+    decoder: str = "upernet",
+    options: Mapping[str, Any] | None = None,
+    device: Any = "auto",
+    progress: Progress | None = None,
+) -> list[Split]:
+    """Train a head of each seed, score it on the test photos, and return the counts of each: one Split a seed.
+
+    folder      of the heads and their checkpoints; a head that is there, of the same features and settings, is not
+                trained again
+    validation  photos that choose the step to keep; None keeps the last
+
+    Other arguments are those of `fit_scenes`, and so are the errors.
+    """
+    about = [train.source.to_list(), [one.to_dict() for one in train.recipes], train.levels.to_dict(), decoder]
+    names = [train.names, None if validation is None else validation.names]
+    counted: list[Split] = []
+    for seed in range(seeds):
+        here = replace(settings, seed=seed)
+        mark = digest_of(json.dumps([about, names, dict(options or {}), asdict(here)]))[:_MARK]
+        fitted = fit_scenes(
+            train, classes, folder / mark, here, validation=validation, decoder=decoder, options=options, device=device,
+        )  # fmt: skip
+        counted.append(dict(enumerate(test.score(fitted.head))))
+        if progress is not None:
+            progress.advance()
+    return counted
+
+
+def scene_rows(
+    method: str, counted: Sequence[Split], against: Mapping[str, Sequence[Split]] | None = None
+) -> list[Row]:
+    """Return a method's rows: the mean of each score over its seeds, their deviation in mIoU, and gains in mIoU.
+
+    counted  the counts of each test photo, one Split a seed
+    against  other methods to compare with, of the same photos and as many seeds
+
+    Intervals resample photos and seeds together, and gains are paired in both.
+
+    >>> import numpy as np
+    >>> from shiftless.metrics.segmentation import Confusion
+    >>> right, half = (Confusion(2).add(np.array([[0, 1]]), np.array([[0, found]])) for found in (1, 0))
+    >>> rows = scene_rows("ours", [{0: right}], {"theirs": [{0: half}]})
+    >>> [(row.metric, round(row.value, 2)) for row in rows]
+    [('mIoU', 1.0), ('aAcc', 1.0), ('mAcc', 1.0), ('std over seeds', 0.0), ('gain over theirs', 0.75)]
+    """
+    rows = [
+        Row(method, name, float(split_scores(counted, score).mean()), split_interval(counted, score=score))
+        for name, score in SCORES.items()
+    ]
+    scores = split_scores(counted)
+    spread = float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
+    rows.append(Row(method, SPREAD, spread, (spread, spread)))
+    for name, theirs in (against or {}).items():
+        gain = split_difference(counted, theirs)
+        rows.append(Row(method, f"gain over {name}", gain.value, (gain.low, gain.high)))
+    return rows
