@@ -42,6 +42,10 @@ def search(
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many hits.")] = 12,
     per_photo: Annotated[int, typer.Option(min=1, help="How many of them one photo may have.")] = 1,
     itself: Annotated[bool, typer.Option("--itself", help="Search the photo itself too, where it is there.")] = False,
+    flip: Annotated[
+        bool,
+        typer.Option("--flip", help="Seek the part of the mirrored photo too, for things that face opposite ways."),
+    ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page of hits.")] = Path("search"),
     taps: Annotated[
         str | None, typer.Option(help="Which maps are compared, comma-separated.", show_default="all of the store")
@@ -69,7 +73,7 @@ def search(
     from rich.table import Table
 
     from shiftless.backbones.registry import load
-    from shiftless.image import open_photo
+    from shiftless.image import mirror, open_photo
     from shiftless.progress import Progress, count, notice
     from shiftless.reading import extract
     from shiftless.searching import SearchIndex
@@ -95,13 +99,15 @@ def search(
             f"{model or origin.model} ({backbone.fingerprint[:8]}); give the model that it was read with as --model"
         )
     note_what_it_is_for(backbone)
-    maps = pooled(extract(backbone, query, recipe, fill=values), origin.pool)
+    sought = [query, *([mirror(query)] if flip else [])]
+    maps, *turned = [pooled(one, origin.pool) for one in extract(backbone, sought, recipe, fill=values)]
     chosen = None if taps is None else [tap.strip() for tap in taps.split(",") if tap.strip()]
     begun = time.monotonic()
     with Progress(f"searching {count(len(kept), 'photo')} of {store}", len(kept), "photo") as step:
         index = SearchIndex(kept, taps=chosen, engine=engine, keep=engine != "torch", progress=step)
-        left_out = "" if itself else query.digest
-        hits = index.search(maps, at=point, region=box, top=top, per_photo=per_photo, refine=refine, without=left_out)
+        how: dict[str, Any] = {"top": top, "per_photo": per_photo, "refine": refine}
+        how |= {"without": "" if itself else query.digest, "mirrored": turned[0] if flip else None}
+        hits = index.search(maps, at=point, region=box, **how)
     notice(f"{count(len(kept), 'photo')} searched in {time.monotonic() - begun:.2f} s")
     part = f"({', '.join(f'{v:g}' for v in point or box or ())})"
     table = Table(title=f"{photo.name} {part} in {store}", caption=maps.describe())

@@ -101,6 +101,7 @@ class SearchIndex:
         per_photo: int = 1,
         refine: str = "soft",
         without: str = "",
+        mirrored: FeatureMaps | None = None,
     ) -> list[Hit]:
         """Return the `top` places that are most like a part of a photo, the best one first.
 
@@ -111,6 +112,8 @@ class SearchIndex:
         per_photo  how many hits one photo may have: further ones are local maxima of its map of cosines
         refine     "cell": points are centres of cells; "soft": moved by a soft-argmax over the neighbours
         without    the digest of a photo that is left out, such as the queried one
+        mirrored   features of `shiftless.mirror(photo)`: each cell then has the higher of its two cosines, so that
+                   things are found whichever way they face; it costs one more reading, of the queried photo alone
 
         Raises BadInput for features by another model or recipe, and for a point or region outside the photo.
         """
@@ -120,11 +123,18 @@ class SearchIndex:
             raise BadInput(f"refine={refine!r}: must be one of {', '.join(REFINES)}")
         self.check(maps)
         query = query_of(maps, self.taps, at, region)
+        if mirrored is not None:
+            self.check(mirrored)
+            if mirrored.frame != maps.frame:
+                raise BadInput(
+                    f"{mirrored.name}: is not {maps.name} mirrored, as it is of another size; mirror that photo"
+                )
+            query = torch.cat([query, query_of(mirrored, self.taps, *_turned(maps, at, region))])
         left_out = int(without in self.store.digests)
         candidates = top * (1 if self._engine.exact else _MORE) + left_out
-        _, (numbers,) = self._engine.best(query, candidates)
+        _, numbers = self._engine.best(query, candidates)
         hits: list[Hit] = []
-        for number in map(int, numbers):
+        for number in map(int, np.unique(numbers)):
             if self.store.digests[number] != without or not without:
                 hits += self._hits(number, query, per_photo, refine)
         return sorted(hits, key=lambda hit: (-hit.score, hit.number))[:top]
@@ -143,11 +153,12 @@ class SearchIndex:
             )
 
     def _hits(self, number: int, query: torch.Tensor, per_photo: int, refine: str) -> list[Hit]:
-        """The best places of one photo, from its own map."""
+        """The best places of one photo for whichever of Q queries, from its own map."""
         maps = self.store[number]
         dense = unit_cells(maps, self.taps)
         grid = (int(dense.shape[-2]), int(dense.shape[-1]))
-        (heat,) = cosine_maps(query, dense, grid)  # 1 H W
+        (heats,) = cosine_maps(query, dense, grid)
+        heat = heats.amax(0, keepdim=True)  # Q H W -> 1 H W
         peak = heat == F.max_pool2d(heat[None], 3, stride=1, padding=1)[0]
         scores, cells = heat.masked_fill(~peak, -torch.inf).flatten().sort(descending=True, stable=True)
         chosen = cells[:per_photo][scores[:per_photo] > -torch.inf]
@@ -160,3 +171,12 @@ class SearchIndex:
             Hit(maps.name, maps.origin.photo, number, (float(x), float(y)), float(score))
             for (x, y), score in zip(np.asarray(points), scores)
         ]
+
+
+def _turned(
+    maps: FeatureMaps, at: Sequence[float] | None, region: Sequence[float] | None
+) -> tuple[Sequence[float] | None, Sequence[float] | None]:
+    """A point and a region of a photo as they lie in the mirrored photo."""
+    width = maps.frame.original[1]
+    point = None if at is None else (width - at[0], at[1])
+    return point, None if region is None else (width - region[2], region[1], width - region[0], region[3])

@@ -44,7 +44,7 @@ def test_a_part_is_found_in_every_photo_but_its_own(command, stored):
     page = Path("search/index.html").read_text()
     assert page.index(answer["hits"][0]["photo"]) < page.index(answer["hits"][1]["photo"])
     assert {path.name for path in Path("search").iterdir()} == {"index.html", "hits.png", "hits-dark.png"}
-    command("search", "a.zarr", *options, "--region", "33,17,47,31", "--itself", "--refine", "cell")
+    command("search", "a.zarr", *options, "--region", "33,17,47,31", "--flip", "--itself", "--refine", "cell")
     first = json.loads(Path("hits.json").read_text())["hits"][0]
     assert (first["photo"], first["point"]) == ("1.png", [40.0, 24.0])
     assert first["cosine"] == pytest.approx(1, abs=1e-3)  # the store is in fp16

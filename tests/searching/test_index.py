@@ -157,3 +157,23 @@ def test_a_store_of_several_readings_is_refused(model, pictures, tmp_path):
     with pytest.raises(BadInput, match="2 readings of each photo"):
         SearchIndex(shiftless.FeatureStore(tmp_path / "b.zarr", recipes))
     assert SearchIndex(shiftless.FeatureStore(tmp_path / "b.zarr", recipes[1])).store.recipes == (recipes[1],)
+
+
+@pytest.mark.parametrize("part", [{"at": (20, 44)}, {"region": (16, 40, 40, 60)}], ids=["at", "region"])
+def test_with_the_mirrored_photo_a_cell_has_the_higher_of_two_cosines(store, model, pictures, readings, part):
+    index, query = SearchIndex(store, engine="torch", keep=False), readings[4][0]
+    turned = shiftless.extract(model, shiftless.mirror(pictures[4]), RECIPE)
+    other = {"at": (108, 44)} if "at" in part else {"region": (88, 40, 112, 60)}
+    plain, opposite = (
+        {hit.number: hit for hit in index.search(*one, top=99, refine="cell", **where)}
+        for one, where in (((query,), part), ((turned,), other))
+    )
+    hits = index.search(query, **part, top=99, refine="cell", mirrored=turned)
+    assert len(hits) == 10
+    for hit in hits:
+        better = max(plain[hit.number], opposite[hit.number], key=lambda one: one.score)
+        assert (hit.photo, hit.point) == (better.photo, better.point)
+        assert hit.score == pytest.approx(better.score, abs=1e-5)
+    assert {hit.score > plain[hit.number].score + 1e-5 for hit in hits} == {True, False}
+    with pytest.raises(BadInput, match=r"is not 4\.png mirrored"):
+        index.search(query, **part, mirrored=readings[0][0])
