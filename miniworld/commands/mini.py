@@ -30,6 +30,7 @@ STAGES = {  # stage: file and function that train it, and what that function cal
     "oracle": ("oracle", "train_oracle", "start_from"),
     "ddpm": ("ddpm", "train_ddpm", "start_from"),
     "mae": ("mae", "train_mae", "start_from"),
+    "clip": ("clip", "train_clip", "start_from"),
 }
 
 
