@@ -31,6 +31,9 @@ STAGES = {  # stage: file and function that train it, and what that function cal
     "ddpm": ("ddpm", "train_ddpm", "start_from"),
     "mae": ("mae", "train_mae", "start_from"),
     "clip": ("clip", "train_clip", "start_from"),
+    "gan": ("gan", "train_gan", "start_from"),
+    "gan-encoder": ("gan_encoder", "train_gan_encoder", "model"),
+    "alae": ("alae", "train_alae", "start_from"),
 }
 
 
@@ -97,7 +100,8 @@ def train(
     stage: Annotated[
         str,
         typer.Option(
-            help="vae first, then unet and grounding, then controlnet and image-prompt; the others at any time."
+            help="vae first, then unet and grounding, then controlnet and image-prompt; gan-encoder after gan; the "
+            "others at any time."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; run again to continue it.")] = Path(
