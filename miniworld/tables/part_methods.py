@@ -29,7 +29,7 @@ class PartMethod:
 
     readings  keys of `readings_of`
     joined    keys of `readings_of`, joined as they are
-    models    "ddpm" and "mae": other models, by the keys of MODELS
+    models    "ddpm" and "mae": other models, by the keys of MODELS; or one of the keys of `gan_features.NEEDED`
     distilled whether one network learns from the ensemble's labels of generated pictures, and is scored in its place
 
     >>> METHODS[-1].name
@@ -45,6 +45,10 @@ class PartMethod:
 
 _BUCKET = ("fine", "control", "lora-a", "lora-b")
 METHODS = (
+    PartMethod("ALAE", models=("alae",)),
+    PartMethod("GAN inversion", models=("gan-inversion",)),
+    PartMethod("GAN encoder", models=("gan-encoder",)),
+    PartMethod("DatasetGAN", models=("gan-inversion",), distilled=True),
     PartMethod(MAE, models=("mae",)),
     PartMethod("DatasetDDPM", models=("ddpm",), distilled=True),
     PartMethod(DDPM, models=("ddpm",)),

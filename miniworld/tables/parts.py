@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from miniworld.tables.dataset_ddpm import Generated, distilled, generated
+from miniworld.tables.gan_features import DATASET_GAN, INVERSION, GanReader
 from miniworld.tables.labelled_pictures import labelled_pictures
 from miniworld.tables.part_methods import BASELINE, CHOSEN, DDPM, METHODS, MODELS, PartMethod, readings_of
 from shiftless import mini
@@ -20,8 +21,9 @@ from shiftless.bench.table import Row, Table, machine
 from shiftless.data.labelledphoto import LabelledPhotos
 from shiftless.data.scarce import dealt
 from shiftless.features import Bucket
+from shiftless.image import open_photo
 from shiftless.metrics.resplit import Split, split_difference
-from shiftless.progress import Progress, count
+from shiftless.progress import Progress, count, reporting
 from shiftless.reading.available import available
 from shiftless.reading.together import Reader, stream_together
 from shiftless.recipe import Recipe
@@ -48,12 +50,14 @@ def run(
     batch: int | None = None,
     progress: bool = True,
     fitting: Mapping[str, Any] | None = None,
+    gans: GanReader | None = None,
 ) -> Table:
     """Fit every method's ensemble on each split's training pictures, and score it on the split's test pictures.
 
     name    "parts" (horses with riders) or "rooms"
     splits  random splits of one pool of pictures; a row is the mean over them, with its standard deviation
     n       training and test pictures of a split; as published by default
+    gans    reads the rows of GANs; by default with the embedded weights
 
     A row whose ControlNet, LoRA, captioner or model is not at hand is left out and named in the notes. Gains over the
     baseline and over the DDPM are paired, and their intervals resample splits and pictures together.
@@ -65,10 +69,12 @@ def run(
     recipes = available(model, {key: recipe for key, recipe in readings_of(name, loras).items() if key in readings})
     beside = {key: MODELS[key] for key in MODELS if any(key in m.models for m in methods)}
     others = {key: load(place) for key, place in beside.items() if place in mini.embedded()}
-    chosen = [m for m in methods if _possible(m, recipes, others)]
-    read = _read(model, recipes, others, pool, batch, progress)
+    gans = gans or GanReader()
+    keys = gans.available(dict.fromkeys(key for m in methods for key in m.models))
+    chosen = [m for m in methods if _possible(m, recipes, [*others, *keys])]
+    read = {**_read(model, recipes, others, pool, batch, progress), **_read_gans(gans, keys, pool, progress)}
     counted: dict[str, list[Split]] = {}
-    made: Generated | None = None
+    made: dict[str, Generated] = {}
     fits = splits * (len(chosen) + 1)
     with Progress(f"fitting {count(fits, 'ensemble')}", fits, "ensemble") as told:
         for split in range(splits):
@@ -82,8 +88,10 @@ def run(
                 rows = [_labelled(method, read, list(recipes), pool, part) for part in parts]
                 fitted, _ = fit_parts(iter(rows[0]), here, **options)
                 if method.distilled:
-                    made = made or generated(others["ddpm"])
-                    found = distilled(made, fitted.head, there, side=SIDE, seed=split)
+                    (key,) = method.models
+                    if key not in made:
+                        made[key] = gans.generate(name) if key in keys else generated(others[key])
+                    found = distilled(made[key], fitted.head, there, side=SIDE, seed=split)
                 else:
                     found = score_parts(fitted.head, iter(rows[1]), there, side=SIDE)
                 counted.setdefault(method.name, []).append(dict(zip(parts[1], found)))
@@ -92,6 +100,8 @@ def run(
     notes.append(
         "no model was trained on these pictures; intervals resample splits and pictures together; gains are paired"
     )
+    if any(m.distilled and m.models == (INVERSION,) for m in chosen):
+        notes.append(DATASET_GAN)
     left = [m.name for m in methods if m not in chosen]
     if left:
         notes.append(f"left out, as parts or models are not at hand: {'; '.join(left)}")
@@ -148,12 +158,22 @@ def _read(
     """Read every picture once with every model; kept in half precision."""
     readers = {"": Reader(model, tuple(recipes.values()))} if recipes else {}
     readers |= {key: Reader(other, (CHOSEN[key],)) for key, other in others.items()}
+    if not readers:
+        return {}
     pictures = [one.photo for one in pool]
     read: dict[str, list[Bucket]] = {key: [] for key in readers}
     for buckets in stream_together(list(readers.values()), pictures, batch=batch, dtype="bf16", progress=progress):
         for key, bucket in zip(readers, buckets):
             read[key].append(bucket)
     return read
+
+
+def _read_gans(gans: GanReader, keys: Sequence[str], pool: LabelledPhotos, progress: bool) -> Buckets:
+    """Read every picture by each way of reading GANs that is asked for."""
+    photos = [open_photo(one.photo, one.name) for one in pool]
+    doing = f"reading {count(len(pool), 'photo')} with GANs"
+    with reporting(progress and bool(keys), doing, len(keys) * len(photos), "photo") as report:
+        return {key: gans.read(key, photos, report) for key in keys}
 
 
 def _labelled(
@@ -170,6 +190,6 @@ def _labelled(
     return rows
 
 
-def _possible(method: PartMethod, recipes: Mapping[str, Recipe], others: Mapping[str, Backbone]) -> bool:
+def _possible(method: PartMethod, recipes: Mapping[str, Recipe], others: Sequence[str]) -> bool:
     names = (*method.readings, *method.joined)
     return all(name in recipes for name in names) and all(key in others for key in method.models)
