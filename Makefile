@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: venv demo docs test lint types unit clean
+.PHONY: venv demo docs browser test lint types unit clean
 
 venv: $(STAMP)
 
@@ -20,7 +20,21 @@ docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "written: site/index.html"
 
-test: lint types unit
+# The tests of `shiftless explore` drive a Chromium. As root on Debian it is installed; elsewhere those tests are skipped
+# unless there is one. BROWSER=no leaves it alone.
+BROWSER ?= yes
+APT := apt-get -qq -o Acquire::http::Timeout=10 -o Acquire::Retries=1
+
+browser:
+	@if [ "$(BROWSER)" = yes ] && ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null \
+	  && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  { timeout 60 $(APT) update; timeout 120 $(APT) install -y --no-install-recommends --download-only chromium \
+	    && $(APT) install -y --no-install-recommends --no-download chromium; } >/dev/null 2>&1 \
+	    || echo "no Chromium could be installed: the tests in a browser are skipped"; \
+	fi
+
+test: browser lint types unit
 
 lint: venv
 	$(BIN)/ruff check .

@@ -89,9 +89,11 @@ function listenToTabs() {
   });
 }
 
+/** Add photos; what is refused is said once all of them were tried, and does not keep the others out. */
 async function upload(files) {
+  const refused = [];
   for (const file of files) {
-    await app.attempt(async () => {
+    try {
       if (file.size > app.state.limits.upload_bytes) {
         throw new Refused(`${file.name}: over ${app.state.limits.upload_bytes >> 20} MB; give a smaller copy`, 0, false);
       }
@@ -101,9 +103,13 @@ async function upload(files) {
       app.strip.add(photo);
       app.strip.tick(photo.id);
       if (app.strip.current === null) app.strip.mark(photo.id);
-    });
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      refused.push(error.message);
+    }
   }
-  if (app.strip.current !== null) app.strip.choose(app.strip.current);
+  if (refused.length < files.length) await app.strip.choose(app.strip.current);
+  if (refused.length) app.fail(refused.join(" · "));
 }
 
 async function begin() {

@@ -72,9 +72,10 @@ export class Strip {
     for (const [one, { button }] of this.items) button.setAttribute("aria-current", String(one === id));
   }
 
+  /** Make a photo the current one, and show it; returns when it is shown. */
   choose(id) {
     this.mark(id);
-    this.onChange();
+    return this.onChange();
   }
 
   /** Photos that are ticked, in the strip's order. */

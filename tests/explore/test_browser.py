@@ -1,0 +1,256 @@
+"""The page in a real browser: clicks, strokes, keys, screens. Skipped where no Chromium is installed."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import shiftless
+from shiftless.explore.clicks import found
+from shiftless.explore.explorer import Explorer
+from shiftless.presets import Preset
+from shiftless.recipe import Recipe
+from tests.explore.browsing import Visitor, chromium_or_skip, contrast, served
+
+BLUE, YELLOW = (20, 40, 180), (210, 200, 30)
+SIZE, EDGE = (160, 120), 100  # pixels of a photo; where its colour changes
+TABS = ("match", "look", "label")
+RECIPE = Recipe(timestep=20, taps=("up1",), size=128)
+
+
+def coloured(seed: int, flip: bool) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 20, (SIZE[1], SIZE[0], 3))
+    left = (np.arange(SIZE[0]) < EDGE)[None, :, None] != flip
+    return (np.where(left, BLUE, YELLOW) + noise).astype(np.uint8)
+
+
+def png_of(pixels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = chromium_or_skip()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def explorer(tmp_path_factory, browser):
+    folder = tmp_path_factory.mktemp("browser")
+    for name, seed, flip in (("a", 0, False), ("b", 1, True), ("c", 2, False)):
+        Image.fromarray(coloured(seed, flip)).save(folder / f"{name}.png")
+    model = shiftless.load("mini", device="cpu", dtype="fp32")
+    made = Explorer.of(model, [folder], [Preset("plain", "", (RECIPE,), "")])
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def where(explorer):
+    with served(explorer) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser, where):
+    """Opens pages; when the test ends, none may have complained or asked another host."""
+    visitors = []
+
+    def opened(tab: str = "match", **context):
+        visitors.append(Visitor(browser, where, tab, **context))
+        return visitors[-1]
+
+    yield opened
+    for one in visitors:
+        one.leave()
+
+
+def screen(visitor, testid: str) -> np.ndarray:
+    """What a canvas looks like on the screen: h w 3."""
+    return np.array(Image.open(io.BytesIO(visitor.at(f"{testid}-canvas").screenshot())).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("density", [1, 2])
+def test_a_click_is_on_its_very_pixel_at_any_zoom(visit, explorer, density):
+    visitor = visit(device_scale_factor=density)
+    visitor.shown("match-view")
+    visitor.shown("match-1-0")
+    for zooms, (x, y) in ((0, (10.5, 100.5)), (2, (90.5, 70.5)), (1, (81.5, 62.5))):
+        for _ in range(zooms):
+            visitor.at("match-view").get_by_role("button", name="Zoom in").click()
+        visitor.page.mouse.click(*visitor.to_screen("match-view", x, y))
+        scale = float(visitor.at("match-view-canvas").get_attribute("data-scale"))
+        visitor.until(
+            "([x, y, near]) => { const [a, b] = document.querySelector('[data-testid=match-view]').dataset.point"
+            ".split(','); return Math.hypot(a - x, b - y) < near }",
+            [x, y, 0.75 / scale],
+        )
+    visitor.said("matches in")
+    clicked = visitor.point("match-view")
+    assert np.floor(clicked).tolist() == [81, 62]
+    visitor.page.wait_for_load_state("networkidle")
+    first, second = (explorer.readings.held(photo, (RECIPE,)) for photo in (0, 1))
+    expected, score, _ = found(first, second, clicked)
+    assert visitor.point("match-1-0") == pytest.approx(expected, abs=0.001)
+    assert f"cosine {score:.3f}" in visitor.at("match-1-0-text").inner_text()
+
+
+def test_the_screen_shows_the_photo_and_where_the_point_lies_in_others(visit):
+    visitor = visit()
+    visitor.shown("match-view")
+    visitor.shown("match-2-0")
+    pixels = screen(visitor, "match-view")
+    h, w = pixels.shape[:2]
+    for x, colour in ((30, BLUE), (130, YELLOW)):
+        np.testing.assert_allclose(pixels[h // 2, x * w // SIZE[0]], np.array(colour) + 10, atol=14)
+    before = screen(visitor, "match-2-0")
+    visitor.page.mouse.click(*visitor.to_screen("match-view", 140, 60))
+    visitor.point("match-2-0")
+    visitor.page.wait_for_timeout(50)
+    after = screen(visitor, "match-2-0")
+    split = EDGE * after.shape[1] // SIZE[0]
+    brightness = after.sum(2)
+    changed = np.abs(after - before).sum(2)
+    assert (changed > 20).mean() > 0.5  # a heat map lies over the photo
+    assert brightness[:, split + 20 :].mean() > 2 * brightness[:, : split - 20].mean()  # and glows where it is yellow
+    ring = screen(visitor, "match-view")[h // 2, 140 * w // SIZE[0] - 10 : 140 * w // SIZE[0] + 11]
+    assert (np.abs(ring - (255, 196, 0)).sum(1) < 40).any()  # the ring about the point
+
+
+def test_painted_strokes_become_an_exported_mask_that_is_right(visit):
+    visitor = visit("label")
+    visitor.shown("label-view")
+    for photo, sides in ((0, (0, 1)), (1, (1, 0))):
+        visitor.photo(photo)
+        visitor.until(
+            "name => document.querySelector('[data-testid=label-view] .name').textContent === name",
+            "ab"[photo] + ".png",
+        )
+        for side, column in zip(sides, (30 if photo == 0 else 80, 130)):
+            visitor.at(f"class-{side}").get_by_role("radio").check()
+            visitor.stroke("label-view", (column, 20), (column, 100))
+    assert visitor.at("label-view").get_attribute("data-strokes") == "4"
+    visitor.stroke("label-view", (60, 60), (140, 60))
+    visitor.at("undo").click()
+    assert visitor.at("label-view").get_attribute("data-strokes") == "4"
+    visitor.at("fit").click()
+    visitor.page.wait_for_selector("[data-testid=label-view][data-fitted='3']")
+    assert "Paint next on: c.png" in visitor.at("label-answer").inner_text()
+    with visitor.page.expect_download() as download:
+        visitor.at("export").click()
+    content = download.value.path().read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        mask = np.array(Image.open(io.BytesIO(file.read("masks/c.png"))))
+        painted = np.array(Image.open(io.BytesIO(file.read("labels/a.png"))))
+    truth = np.broadcast_to(np.arange(SIZE[0]) >= EDGE, SIZE[::-1])
+    assert ((mask == 1) & truth).sum() / ((mask == 1) | truth).sum() > 0.9
+    radius = 1.28  # 8 thousandths of 160 pixels
+    rows, columns = np.mgrid[: SIZE[1], : SIZE[0]] + 0.5
+    for label, x in ((0, 30), (1, 130)):
+        near = np.hypot(columns - x, rows - rows.clip(20, 100)) <= radius
+        assert ((painted == label) & near).sum() / ((painted == label) | near).sum() > 0.85
+
+    other = visit("label")
+    other.shown("label-view")
+    other.at("import").set_input_files({"name": "masks.zip", "mimeType": "application/zip", "buffer": content})
+    other.said("2 masks imported")
+    assert "imported" in other.at("photo-0").inner_text()
+    pixel = screen(other, "label-view")
+    at = pixel[pixel.shape[0] // 2, 130 * pixel.shape[1] // SIZE[0]]
+    assert np.abs(at - np.array(YELLOW) - 10).sum() > 60  # the stroke's colour lies there
+
+
+def test_all_can_be_done_by_keyboard(visit):
+    visitor = visit()
+    visitor.shown("match-view")
+    keys = visitor.page.keyboard
+    seen = []
+    for _ in range(40):
+        keys.press("Tab")
+        focused = visitor.page.evaluate("document.activeElement.dataset.testid || document.activeElement.ariaLabel")
+        seen.append(focused)
+        if focused == "match-view-canvas":
+            break
+    assert seen[0] == "tab-match"
+    assert {"Choose b.png", "Show b.png", "add-photos", "match-heat"} <= set(seen)
+    keys.press("ArrowRight")
+    keys.press("Shift+ArrowDown")
+    assert visitor.point("match-view") == (80, 70)
+    assert visitor.point("match-1-0")
+    outline = visitor.page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert float(outline[:-2]) >= 2
+    visitor.at("tab-match").focus()
+    keys.press("ArrowLeft")  # from the first tab to the last one
+    assert visitor.at("tab-label").get_attribute("aria-selected") == "true"
+    visitor.shown("label-view")
+    visitor.at("label-view-canvas").focus()
+    for key in ("2", "]", " ", "Shift+ArrowRight", "ArrowDown", " ", "1", "Shift+ArrowLeft", " ", "ArrowUp", " "):
+        keys.press("Space" if key == " " else key)
+    assert visitor.at("label-view").get_attribute("data-strokes") == "2"
+    assert visitor.at("class-0").get_by_role("radio").is_checked()
+    keys.press("Control+z")
+    assert visitor.at("label-view").get_attribute("data-strokes") == "1"
+    keys.press("Control+Shift+Z")
+    assert visitor.at("label-view").get_attribute("data-strokes") == "2"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_s_screen_holds_the_page_in_light_and_dark(visit, scheme):
+    visitor = visit(
+        viewport={"width": 390, "height": 844}, device_scale_factor=2, has_touch=True, is_mobile=True,
+        color_scheme=scheme,
+    )  # fmt: skip
+    visitor.shown("match-view")
+    visitor.page.touchscreen.tap(*visitor.to_screen("match-view", 30, 60))
+    assert visitor.point("match-view") == pytest.approx((30, 60), abs=1)
+    paper = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (contrast(paper, "rgb(0, 0, 0)") > 10) == (scheme == "light")
+    for tab in TABS:
+        visitor.at(f"tab-{tab}").tap()
+        visitor.at(f"panel-{tab}").wait_for()
+        assert visitor.wide() <= 390, tab
+        texts = visitor.page.evaluate(
+            """() => [...document.querySelectorAll("h1,h1 span,label,legend,.hint,button,figcaption span,p,output")]
+              .filter((e) => e.offsetParent && e.textContent.trim() && !e.disabled).map((e) => {
+                let under = e, paper = "rgba(0, 0, 0, 0)";
+                for (; under && paper === "rgba(0, 0, 0, 0)"; under = under.parentElement)
+                  paper = getComputedStyle(under).backgroundColor;
+                return [e.textContent.trim().slice(0, 30), getComputedStyle(e).color, paper];
+              })"""
+        )
+        assert len(texts) > 8
+        assert {text: (ink, under) for text, ink, under in texts if contrast(ink, under) < 4.5} == {}
+
+
+def test_look_draws_the_features_of_each_photo_in_shared_colours(visit):
+    visitor = visit("look")
+    visitor.page.wait_for_selector("[data-testid=look-1][data-ready=up1]")
+    visitor.page.wait_for_timeout(50)
+    first, second = screen(visitor, "look-0"), screen(visitor, "look-1")
+    third = first.shape[1] // 4
+    here, there = first[:, :third].mean((0, 1)), second[:, -third:].mean((0, 1))  # both are blue in the photos
+    assert np.abs(here - there).sum() < np.abs(here - first[:, -third:].mean((0, 1))).sum()
+
+
+def test_what_cannot_be_done_is_said_on_the_page(visit):
+    visitor = visit("label")
+    visitor.shown("label-view")
+    files = (("no.png", b"no picture"), ("a.png", png_of(coloured(0, False))))  # the second one is here already
+    visitor.at("add-photos").set_input_files(
+        [{"name": name, "mimeType": "image/png", "buffer": content} for name, content in files]
+    )
+    visitor.page.wait_for_selector("#error:not([hidden])")
+    visitor.page.wait_for_load_state("networkidle")
+    assert visitor.at("error").inner_text().startswith("no.png: not a picture that can be read")
+    visitor.complaints.clear()  # the browser logs a refused request by itself
