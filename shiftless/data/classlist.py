@@ -15,7 +15,9 @@ from shiftless.errors import BadInput
 from shiftless.metrics.segmentation import MOST_CLASSES
 
 FILES = ("classes.json", "classes.txt")
-_UNLABELLED = ("__ignore__", "_ignore_")  # LabelMe's name for what is not to be labelled; its lists begin with it
+UNLABELLED_NAME = "__ignore__"
+"""LabelMe's name for what is not to be labelled; its lists begin with it."""
+_UNLABELLED = (UNLABELLED_NAME, "_ignore_")
 
 
 @dataclass(frozen=True, eq=False)

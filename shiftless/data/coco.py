@@ -1,9 +1,10 @@
-"""Labels in COCO's format (Lin et al. 2014): one JSON file of images, categories and annotations of regions."""
+"""Labels in COCO's format (Lin et al. 2014): one JSON file of images, categories and annotations of regions; read and
+written."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,12 @@ class CocoImage:
         return mask
 
 
-def read_coco(folder: Path, path: Path, document: Mapping[str, Any]) -> list[tuple[Path, CocoImage]]:
+def read_coco(
+    folder: Path, path: Path, document: Mapping[str, Any], find: Callable[[str], Path | None] | None = None
+) -> list[tuple[Path, CocoImage]]:
     """Return the photos of a COCO file and their annotations; photos lie in FOLDER or FOLDER/images.
+
+    find  says where a photo lies by its "file_name", in place of that
 
     Raises BadInput naming the file and the entry: a missing field or photo, ids that are there twice or that nothing
     has, an image without annotations, an annotation without a region.
@@ -82,7 +87,8 @@ def read_coco(folder: Path, path: Path, document: Mapping[str, Any]) -> list[tup
     for number, record in images.items():
         where = f"{path}: image {number}"
         file = str(field(record, "file_name", where))
-        photo = next((p for p in (folder / "images" / file, folder / file) if os.path.isfile(p)), None)
+        places = (folder / "images" / file, folder / file)
+        photo = find(file) if find else next((place for place in places if os.path.isfile(place)), None)
         if photo is None:
             raise BadInput(f"{where}: there is no picture {folder / file}, nor is it in {folder / 'images'}")
         if number not in regions:
@@ -91,6 +97,53 @@ def read_coco(folder: Path, path: Path, document: Mapping[str, Any]) -> list[tup
         size = sides if all(isinstance(side, int) for side in sides) else None
         result.append((photo, CocoImage(where, listed, size, tuple(regions[number]))))
     return result
+
+
+def coco_document(photos: Iterable[tuple[str, np.ndarray]], names: Sequence[str]) -> dict[str, Any]:
+    """Write masks as a COCO file: an annotation for each class of each photo, by run lengths, which lose nothing.
+
+    photos  the name of each photo's file, and its mask H W uint8, 255 where unlabelled
+    names   of class 0, 1, ..., which get the ids 1, 2, ...
+
+    `read_coco` reads exactly the masks back: pixels without a label are a crowd, where one class is the background.
+
+    >>> document = coco_document([("a.jpg", np.array([[0, 1], [0, 1]], np.uint8))], ["sky", "sea"])
+    >>> [(one["category_id"], one["segmentation"]["counts"], one["bbox"]) for one in document["annotations"]]
+    [(1, [0, 2, 2], [0, 0, 1, 2]), (2, [2, 2], [1, 0, 1, 2])]
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, (file, mask) in enumerate(photos, 1):
+        h, w = mask.shape
+        images.append({"id": number, "file_name": file, "height": h, "width": w})
+        kinds = [(label + 1, mask == label, 0) for label in range(len(names))]
+        if BACKGROUND in names:
+            kinds.append((1, mask == IGNORE, 1))
+        for category, inside, crowd in kinds:
+            rows, columns = inside.any(1).nonzero()[0], inside.any(0).nonzero()[0]
+            if len(rows):
+                (x, y), (x1, y1) = (int(columns[0]), int(rows[0])), (int(columns[-1]), int(rows[-1]))
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": number,
+                        "category_id": category,
+                        "segmentation": {"size": [h, w], "counts": _runs_of(inside)},
+                        "area": int(inside.sum()),
+                        "bbox": [x, y, x1 - x + 1, y1 - y + 1],
+                        "iscrowd": crowd,
+                    }
+                )
+    categories = [{"id": label + 1, "name": name, "supercategory": ""} for label, name in enumerate(names)]
+    return {"info": {}, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
+
+
+def _runs_of(inside: np.ndarray) -> list[int]:
+    """H W bool -> lengths of runs of 0 and 1 in turn, down the columns."""
+    flat = inside.T.ravel()
+    ends = [*(np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist(), len(flat)]
+    runs = [int(run) for run in np.diff([0, *ends])]
+    return [0, *runs] if flat[0] else runs
 
 
 def _by_id(document: Mapping[str, Any], key: str, path: Path) -> dict[int, Any]:

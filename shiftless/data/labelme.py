@@ -1,10 +1,10 @@
-"""Labels that LabelMe saves: polygons, rectangles, circles and masks in NAME.json beside NAME.jpg."""
+"""Labels that LabelMe saves: polygons, rectangles, circles and masks in NAME.json beside NAME.jpg; read and written."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from shiftless.data.classlist import plain_name
+from shiftless.data.classlist import UNLABELLED_NAME, plain_name
 from shiftless.data.jsonfile import field, read_json
 from shiftless.data.labelledphoto import check_size
-from shiftless.data.outline import fill_circle, fill_polygon
+from shiftless.data.outline import fill_circle, fill_polygon, polygons_of
 from shiftless.data.palette import BACKGROUND
 from shiftless.errors import BadInput
 from shiftless.metrics.segmentation import IGNORE
@@ -38,15 +38,17 @@ class LabelMe:
     LabelMe shows it. Pixels that no shape covers are background, if a class is called so, and otherwise have no label;
     neither have those of a shape called "__ignore__".
 
+    path   of the file, which messages name     notes  what it holds, if it was read already
+
     Raises BadInput naming the file and the shape: no valid JSON, no shapes, points that are not finite, a point or a
     line, which cover no pixels.
     """
 
     ordered = False  # names come in the order in which somebody drew
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, notes: Any = None) -> None:
         self.path = path
-        notes = read_json(path)
+        notes = read_json(path) if notes is None else notes
         shapes = field(notes, "shapes", str(path))
         if not isinstance(shapes, list):
             raise BadInput(f"{path}: 'shapes' must be a list")
@@ -72,6 +74,33 @@ class LabelMe:
             number = IGNORE if shape.name is None else numbers[shape.name]
             mask[_inside(shape, hw, f"{self.path}: shape {index}")] = number
         return mask
+
+
+def labelme_document(mask: np.ndarray, names: Sequence[str], photo: str) -> dict[str, Any]:
+    """Write a mask H W uint8, 255 where unlabelled, as LabelMe does: polygons along the edges of pixels.
+
+    names  of class 0, 1, ...        photo  the name of its file, as "imagePath"
+
+    `LabelMe` reads exactly the mask back. Pixels of a class called background are those that no polygon covers; those
+    without a label are then "__ignore__".
+
+    >>> document = labelme_document(np.array([[0, 1], [0, 255]], np.uint8), ["background", "leg"], "a.jpg")
+    >>> [(shape["label"], shape["points"][0]) for shape in document["shapes"]]
+    [('leg', [1.0, 0.0]), ('__ignore__', [1.0, 1.0])]
+    """
+    drawn = {name: number for number, name in enumerate(names) if name != BACKGROUND}
+    if BACKGROUND in names:
+        drawn[UNLABELLED_NAME] = IGNORE
+    shapes = [
+        {"label": name, "points": polygon.tolist(), "group_id": None, "shape_type": "polygon", "flags": {}}
+        for name, number in drawn.items()
+        for polygon in polygons_of(mask == number)
+    ]
+    h, w = mask.shape
+    return {
+        "version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": photo, "imageData": None, "imageHeight": h,
+        "imageWidth": w,
+    }  # fmt: skip
 
 
 def _shape(record: Any, where: str) -> _Shape:
