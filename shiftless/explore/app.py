@@ -16,7 +16,7 @@ from shiftless.explore.explorer import Explorer, found_state, hexadecimal, label
 from shiftless.explore.guard import Access, Guard
 from shiftless.explore.labels import LabelAnswer, doubt_png, fit_labels, painted
 from shiftless.explore.looks import look_at
-from shiftless.explore.maskzip import read_zip, write_zip
+from shiftless.explore.maskzip import read_masks, write_zip
 from shiftless.explore.packing import MEDIA, pack
 from shiftless.explore.worker import Job, Stale, Steps
 from shiftless.view.segmentation import indexed_png_bytes
@@ -198,7 +198,8 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
     @app.post("/api/label/export")
     async def export(request: Request) -> Response:
         session = explorer.sessions.of(client(request))
-        labels = asked.labels_of(await document(request), limits)
+        wanted = await document(request)
+        labels, form = asked.labels_of(wanted, limits), wanted.get("format", "png")
         answered = session.answer
         same = answered is not None and answered.classes.names == labels.classes.names
 
@@ -207,7 +208,7 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
             labelled = painted(readings, labels, session.bases)
             if not masks and not labelled:
                 raise BadInput("nothing is painted or fitted yet; paint strokes of two classes, and press Fit")
-            return write_zip(album, labels.classes, masks, labelled)
+            return write_zip(album, labels.classes, masks, labelled, form)
 
         content = await run_in_threadpool(packed)
         name = 'attachment; filename="shiftless-masks.zip"'
@@ -216,7 +217,7 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
     @app.post("/api/label/import")
     async def take(request: Request) -> Response:
         session = explorer.sessions.of(client(request))
-        taken = await run_in_threadpool(read_zip, album, await body(request, limits.zip_bytes))
+        taken = await run_in_threadpool(read_masks, album, await body(request, limits.zip_bytes))
         session.bases, session.answer = taken.masks, None
         about = {
             "classes": [

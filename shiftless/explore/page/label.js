@@ -339,10 +339,11 @@ export class Label {
 
   async export() {
     await this.app.attempt(async () => {
-      const answer = await ask("/api/label/export", { json: this.request() });
+      const format = this.byId("format").value;
+      const answer = await ask("/api/label/export", { json: { ...this.request(), format } });
       const link = document.createElement("a");
       link.href = URL.createObjectURL(await answer.blob());
-      link.download = "shiftless-masks.zip";
+      link.download = `shiftless-masks-${format}.zip`;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
       this.app.say("exported");
