@@ -18,6 +18,7 @@ from shiftless.explore.labels import LabelAnswer, doubt_png, fit_labels, painted
 from shiftless.explore.looks import look_at
 from shiftless.explore.maskzip import read_masks, write_zip
 from shiftless.explore.packing import MEDIA, pack
+from shiftless.explore.shifts import ShiftAnswer, measure_shift, shift_picture, shift_state
 from shiftless.explore.worker import Job, Stale, Steps
 from shiftless.view.segmentation import indexed_png_bytes
 
@@ -154,6 +155,22 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
         wanted = replace(wanted, photos=photos)
         pictures = await by_model(name, "look", functools.partial(look_at, readings, wanted))
         return Response(pack({"photos": list(photos), "failed": list(failed.values())}, pictures), media_type=MEDIA)
+
+    @app.post("/api/audit")
+    async def audit(request: Request) -> Response:
+        name = client(request)
+        wanted = asked.shift_of(await document(request), limits)
+        photos, failed = await run_in_threadpool(album.sort, wanted.photos)
+        wanted = replace(wanted, photos=photos)
+        shift: ShiftAnswer = await by_model(name, "audit", functools.partial(measure_shift, readings, wanted))
+        explorer.sessions.of(name).shift = shift
+        return JSONResponse({**shift_state(shift), "failed": list(failed.values())})
+
+    @app.get("/api/audit/{number}/{kind}/{recipe}")
+    async def shifted(request: Request, number: int, kind: str, recipe: int) -> Response:
+        shift = explorer.sessions.of(client(request)).audited()
+        png = await run_in_threadpool(shift_picture, shift, number, kind, recipe)
+        return Response(png, media_type="image/png")
 
     @app.post("/api/label/fit")
     async def fit(request: Request) -> Response:

@@ -15,6 +15,7 @@ from shiftless.explore.clicks import Click
 from shiftless.explore.labels import Labels
 from shiftless.explore.limits import Limits
 from shiftless.explore.looks import Look
+from shiftless.explore.shifts import ShiftRequest
 from shiftless.explore.strokes import ClassColours, Stroke
 
 _CLIENT = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -81,6 +82,12 @@ def look_of(asked: Mapping[str, Any], limits: Limits) -> Look:
     if timestep is not None:
         timestep = _whole(asked, "timestep")
     return Look(_wholes(asked, "photos", limits.photos), _whole(asked, "recipe", 0), tap, timestep)
+
+
+def shift_of(asked: Mapping[str, Any], limits: Limits) -> ShiftRequest:
+    """Read what is to be audited: photos, recipe, timestep."""
+    timestep = None if asked.get("timestep") is None else _whole(asked, "timestep")
+    return ShiftRequest(_wholes(asked, "photos", limits.audited), _whole(asked, "recipe", 0), timestep)
 
 
 def labels_of(asked: Mapping[str, Any], limits: Limits) -> Labels:

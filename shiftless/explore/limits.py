@@ -19,6 +19,7 @@ class Limits:
     stroke_points   of all strokes on one photo
     classes         that can be painted
     labelled        photos with strokes that a fit learns from
+    audited         photos that one audit measures
     side            cells along the longer side of a heat map or a picture of features that is sent
     waiting         jobs of one client that may wait for the model
     feature_bytes   of features that are kept in memory, all clients together
@@ -39,6 +40,7 @@ class Limits:
     stroke_points: int = 50_000
     classes: int = 64
     labelled: int = 64
+    audited: int = 32
     side: int = 128
     waiting: int = 32
     feature_bytes: int = 2 << 30

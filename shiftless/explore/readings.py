@@ -124,7 +124,7 @@ class Readings:
         most = album.limits.recipes
         if not 1 <= len(presets) <= most:
             raise BadInput(f"{len(presets)} recipes: give 1 to {most}, to be shown side by side")
-        self.model, self.album, self._fill = model, album, fill
+        self.model, self.album, self.fill = model, album, fill
         self.columns = tuple(Column(one.name or one.recipes[0].label or "recipe", one.recipes) for one in presets)
         for column in self.columns:
             check(model, column.recipes, None)
@@ -152,7 +152,7 @@ class Readings:
         if known is not None:
             return known
         model: Any = Counted(self.model, stop)
-        bucket = extract(model, opened, list(recipes), fill=self._fill)
+        bucket = extract(model, opened, list(recipes), fill=self.fill)
         read = Read(tuple(bucket))
         self.memory.put(key, read)
         return read

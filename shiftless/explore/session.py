@@ -9,20 +9,28 @@ from dataclasses import dataclass, field
 
 from shiftless.errors import BadInput
 from shiftless.explore.labels import LabelAnswer, Packed
+from shiftless.explore.shifts import ShiftAnswer
 
 
 @dataclass
 class Session:
-    """One tab's masks: those it imported, and the answer of its last fit."""
+    """One tab's masks: those it imported, and the answer of its last fit; and its last audit."""
 
     bases: Mapping[int, Packed] = field(default_factory=dict)
     answer: LabelAnswer | None = None
+    shift: ShiftAnswer | None = None
 
     def answered(self) -> LabelAnswer:
         """Return the last fit's answer; raises BadInput if there is none."""
         if self.answer is None:
             raise BadInput("nothing is fitted yet, or it was so long ago that it was forgotten; press Fit")
         return self.answer
+
+    def audited(self) -> ShiftAnswer:
+        """Return the last audit; raises BadInput if there is none."""
+        if self.shift is None:
+            raise BadInput("nothing is measured yet, or it was so long ago that it was forgotten; press Measure")
+        return self.shift
 
 
 class Sessions:

@@ -10,7 +10,7 @@ from typing import Any
 
 from shiftless.errors import BadInput
 
-LANES = ("match", "look", "label", "read")
+LANES = ("match", "search", "look", "audit", "label", "read")
 """What a client's jobs are for, first those that go first; a newer job takes the place of older ones in its lane."""
 
 Steps = Generator["Step", None, Any]

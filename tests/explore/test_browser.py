@@ -18,7 +18,7 @@ from tests.explore.browsing import Visitor, chromium_or_skip, contrast, served
 
 BLUE, YELLOW = (20, 40, 180), (210, 200, 30)
 SIZE, EDGE = (160, 120), 100  # pixels of a photo; where its colour changes
-TABS = ("match", "look", "label")
+TABS = ("match", "look", "audit", "label")
 RECIPE = Recipe(timestep=20, taps=("up1",), size=128)
 
 
@@ -241,6 +241,36 @@ def test_look_draws_the_features_of_each_photo_in_shared_colours(visit):
     third = first.shape[1] // 4
     here, there = first[:, :third].mean((0, 1)), second[:, -third:].mean((0, 1))  # both are blue in the photos
     assert np.abs(here - there).sum() < np.abs(here - first[:, -third:].mean((0, 1))).sum()
+
+
+def test_audit_lists_techniques_with_intervals_and_wipes_between_photo_and_prediction(visit):
+    visitor = visit("audit")
+    for photo in (1, 2):
+        visitor.at(f"photo-{photo}").get_by_role("checkbox").uncheck()
+    visitor.at("audit-timestep").fill("400")
+    visitor.at("audit-measure").click()
+    visitor.page.wait_for_selector("[data-testid=audit-0][data-ready^=predicted]")
+    rows = visitor.at("audit-rows").get_by_role("row")
+    texts = rows.all_inner_texts()
+    assert len(texts) >= 3
+    assert sum("the bare reading" in text for text in texts) == 1
+    assert sum("% to" in text for text in texts) == len(texts) - 1
+    assert "a.png" in visitor.at("audit-0").inner_text()
+    shown = {}
+    for at in (0, 50, 100):
+        visitor.at("audit-wipe").fill(str(at))
+        shown[at] = screen(visitor, "audit-0")
+    half = shown[0].shape[1] // 2
+    apart = np.abs(shown[100] - shown[0]).sum(2)
+    assert (apart > 6).mean() > 0.2  # what is predicted is not the photo
+    np.testing.assert_array_equal(shown[50][:, : half - 4], shown[100][:, : half - 4])
+    np.testing.assert_array_equal(shown[50][:, half + 4 :], shown[0][:, half + 4 :])
+    visitor.at("audit-where").check()
+    visitor.page.wait_for_selector("[data-testid=audit-0][data-ready^=where]")
+    rows.nth(len(texts) - 1).get_by_role("radio").check()
+    last = rows.nth(len(texts) - 1).get_attribute("data-testid").removeprefix("audit-row-")
+    visitor.page.wait_for_selector(f"[data-testid=audit-0][data-ready='where {last}']")
+    assert np.abs(screen(visitor, "audit-0") - shown[100]).mean() > 5
 
 
 def test_what_cannot_be_done_is_said_on_the_page(visit):

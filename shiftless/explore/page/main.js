@@ -1,12 +1,13 @@
 // The page: tabs, the strip of photos, and what is said above them. A further tab is an entry of PANELS.
 
 import { ask, askJson, Refused } from "./api.js";
+import { Audit } from "./audit.js";
 import { Label } from "./label.js";
 import { Look } from "./look.js";
 import { Match } from "./match.js";
 import { Strip } from "./photos.js";
 
-const PANELS = { match: Match, look: Look, label: Label };
+const PANELS = { match: Match, look: Look, audit: Audit, label: Label };
 const TICKED = 4; // photos that are shown at first
 const POLL = 400; // milliseconds between two questions of how far the work is
 
