@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WHOLE_TIME = 20_000  # milliseconds that a page may take for anything
+WHOLE_TIME = 60_000  # milliseconds that a page may take for anything
 
 
 def chromium_or_skip() -> str:

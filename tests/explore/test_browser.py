@@ -243,7 +243,8 @@ def test_look_draws_the_features_of_each_photo_in_shared_colours(visit):
     assert np.abs(here - there).sum() < np.abs(here - first[:, -third:].mean((0, 1))).sum()
 
 
-def test_audit_lists_techniques_with_intervals_and_wipes_between_photo_and_prediction(visit):
+def test_audit_lists_techniques_with_intervals_and_wipes_between_photo_and_prediction(visit, monkeypatch):
+    monkeypatch.setattr("shiftless.explore.shifts.MOST", 2)  # of the techniques at hand; the others take as long
     visitor = visit("audit")
     for photo in (1, 2):
         visitor.at(f"photo-{photo}").get_by_role("checkbox").uncheck()
@@ -252,7 +253,7 @@ def test_audit_lists_techniques_with_intervals_and_wipes_between_photo_and_predi
     visitor.page.wait_for_selector("[data-testid=audit-0][data-ready^=predicted]")
     rows = visitor.at("audit-rows").get_by_role("row")
     texts = rows.all_inner_texts()
-    assert len(texts) >= 3
+    assert len(texts) >= 2
     assert sum("the bare reading" in text for text in texts) == 1
     assert sum("% to" in text for text in texts) == len(texts) - 1
     assert "a.png" in visitor.at("audit-0").inner_text()
