@@ -1,4 +1,4 @@
-"""`shiftless explore`: match, look and label in a browser, on this machine."""
+"""`shiftless explore`: match, look, audit, search and label in a browser, on this machine."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from shiftless.presets import Preset, default_recipe, preset_or_file
 
 PHOTOS = "Pictures, or folders of them; the page adds more."
 RECIPE = "A way to read, shown under its name beside the others: a preset or a TOML file; repeat for up to four."
+STORE = "A store by the same model, such as features.zarr: a tab searches its photos for a part of a photo."
 HOST = "Where to listen. Anything beyond this machine needs a --token."
 TOKEN = "What a browser must show, in the address that is printed."
 
@@ -35,6 +36,7 @@ TOKEN = "What a browser must show, in the address that is printed."
     examples=(
         "shiftless explore photos/",
         "shiftless explore photos/ -m sd15 --recipe dift-geometric --recipe plain.toml",
+        "shiftless explore query.jpg -m sd15 --store features.zarr",
         "shiftless explore photos/ --host 0.0.0.0 --token 4f1c9ac2d0b7e6f5 --port 9000",
     ),
 )
@@ -42,6 +44,7 @@ def explore(
     photos: Annotated[list[Path] | None, typer.Argument(help=PHOTOS)] = None,
     model: RecipeModel = None,
     recipe: Annotated[list[str], typer.Option("--recipe", "-r", help=RECIPE)] = [],  # noqa: B006
+    store: Annotated[str | None, typer.Option(help=STORE)] = None,
     host: Annotated[str, typer.Option(help=HOST)] = "127.0.0.1",
     token: Annotated[
         str, typer.Option(help=TOKEN, envvar="SHIFTLESS_TOKEN", show_default="none", show_envvar=True)
@@ -77,7 +80,7 @@ def explore(
         columns = named or [Preset(f"t = {usual.timestep}, {', '.join(usual.taps)}", name, (usual,), "")]
         values = filler([one for preset in columns for one in preset.recipes], fill, captions, photos or [])
         note, limits = not_for_photographs(backbone), Limits(feature_bytes=int(memory * 2**30))
-        explorer = Explorer.of(backbone, photos or [], columns, fill=values, limits=limits, note=note)
+        explorer = Explorer.of(backbone, photos or [], columns, fill=values, limits=limits, note=note, store=store)
         for line in explorer.album.left_out[:10]:
             say(f"left out: {line}")
         serve(explorer, access, opened, lambda where: say(f"open {where}   (Ctrl-C stops)"))

@@ -18,8 +18,10 @@ from shiftless.explore.labels import LabelAnswer, doubt_png, fit_labels, painted
 from shiftless.explore.looks import look_at
 from shiftless.explore.maskzip import read_masks, write_zip
 from shiftless.explore.packing import MEDIA, pack
+from shiftless.explore.partsearch import hit_state
 from shiftless.explore.shifts import ShiftAnswer, measure_shift, shift_picture, shift_state
 from shiftless.explore.worker import Job, Stale, Steps
+from shiftless.image import Photo
 from shiftless.view.segmentation import indexed_png_bytes
 
 PAGE = Path(__file__).parent / "page"
@@ -110,12 +112,26 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
         ]
         return JSONResponse({"jobs": jobs})
 
-    @app.get("/api/photos/{number}/picture")
-    async def picture(number: int, side: int = _MOST_SIDE) -> Response:
-        photo = await run_in_threadpool(album.photo, number)
+    async def sent(number: int, side: int, open_it: Callable[[int], Photo]) -> Response:
+        photo = await run_in_threadpool(open_it, number)
         content, kind = await run_in_threadpool(picture_bytes, photo, max(8, min(side, _MOST_SIDE)))
         h, w = photo.hw
         return Response(content, media_type=kind, headers={"x-photo-width": str(w), "x-photo-height": str(h)})
+
+    @app.get("/api/photos/{number}/picture")
+    async def picture(number: int, side: int = _MOST_SIDE) -> Response:
+        return await sent(number, side, album.photo)
+
+    @app.get("/api/search/{number}/picture")
+    async def hit_picture(number: int, side: int = _MOST_SIDE) -> Response:
+        return await sent(number, side, explorer.searched().photo)
+
+    @app.post("/api/search")
+    async def search(request: Request) -> Response:
+        name = client(request)
+        part = asked.part_of(await document(request), limits)
+        hits = await by_model(name, "search", functools.partial(explorer.searched().find, readings, part))
+        return JSONResponse({"hits": [hit_state(hit) for hit in hits]})
 
     @app.post("/api/photos")
     async def upload(request: Request, name: str = "photo") -> Response:

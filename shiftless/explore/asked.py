@@ -15,6 +15,7 @@ from shiftless.explore.clicks import Click
 from shiftless.explore.labels import Labels
 from shiftless.explore.limits import Limits
 from shiftless.explore.looks import Look
+from shiftless.explore.partsearch import PartRequest
 from shiftless.explore.shifts import ShiftRequest
 from shiftless.explore.strokes import ClassColours, Stroke
 
@@ -88,6 +89,24 @@ def shift_of(asked: Mapping[str, Any], limits: Limits) -> ShiftRequest:
     """Read what is to be audited: photos, recipe, timestep."""
     timestep = None if asked.get("timestep") is None else _whole(asked, "timestep")
     return ShiftRequest(_wholes(asked, "photos", limits.audited), _whole(asked, "recipe", 0), timestep)
+
+
+def part_of(asked: Mapping[str, Any], limits: Limits) -> PartRequest:
+    """Read which part is sought in the store: photo, point or region, top.
+
+    >>> part_of({"photo": 0, "region": [1, 2, 5, 6]}, Limits()).region
+    (1.0, 2.0, 5.0, 6.0)
+    """
+    given = [asked[key] for key in ("point", "region") if asked.get(key) is not None]
+    if len(given) != 1:
+        raise BadInput("the part: give one of point [x, y] and region [x0, y0, x1, y1]")
+    (part,) = given
+    count = 2 if asked.get("point") is not None else 4
+    if not (isinstance(part, list) and len(part) == count and all(_is_number(value) for value in part)):
+        raise BadInput("the part: give point as [x, y] or region as [x0, y0, x1, y1], in pixels of the photo")
+    numbers: Any = tuple(float(value) for value in part)
+    point, region = (numbers, None) if count == 2 else (None, numbers)
+    return PartRequest(_whole(asked, "photo"), point, region, min(max(1, _whole(asked, "top", 12)), limits.photos))
 
 
 def labels_of(asked: Mapping[str, Any], limits: Limits) -> Labels:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from shiftless.backbones.base import Backbone
+from shiftless.errors import BadInput
 from shiftless.explore.album import Album
 from shiftless.explore.clicks import Found
 from shiftless.explore.labels import LabelAnswer, colours_for
 from shiftless.explore.limits import Limits
+from shiftless.explore.partsearch import StoreSearch
 from shiftless.explore.readings import Readings
 from shiftless.explore.session import Sessions
 from shiftless.explore.worker import Worker
@@ -26,13 +28,15 @@ _PER_HEAD = "heads"  # the kind of taps that are left out of the list, one for e
 class Explorer:
     """What the app serves.
 
-    note  a warning that the page shows, such as that the model is not for photographs
+    note   a warning that the page shows, such as that the model is not for photographs
+    store  a store that is searched, or None
     """
 
     album: Album
     readings: Readings
     limits: Limits
     note: str = ""
+    store: StoreSearch | None = None
     worker: Worker = field(init=False)
     sessions: Sessions = field(init=False)
 
@@ -50,13 +54,15 @@ class Explorer:
         fill: Fill | None = None,
         limits: Limits | None = None,
         note: str = "",
+        store: str | None = None,
     ) -> Explorer:
         """Make one for a loaded model, photos and recipes.
 
         places   pictures, and folders of them; none is an empty strip, to which the page uploads
         presets  one a column, at most four
+        store    a store of features, by the same model, that the page searches
 
-        Raises BadInput for places without a picture and recipes that the model cannot be read by.
+        Raises BadInput for places without a picture, recipes that the model cannot be read by, and a store by another.
 
         >>> from shiftless.backbones.registry import load
         >>> from shiftless.recipe import Recipe
@@ -67,7 +73,14 @@ class Explorer:
         """
         limits = limits or Limits()
         album = Album(places, limits)
-        return cls(album, Readings(model, album, presets, fill), limits, note)
+        opened = None if store is None else StoreSearch(model, store, limits.feature_bytes)
+        return cls(album, Readings(model, album, presets, fill), limits, note, opened)
+
+    def searched(self) -> StoreSearch:
+        """Return the store; raises BadInput if none was given."""
+        if self.store is None:
+            raise BadInput("no store is searched here; start the explorer with --store features.zarr")
+        return self.store
 
     def state(self) -> dict[str, Any]:
         """Return what the page needs to begin: model, recipes, taps, photos, limits and the first classes."""
@@ -92,6 +105,7 @@ class Explorer:
             "classes": [
                 {"name": name, "colour": hexadecimal(colour)} for name, colour in zip(classes.names, classes.palette)
             ],
+            "store": None if self.store is None else dict(self.store.state()),
             "limits": {
                 "upload_bytes": self.limits.upload_bytes,
                 "upload_pixels": self.limits.upload_pixels,

@@ -17,7 +17,7 @@ CHECKS = """
 const { View } = await import("./view.js");
 const { Strokes, ERASER } = await import("./strokes.js");
 const { askPacked, CLIENT, Refused } = await import("./api.js");
-await import("./audit.js"); await import("./label.js"); await import("./look.js"); await import("./match.js");
+for (const name of ["audit", "label", "look", "match", "search"]) await import(`./${name}.js`);
 
 const out = { client: CLIENT };
 const box = { left: 7, top: 11, width: 400, height: 300 };
@@ -127,7 +127,7 @@ def test_every_element_that_the_modules_look_for_is_on_the_page():
     for name, text in files.items():
         if name.endswith(".js"):
             asked |= set(re.findall(r'getElementById\("([\w-]+)"\)', text))
-            prefix = {"label.js": "label-", "audit.js": "audit-"}.get(name, "")
+            prefix = {"label.js": "label-", "audit.js": "audit-", "search.js": "search-"}.get(name, "")
             asked |= {prefix + one for one in re.findall(r'[. ]byId\("([\w-]+)"\)', text)}
     assert asked <= there
     assert len(asked) > 20

@@ -6,8 +6,9 @@ import { Label } from "./label.js";
 import { Look } from "./look.js";
 import { Match } from "./match.js";
 import { Strip } from "./photos.js";
+import { Search } from "./search.js";
 
-const PANELS = { match: Match, look: Look, audit: Audit, label: Label };
+const PANELS = { match: Match, look: Look, audit: Audit, search: Search, label: Label };
 const TICKED = 4; // photos that are shown at first
 const POLL = 400; // milliseconds between two questions of how far the work is
 
@@ -65,6 +66,9 @@ const app = {
   },
 };
 
+/** The tabs that are there: one searches a store only where one was given. */
+const tabs = () => Object.keys(PANELS).filter((name) => name !== "search" || app.state.store);
+
 function open(name, focus = false) {
   app.panel = name;
   for (const one of Object.keys(PANELS)) {
@@ -80,7 +84,8 @@ function open(name, focus = false) {
 }
 
 function listenToTabs() {
-  const names = Object.keys(PANELS);
+  const names = tabs();
+  byId("tab-search").hidden = !app.state.store;
   for (const name of names) byId(`tab-${name}`).addEventListener("click", () => open(name));
   byId("tabs").addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -137,7 +142,7 @@ async function begin() {
   const wanted = location.hash.slice(1);
   if (app.photos.length) app.strip.mark(app.photos[0].id);
   else app.say("add photos to begin");
-  open(Object.hasOwn(PANELS, wanted) ? wanted : "match");
+  open(tabs().includes(wanted) ? wanted : "match");
   document.body.dataset.ready = "true";
 }
 
