@@ -15,7 +15,7 @@ from shiftless.explore.clicks import answer, from_memory, read_ahead
 from shiftless.explore.explorer import Explorer, found_state, hexadecimal, label_state
 from shiftless.explore.guard import Access, Guard
 from shiftless.explore.labels import LabelAnswer, doubt_png, fit_labels, painted
-from shiftless.explore.looks import look_at
+from shiftless.explore.looks import Looked, look_at
 from shiftless.explore.maskzip import read_masks, write_zip
 from shiftless.explore.packing import MEDIA, pack
 from shiftless.explore.partsearch import hit_state
@@ -169,8 +169,9 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
         wanted = asked.look_of(await document(request), limits)
         photos, failed = await run_in_threadpool(album.sort, wanted.photos)
         wanted = replace(wanted, photos=photos)
-        pictures = await by_model(name, "look", functools.partial(look_at, readings, wanted))
-        return Response(pack({"photos": list(photos), "failed": list(failed.values())}, pictures), media_type=MEDIA)
+        looked: list[Looked] = await by_model(name, "look", functools.partial(look_at, readings, wanted))
+        about = {"photos": list(photos), "words": [one.words for one in looked], "failed": list(failed.values())}
+        return Response(pack(about, [one.picture for one in looked]), media_type=MEDIA)
 
     @app.post("/api/audit")
     async def audit(request: Request) -> Response:

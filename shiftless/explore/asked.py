@@ -76,13 +76,18 @@ def read_ahead_of(asked: Mapping[str, Any], limits: Limits) -> tuple[tuple[int, 
 
 
 def look_of(asked: Mapping[str, Any], limits: Limits) -> Look:
-    """Read a look: photos, recipe, tap, timestep."""
+    """Read a look: photos, recipe, tap, timestep, word, segments."""
     tap, timestep = asked.get("tap", ""), asked.get("timestep")
+    word, segments = asked.get("word", ""), _whole(asked, "segments", 0)
+    if not isinstance(word, str) or len(word) > 200:
+        raise BadInput("word: give one of the prompt")
+    if segments > limits.segments:
+        raise BadInput(f"segments: give 0 to {limits.segments}")
     if not isinstance(tap, str) or len(tap) > 200:
         raise BadInput("tap: give the name of one")
     if timestep is not None:
         timestep = _whole(asked, "timestep")
-    return Look(_wholes(asked, "photos", limits.photos), _whole(asked, "recipe", 0), tap, timestep)
+    return Look(_wholes(asked, "photos", limits.photos), _whole(asked, "recipe", 0), tap, timestep, word, segments)
 
 
 def shift_of(asked: Mapping[str, Any], limits: Limits) -> ShiftRequest:

@@ -21,6 +21,7 @@ class Limits:
     labelled        photos with strokes that a fit learns from
     audited         photos that one audit measures
     side            cells along the longer side of a heat map or a picture of features that is sent
+    segments        of features, by k-means
     waiting         jobs of one client that may wait for the model
     feature_bytes   of features that are kept in memory, all clients together
     sessions        clients whose masks are kept; the one that was idle longest is forgotten first
@@ -42,6 +43,7 @@ class Limits:
     labelled: int = 64
     audited: int = 32
     side: int = 128
+    segments: int = 24
     waiting: int = 32
     feature_bytes: int = 2 << 30
     sessions: int = 32

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from shiftless.errors import BadInput
+from shiftless.explore.clicks import quantised
 from shiftless.explore.readings import Readings, Recipes
 from shiftless.explore.worker import Job, Step, Steps
 from shiftless.reading.loop import check
 from shiftless.recipe import Recipe
+from shiftless.taps.attention import word_columns
 from shiftless.view.pca import pca_rgb
 
 
@@ -21,12 +26,28 @@ class Look:
 
     tap       the name of any tap of the model; "" takes the first of the column's recipe
     timestep  None takes the recipe's own
+    word      of the prompt: its attention is shown in place of the colours; the tap must be a cross-attention map
+    segments  how many segments of k-means are shown in place of the colours, 0 for none
     """
 
     photos: tuple[int, ...]
     column: int
     tap: str = ""
     timestep: int | None = None
+    word: str = ""
+    segments: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What is shown of one photo, on the tap's own grid.
+
+    picture  H W 3 uint8; or H W uint8, how much attention a word gets, 0 to 255
+    words    of the prompt, where the tap is a cross-attention map
+    """
+
+    picture: np.ndarray
+    words: tuple[str, ...] = ()
 
 
 def recipes_of(readings: Readings, look: Look) -> Recipes:
@@ -44,16 +65,73 @@ def recipes_of(readings: Readings, look: Look) -> Recipes:
 
 
 def look_at(readings: Readings, look: Look, job: Job) -> Steps:
-    """Read what is not in memory, and return a picture H W 3 uint8 for each photo, on the tap's own grid."""
+    """Read what is not in memory, and return a Looked for each photo.
+
+    Raises BadInput for a word that a photo's prompt does not hold, and for one where the tap is no cross-attention map.
+    """
     if not look.photos:
         raise BadInput("no photo is chosen; choose at least one")
     recipes = recipes_of(readings, look)
-    maps = []
+    maps, words, heats = [], [], []
     for done, photo in enumerate(look.photos, 1):
         reading = readings.read(photo, recipes, job.check).bucket[0]
         maps.append(reading[next(iter(reading))])
+        tokens = reading.words if len(reading.words) == maps[-1].shape[1] else ()
+        words.append(words_of(tokens))
+        if look.word:
+            if not tokens:
+                raise BadInput(
+                    f"{next(iter(reading))}: no map of a prompt's words; choose a tap that ends in cross.map"
+                )
+            columns = word_columns(tokens, look.word)
+            heats.append(quantised(maps[-1][0, columns].float().mean(0).cpu().numpy())[0])
         yield Step(done, len(look.photos), "reading")
-    return [_shrunk(picture, readings.album.limits.side) for picture in pca_rgb(maps)]
+    pictures = heats or pca_rgb(maps)
+    if look.segments and not heats:
+        pictures = segmented(maps, pictures, look.segments)
+    side = readings.album.limits.side
+    return [Looked(_shrunk(picture, side), here) for picture, here in zip(pictures, words)]
+
+
+def words_of(tokens: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of a prompt, each once, from its tokens; one that ends a word ends with a space.
+
+    >>> words_of(["", "a ", "gir", "affe ", "and ", "a ", "horse ", ""])
+    ('a', 'giraffe', 'and', 'horse')
+    """
+    words, text = [], ""
+    for piece in (*tokens, ""):
+        text += piece
+        if not piece or piece.endswith(" "):
+            words.append(text.strip())
+            text = ""
+    return tuple(dict.fromkeys(word for word in words if word))
+
+
+def segmented(maps: Sequence[torch.Tensor], pictures: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+    """Part the cells of all maps together into segments by k-means of their unit vectors, each in its mean colour.
+
+    maps      1 C H W each        pictures  H W 3 uint8 each, the colours of the cells
+
+    The same maps give the same segments. Source: Arthur & Vassilvitskii, "k-means++", 2007, as OpenCV has it.
+
+    >>> steps = torch.eye(2).repeat_interleave(3, 1)[None, :, None]  # six cells: three of one kind, three of another
+    >>> colours = np.array([[[0] * 3, [6] * 3, [3] * 3, [90] * 3, [90] * 3, [93] * 3]], np.uint8)
+    >>> segmented([steps], [colours], 2)[0][0, :, 0].tolist()
+    [3, 3, 3, 91, 91, 91]
+    """
+    vectors = torch.cat([F.normalize(one[0].float().cpu().flatten(1).T, dim=1) for one in maps]).numpy()
+    colours = np.concatenate([picture.reshape(-1, 3) for picture in pictures]).astype(np.float64)
+    count = min(count, len(vectors))
+    cv2.setRNGSeed(0)
+    until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
+    start = np.zeros((len(vectors), 1), np.int32)
+    _, found, _ = cv2.kmeans(vectors, count, start, until, 3, cv2.KMEANS_PP_CENTERS)
+    labels = found.ravel()
+    means = [colours[labels == k].mean(0) if (labels == k).any() else np.zeros(3) for k in range(count)]
+    drawn = np.stack(means).round().astype(np.uint8)[labels]
+    ends = np.cumsum([picture.shape[0] * picture.shape[1] for picture in pictures])[:-1]
+    return [part.reshape(picture.shape) for part, picture in zip(np.split(drawn, ends), pictures)]
 
 
 def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:
@@ -62,4 +140,4 @@ def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:
     if scale == 1:
         return picture
     size = max(1, round(w * scale)), max(1, round(h * scale))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -13,9 +13,13 @@ from PIL import Image
 
 import shiftless
 from shiftless.explore.album import Entry
+from shiftless.explore.clicks import quantised
+from shiftless.explore.explorer import Explorer
 from shiftless.explore.packing import unpack
+from shiftless.presets import Preset
 from shiftless.reading.counted import Counted
-from tests.explore.conftest import HALF, PLAIN, two_coloured
+from shiftless.taps.attention import word_columns
+from tests.explore.conftest import HALF, LIMITS, PLAIN, by_http, two_coloured
 
 CLASSES = [{"name": "blue", "colour": "#1428b4"}, {"name": "yellow", "colour": "#d2c81e"}]
 SOUND = {"photo": 0, "point": [30.25, 17.5], "targets": [1, 2], "recipes": [0, 1]}
@@ -71,6 +75,30 @@ def test_a_look_has_the_tap_s_own_grid_and_shares_colours(web):
         answer = web.post("/api/look", json={"photos": [0], "recipe": 0, **wrong})
         assert answer.status_code == 400
         assert answer.json()["error"]
+
+
+def test_a_word_s_attention_is_that_of_its_tokens_and_segments_are_few_colours(model, folder):
+    recipe = PLAIN.but(prompt="a giraffe eating", taps=("up1",))
+    web = by_http(Explorer.of(model, [folder], [Preset("worded", "", (recipe,), "")], limits=LIMITS))
+    tap = next(one.name for one in model.taps if one.name.endswith("cross.map"))
+    asked = {"photos": [0, 1], "recipe": 0, "tap": tap}
+    about, pictures = matches_of(web.post("/api/look", json=asked))
+    assert about["words"] == [["a", "giraffe", "eating"]] * 2
+    assert pictures[0].ndim == 3
+    _, heats = matches_of(web.post("/api/look", json={**asked, "word": "giraffe"}))
+    maps = shiftless.extract(model, folder / "a.png", recipe.but(taps=(tap,)))
+    columns = word_columns(maps.words, "giraffe")
+    expected = quantised(maps[tap][0, columns].mean(0).numpy())[0]
+    np.testing.assert_allclose(heats[0].astype(int), expected, atol=1)
+    assert heats[0].std() > 0
+    unknown = web.post("/api/look", json={**asked, "word": "zebra"})
+    assert (unknown.status_code, "does not hold the word 'zebra'" in unknown.json()["error"]) == (400, True)
+    assert "cross.map" in web.post("/api/look", json={**asked, "tap": "up1", "word": "a"}).json()["error"]
+    _, parted = matches_of(web.post("/api/look", json={**asked, "tap": "up1", "segments": 3}))
+    colours = np.unique(np.concatenate([one.reshape(-1, 3) for one in parted]), axis=0)
+    assert 2 <= len(colours) <= 3
+    assert web.post("/api/look", json={**asked, "segments": 99}).status_code == 400
+    web.explorer.close()
 
 
 def test_from_painted_strokes_to_a_mask_that_is_right(trained):

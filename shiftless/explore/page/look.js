@@ -1,7 +1,7 @@
 // Look: the features of the ticked photos as colours.
 
 import { askPacked } from "./api.js";
-import { pictureCanvas } from "./colours.js";
+import { heatCanvas, pictureCanvas } from "./colours.js";
 import { load } from "./photos.js";
 import { View } from "./view.js";
 
@@ -17,10 +17,20 @@ export class Look {
     [this.recipe, this.tap, this.timestep, this.mix] =
       ["look-recipe", "look-tap", "look-timestep", "look-mix"].map(byId);
     this.value = byId("look-timestep-value");
+    this.segments = byId("look-segments");
+    this.words = byId("look-words");
+    this.word = ""; // the one whose attention is shown
+    this.segments.addEventListener("change", () => this.soon());
     for (const recipe of app.state.recipes) this.recipe.append(new Option(recipe.name, recipe.id));
     for (const tap of app.state.taps) this.tap.append(new Option(tap, tap));
-    this.recipe.addEventListener("change", () => this.begin());
-    this.tap.addEventListener("change", () => this.soon());
+    this.recipe.addEventListener("change", () => {
+      this.word = "";
+      this.begin();
+    });
+    this.tap.addEventListener("change", () => {
+      this.word = "";
+      this.soon();
+    });
     this.timestep.addEventListener("input", () => {
       this.value.textContent = this.timestep.value;
       this.soon();
@@ -74,21 +84,42 @@ export class Look {
     await this.app.attempt(async () => {
       const json = {
         photos: photos.map(({ id }) => id), recipe: Number(this.recipe.value), tap: this.tap.value,
-        timestep: Number(this.timestep.value),
+        timestep: Number(this.timestep.value), word: this.word, segments: Number(this.segments.value),
       };
       const { about, arrays } = await this.app.during(askPacked("/api/look", { json }));
       if (number !== this.number) return;
       about.photos.forEach((id, i) => {
-        this.pictures.set(id, pictureCanvas(arrays[i]));
+        const draw = arrays[i].shape.length === 2 ? heatCanvas : pictureCanvas;
+        this.pictures.set(id, draw(arrays[i]));
         const view = this.views.get(id);
         if (view) {
           view.text.textContent = `${arrays[i].shape[1]} × ${arrays[i].shape[0]} cells`;
           view.figure.dataset.ready = this.tap.value;
+          view.figure.dataset.shows = json.word || json.segments || "colours";
         }
       });
+      this.listWords([...new Set(about.words.flat())]);
       this.redraw();
       this.app.say(`${this.tap.value} at t = ${json.timestep}`);
     });
+  }
+
+  /** Buttons for the words of the photos' prompts; one that is pressed again is let go. */
+  listWords(words) {
+    const had = this.words.contains(document.activeElement) ? document.activeElement.textContent : null;
+    this.words.hidden = !words.length;
+    this.words.replaceChildren(
+      ...words.map((word) => {
+        const button = Object.assign(document.createElement("button"), { type: "button", textContent: word });
+        button.setAttribute("aria-pressed", String(word === this.word));
+        button.addEventListener("click", () => {
+          this.word = word === this.word ? "" : word;
+          this.refresh();
+        });
+        return button;
+      }),
+    );
+    [...this.words.children].find((one) => one.textContent === had)?.focus();
   }
 
   redraw() {
