@@ -98,11 +98,11 @@ def _steps(plan: Plan) -> list[_Step]:
         _Step(1, "reading features", read),
         _Step(5, "matching", lambda: matches(plan, maps)),
         _Step(30, "making content shift visible", lambda: content_shift(plan)),
-        _Step(35, "steering", lambda: steering(plan)),
+        _Step(25, "steering", lambda: steering(plan)),
         _Step(35, "auditing", lambda: audited(plan)),
         _Step(5, "scoring pairs", lambda: table(plan)),
         _Step(15, "learning parts from labels", lambda: parts(plan)),
-        _Step(110, "scoring methods", lambda: comparison(plan)),
+        _Step(35, "scoring methods", lambda: comparison(plan)),
     ]
     left_out = {
         "steering": not takes_steering(plan),

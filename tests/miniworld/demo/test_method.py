@@ -65,6 +65,7 @@ def test_the_comparison_shows_every_test_set_with_gate_in_front(tmp_path, twin, 
     monkeypatch.setattr(correspondence, "run", run)
     chapter = comparison(plan(tmp_path, twin))
     assert options_used["quick"]
+    assert options_used["looks"] == ("photo",)
     assert [bars.title for bars in chapter.bars] == ["PCK@0.1 bbox", "PCK@0.1 bbox, embroidery"]
     assert chapter.bars[0].rows[1] == ("GATE without output convolution", 0.4, 0.35, 0.45, True)
     assert not chapter.bars[0].rows[0][-1]
