@@ -50,5 +50,6 @@ def test_an_unknown_world_is_refused_and_a_kind_is_one_of_creatures(tmp_path):
         draw(tmp_path / "sheet.png", world="sea")
     with pytest.raises(BadInput, match="only --world creatures can be drawn by kind"):
         draw(tmp_path / "sheet.png", world="bedrooms", kind="horse")
-    with pytest.raises(BadInput, match="only --world creatures has livelier poses"):
-        draw(tmp_path / "sheet.png", world="streets", lively=True)
+    for flag in ("lively", "marked"):
+        with pytest.raises(BadInput, match=f"--{flag}: only --world creatures can be drawn so"):
+            draw(tmp_path / "sheet.png", world="streets", **{flag: True})
