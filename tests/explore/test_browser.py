@@ -274,6 +274,18 @@ def test_audit_lists_techniques_with_intervals_and_wipes_between_photo_and_predi
     assert np.abs(screen(visitor, "audit-0") - shown[100]).mean() > 5
 
 
+def test_nothing_in_the_tools_of_label_reaches_out_of_its_box(visit):
+    visitor = visit("label")
+    visitor.shown("label-view")
+    out = visitor.page.evaluate(
+        """() => [...document.querySelectorAll(".side fieldset")].flatMap((box) => [
+            ...box.querySelectorAll("button,input,li")]
+          .filter((one) => one.getBoundingClientRect().right > box.getBoundingClientRect().right)
+          .map((one) => one.outerHTML.slice(0, 60)))"""
+    )
+    assert out == []
+
+
 def test_what_cannot_be_done_is_said_on_the_page(visit):
     visitor = visit("label")
     visitor.shown("label-view")
