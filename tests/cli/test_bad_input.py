@@ -128,5 +128,5 @@ def test_datasets_that_are_not_there(bad):
 
 
 def test_training_that_says_too_little(bad):
-    assert "--stage" in bad("mini", "train", "--stage", "gan", "--minutes", "1")
+    assert "--stage" in bad("mini", "train", "--stage", "nonesuch", "--minutes", "1")
     assert "--minutes" in bad("mini", "train", "--stage", "vae")
