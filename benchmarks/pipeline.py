@@ -61,9 +61,9 @@ def draw_photos(folder: Path, count: int, hw: tuple[int, int]) -> None:
 
 def resized(path: Path, size: int) -> np.ndarray:
     """Decode and resize with Pillow alone: h w 3 uint8."""
-    from shiftless.image import plan
+    from shiftless.image import FORMATS, plan
 
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         h, w = plan((image.height, image.width), size, 64).fed
         return np.array(image.convert("RGB").resize((w, h), Image.Resampling.BICUBIC))
 

@@ -72,8 +72,8 @@ def read_by_workers(
 def local_devices(device: str) -> list[str]:
     """Return the devices that workers on this machine take in turn: every GPU for auto and cuda, else the one given.
 
-    >>> local_devices("cpu"), local_devices("cuda:1")
-    (['cpu'], ['cuda:1'])
+    >>> local_devices("cpu")
+    ['cpu']
     """
     import torch
 
