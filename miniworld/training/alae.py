@@ -11,15 +11,13 @@ from torch import Tensor
 from miniworld.gan.alae import AlaeLoss, Judge, LatentDiscriminator
 from miniworld.gan.encoder import Encoder
 from miniworld.gan.generator import Generator
-from miniworld.gan.losses import r1_penalty
 from miniworld.training.batches import Batch
 from miniworld.training.checkpoint import swap_folder
 from miniworld.training.gan import (
-    EVERY,
-    GAMMA,
     LOGGED,
     adversarial_batch,
     adversarial_optimiser,
+    adversarial_step,
     check_side,
     loss_on,
     open_part,
@@ -65,13 +63,7 @@ def train_alae(
             return adversarial_batch(data, generator, batch, stage.seed, number)
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
-            real, labels, z, noise = batches(number)
-            loss, logged = loss_of(real, labels, z, noise)
-            numbers: Numbers = dict(zip((*LOGGED, "latent"), logged))
-            if number % EVERY == 0:  # differentiated twice, which is not compiled
-                penalty = r1_penalty(lambda pixels: judge(pixels, labels), real)
-                loss, numbers["r1"] = loss + GAMMA / 2 * EVERY * penalty, penalty.detach()
-            return loss, batch, numbers
+            return adversarial_step(loss_of, batches(number), judge, number, (*LOGGED, "latent"))
 
         loss_of, batches = loss_on(stage, network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(data))

@@ -31,6 +31,26 @@ class PlainAttention:
         return x.view(b, n, heads, c // heads).transpose(1, 2).reshape(b * heads, n, c // heads)
 
 
+class RecordedAttention(PlainAttention):
+    """Cross-attention that also keeps its weights, float32 with their gradient, as B Q T; the mean over heads."""
+
+    def __init__(self, weights: list[Tensor]) -> None:
+        self.weights = weights
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **other: Any
+    ) -> Tensor:
+        """Attend from hidden states B N C to the prompt B M D."""
+        if encoder_hidden_states is not None:
+            q, k = (
+                self._split(attn.to_q(hidden_states), attn.heads),
+                self._split(attn.to_k(encoder_hidden_states), attn.heads),
+            )
+            scores = torch.bmm(q.float() * attn.scale, k.float().transpose(1, 2)).softmax(-1)
+            self.weights.append(scores.view(len(hidden_states), attn.heads, *scores.shape[1:]).mean(1))
+        return super().__call__(attn, hidden_states, encoder_hidden_states, **other)
+
+
 def use_fast_attention(*networks: Any) -> None:
     """Give networks that lie on the CPU the attention that trains fastest there; on other devices, leave them alone.
 

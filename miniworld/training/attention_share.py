@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from miniworld.datasets import seeds
-from miniworld.training.attention import PlainAttention
+from miniworld.training.attention import RecordedAttention
 from miniworld.training.encoded_pictures import encode, tokenize
 from miniworld.world.picture import SCENE_CLASSES, draw
 
@@ -25,26 +25,6 @@ EVERY, TIMESTEP = 500, 100
 """Steps between two measurements, and the noise level that maps are read at."""
 
 
-class _Recorder(PlainAttention):
-    """Cross-attention that also keeps its weights, as B Q T."""
-
-    def __init__(self, weights: list[Tensor]) -> None:
-        self.weights = weights
-
-    def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **other: Any
-    ) -> Tensor:
-        """Attend from hidden states B N C to the prompt B M D."""
-        if encoder_hidden_states is not None:
-            q, k = (
-                self._split(attn.to_q(hidden_states), attn.heads),
-                self._split(attn.to_k(encoder_hidden_states), attn.heads),
-            )
-            scores = torch.bmm(q.float() * attn.scale, k.float().transpose(1, 2)).softmax(-1)
-            self.weights.append(scores.view(len(hidden_states), attn.heads, *scores.shape[1:]).mean(1))
-        return super().__call__(attn, hidden_states, encoder_hidden_states, **other)
-
-
 @contextmanager
 def recorded(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
     """Inside the `with`, the cross-attention of the up blocks adds its weights to the list, B Q T each."""
@@ -52,7 +32,7 @@ def recorded(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
     kept = unet.attn_processors
     unet.set_attn_processor(
         {
-            name: _Recorder(weights) if name.startswith("up_blocks") and ".attn2." in name else processor
+            name: RecordedAttention(weights) if name.startswith("up_blocks") and ".attn2." in name else processor
             for name, processor in kept.items()
         }
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from transformers import (
 from miniworld.training.attention import use_fast_attention
 from miniworld.training.batches import Batch
 from miniworld.training.captioned import LENGTH, CaptionedPictures
-from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.checkpoint import save_half, save_preprocessor, swap_folder
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.run import Numbers
 from miniworld.training.stage import Stage
@@ -179,18 +178,7 @@ def save_captioner(folder: str | Path, model: VisionEncoderDecoderModel, tokeniz
     save_half(deepcopy(model), folder)
     save_tokenizer(tokenizer, folder)
     half = [0.5, 0.5, 0.5]
-    pixels = {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": SIZE, "width": SIZE},
-        "resample": 3,  # Pillow's bicubic
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": half,
-        "image_std": half,
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
+    save_preprocessor(folder, "ViTImageProcessor", SIZE, half, half)
 
 
 def _networks(start_from: str | Path | None, seed: int, changes: dict[str, Any]) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from miniworld.training.batches import Batch
 from miniworld.training.captioned import CaptionedPictures
 from miniworld.training.captioner import use_exact_norms
-from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.checkpoint import save_half, save_preprocessor, swap_folder
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.run import Numbers
 from miniworld.training.stage import Stage
@@ -150,19 +150,7 @@ def save_clip(folder: str | Path, model: CLIPModel, tokenizer: Any) -> None:
     save_half(deepcopy(model), folder)
     save_tokenizer(tokenizer, folder)
     side = model.config.vision_config.image_size
-    pixels = {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_resize": True,
-        "size": {"height": side, "width": side},
-        "resample": 3,  # Pillow's bicubic
-        "do_center_crop": False,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(MEAN),
-        "image_std": list(STD),
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
+    save_preprocessor(folder, "CLIPImageProcessor", side, MEAN, STD, do_center_crop=False)
 
 
 def _existing(folder: Path, side: int) -> tuple[Any, CLIPModel]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,7 @@ def train_gan(
             return adversarial_batch(data, generator, batch, stage.seed, number)
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
-            real, labels, z, noise = batches(number)
-            loss, logged = loss_of(real, labels, z, noise)
-            numbers: Numbers = dict(zip(LOGGED, logged))
-            if number % EVERY == 0:  # differentiated twice, which is not compiled
-                penalty = r1_penalty(lambda pixels: discriminator(pixels, labels), real)
-                loss, numbers["r1"] = loss + GAMMA / 2 * EVERY * penalty, penalty.detach()
-            return loss, batch, numbers
+            return adversarial_step(loss_of, batches(number), discriminator, number, LOGGED)
 
         loss_of, batches = loss_on(stage, network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(data))
@@ -107,6 +102,22 @@ def adversarial_batch(data: PartPictures, generator: Generator, batch: int, seed
     random = torch.Generator().manual_seed(seed * 10**7 + number)
     z = torch.randn(batch, generator.config.latent, generator=random)
     return to_tensor(images), labels, z, torch.randn(batch, 2, generator.grid, generator.grid, generator=random)
+
+
+def adversarial_step(
+    loss_of: Loss, shown: Batch, judge: Callable[[Tensor, Tensor], Tensor], number: int, logged: Sequence[str]
+) -> tuple[Tensor, int, Numbers]:
+    """Take the step of a stage that learns from a judge of pictures, on a batch of `adversarial_batch`.
+
+    Every `EVERY` steps R1 keeps the judge's gradient small at drawn pictures. `logged` names what the loss reports.
+    """
+    real, labels = shown[:2]
+    loss, told = loss_of(*shown)
+    numbers: Numbers = dict(zip(logged, told))
+    if number % EVERY == 0:  # differentiated twice, which is not compiled
+        penalty = r1_penalty(lambda pixels: judge(pixels, labels), real)
+        loss, numbers["r1"] = loss + GAMMA / 2 * EVERY * penalty, penalty.detach()
+    return loss, len(real), numbers
 
 
 def loss_on(stage: Stage, network: nn.Module, example: Batch) -> Loss:

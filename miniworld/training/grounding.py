@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from miniworld.datasets import drawer, seeds
-from miniworld.training.attention import PlainAttention, use_fast_attention
+from miniworld.training.attention import RecordedAttention, use_fast_attention
 from miniworld.training.attention_share import attention_share
 from miniworld.training.batches import Batch
 from miniworld.training.checkpoint import swap_folder
@@ -48,24 +48,6 @@ EVERY = 100
 _PARTS = ", with a head, a neck, a tail, front legs and hind legs"
 
 
-class _Kept(PlainAttention):
-    """Cross-attention that also keeps its weights, with their gradient, as B Q T."""
-
-    def __init__(self, weights: list[Tensor]) -> None:
-        self.weights = weights
-
-    def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **other: Any
-    ) -> Tensor:
-        """Attend from hidden states B N C to the prompt B M D."""
-        assert encoder_hidden_states is not None
-        q = self._split(attn.to_q(hidden_states), attn.heads)
-        k = self._split(attn.to_k(encoder_hidden_states), attn.heads)
-        weights = torch.bmm(q * attn.scale, k.transpose(1, 2)).softmax(-1)
-        self.weights.append(weights.view(len(hidden_states), attn.heads, *weights.shape[1:]).float().mean(1))
-        return super().__call__(attn, hidden_states, encoder_hidden_states, **other)
-
-
 class GroundedLoss(NoiseLoss):
     """The denoiser's training loss, and beside it that of its words' attention maps (`map_loss`)."""
 
@@ -74,7 +56,7 @@ class GroundedLoss(NoiseLoss):
         self.maps: list[Tensor] = []
         kept = self.unet.attn_processors
         self.unet.set_attn_processor(
-            {name: _Kept(self.maps) if ".attn2." in name else each for name, each in kept.items()}
+            {name: RecordedAttention(self.maps) if ".attn2." in name else each for name, each in kept.items()}
         )
 
     def forward(

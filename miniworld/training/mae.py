@@ -13,7 +13,7 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from miniworld.training.batches import Batch
 from miniworld.training.captioner import use_exact_norms
-from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.checkpoint import save_half, save_preprocessor, swap_folder
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import crops
 from miniworld.training.run import Numbers
@@ -156,19 +156,7 @@ def save_mae(folder: str | Path, model: ViTMAEForPreTraining) -> None:
     """Write a folder that plain `ViTMAEModel` and `ViTMAEForPreTraining` load, in float16 safetensors."""
     folder = Path(folder)
     save_half(deepcopy(model), folder)
-    side = model.config.image_size
-    pixels = {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": side, "width": side},
-        "resample": 3,  # Pillow's bicubic
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(MEAN),
-        "image_std": list(STD),
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(pixels, indent=2) + "\n")
+    save_preprocessor(folder, "ViTImageProcessor", model.config.image_size, MEAN, STD)
 
 
 def _places(model: ViTMAEForPreTraining) -> tuple[nn.Parameter, nn.Parameter]:
