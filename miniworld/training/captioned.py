@@ -12,8 +12,8 @@ from miniworld.training.epochs import Epochs
 from miniworld.training.pictures import PictureFolder
 from shiftless.errors import BadInput
 
-LENGTH = 77
-"""Tokens of a caption with its start and end: the longest fine captions, of bedrooms, have 72."""
+LENGTH = 96
+"""Tokens of a caption with its start and end: the longest of 30,000 fine captions, of a bedroom, has 80."""
 FINE = 2
 """Which of a picture's three captions is learned."""
 

@@ -48,7 +48,7 @@ ENCODER: dict[str, Any] = {
 """A small SegFormer (Xie et al. 2021): its convolutions learn from few pictures, at half the cost of plain patches."""
 
 DECODER: dict[str, Any] = {
-    "n_positions": 80,
+    "n_positions": LENGTH,
     "n_embd": 192,
     "n_layer": 3,
     "n_head": 3,
