@@ -9,8 +9,9 @@ run, and a way's speed is that of its best round. CPU time is given beside it, w
 less:
 
 pillow      Pillow's decoding and bicubic resizing alone: the most that is possible with these decoders
-dataloader  a torch DataLoader with the same decoding and resizing, and the pixels as float tensors, in batches
+dataloader  a torch DataLoader with the same decoding and resizing, the pixels as 8-bit tensors in batches
 loader      the loader of `extract`: the same, the photo's digest, its keys, whether it is there, and its noise
+floats      the loader, and floats made of the batches on this CPU, which an accelerator makes for itself
 extract     the loader with a model that computes nothing, and features of `--megabytes` a photo written into a store
 
 Photos are drawn, as JPEGs, unless some are given. Each number of cores is measured in a process of its own, bound to so
@@ -39,11 +40,12 @@ from PIL import Image
 
 from shiftless.backbones.memory import own_process
 from shiftless.image import open_photo
+from shiftless.pixels import floats_of
 from shiftless.reading.inputs import frame_of, latent_shape
 
 BATCH = 16
 CHANNELS = 1280  # of the features that are written: a map of Stable Diffusion's up1 has as many
-WAYS = ("pillow", "dataloader", "loader", "extract")
+WAYS = ("pillow", "dataloader", "loader", "floats", "extract")
 TARGET = 0.9  # of Pillow's speed: what the loader is meant to reach
 
 
@@ -69,7 +71,7 @@ def resized(path: Path, size: int) -> np.ndarray:
 
 
 class Pixels:
-    """A torch Dataset over photos: 3 h w float32 in [-1, 1]."""
+    """A torch Dataset over photos: h w 3 uint8."""
 
     def __init__(self, paths: Sequence[Path], size: int) -> None:
         self.paths, self.size = paths, size
@@ -80,7 +82,7 @@ class Pixels:
     def __getitem__(self, i: int) -> Any:
         import torch
 
-        return torch.from_numpy(resized(self.paths[i], self.size)).permute(2, 0, 1).float() / 255 * 2 - 1
+        return torch.from_numpy(resized(self.paths[i], self.size))
 
 
 class NoModel:
@@ -127,7 +129,7 @@ class NoModel:
 
 
 def ways(paths: Sequence[Path], size: int, cores: int, megabytes: float, scratch: Path) -> dict[str, Callable[[], Any]]:
-    """Return for each way a function that takes all photos once and returns their pixels, 3 h w each."""
+    """Return for each way a function that takes all photos once and gives their pixels, uint8 or floats."""
     import torch
 
     import shiftless
@@ -149,7 +151,7 @@ def ways(paths: Sequence[Path], size: int, cores: int, megabytes: float, scratch
         for batch in torch.utils.data.DataLoader(data, BATCH, num_workers=threads):
             yield from batch
 
-    def loader() -> Iterator[Any]:
+    def batches() -> Iterator[Any]:
         target, result = StoreWriter(scratch / f"{next(numbers)}.zarr", model, [recipe]), Extracted()
         target.hold()
         with Ahead(threads) as ahead:
@@ -158,7 +160,15 @@ def ways(paths: Sequence[Path], size: int, cores: int, megabytes: float, scratch
                 fed = frame_of(model.spec, window[0].photo, recipe).fed
                 pixels = torch.cat([one.pixels(fed) for one in window])
                 torch.cat([one.noise(recipe.seed, 0, latent_shape(model.spec, fed)) for one in window])
-                yield from pixels
+                yield pixels
+
+    def loader() -> Iterator[Any]:
+        for pixels in batches():
+            yield from pixels
+
+    def floats() -> Iterator[Any]:
+        for pixels in batches():
+            yield from floats_of(pixels)
 
     def extract() -> Iterator[Any]:
         with StoreWriter(scratch / f"{next(numbers)}.zarr", model, [recipe]) as target:
@@ -167,15 +177,16 @@ def ways(paths: Sequence[Path], size: int, cores: int, megabytes: float, scratch
             raise SystemExit(f"{result.done} of {len(paths)} photos were read: {(result.failed or ['twins'])[0]}")
         return iter(())
 
-    return dict(zip(WAYS, (pillow, dataloader, loader, extract)))
+    return dict(zip(WAYS, (pillow, dataloader, loader, floats, extract)))
 
 
 def compare(given: dict[str, Callable[[], Any]]) -> None:
     """Stop if two ways give the model other pixels."""
-    pixels = {name: [np.asarray(one) for one in given[name]()] for name in WAYS[:3]}
+    pixels = {name: [np.asarray(one) for one in given[name]()] for name in WAYS[:4]}
     scaled = [one.transpose(2, 0, 1).astype(np.float32) / np.float32(255) * 2 - 1 for one in pixels["pillow"]]
-    for name in WAYS[1:3]:
-        if not all(np.array_equal(a, b) for a, b in zip(scaled, pixels[name], strict=True)):
+    for name in WAYS[1:4]:
+        expected = scaled if name == "floats" else pixels["pillow"]
+        if not all(np.array_equal(a, b) for a, b in zip(expected, pixels[name], strict=True)):
             raise SystemExit(f"{name} gives other pixels than pillow")
 
 

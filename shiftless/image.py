@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from shiftless.errors import BadInput
+from shiftless.pixels import floats_of, resized
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # the only decoders that run; some of Pillow's start programs
@@ -209,12 +210,7 @@ def to_pixels(photo: Photo, frame: Frame) -> torch.Tensor:
     """
     if photo.hw != tuple(frame.original):
         raise BadInput(f"{photo.name}: the frame is for {frame.original}, the photo is {photo.hw}; plan one for it")
-    h, w = frame.fed
-    resized = np.asarray(Image.fromarray(photo.array).resize((w, h), Image.Resampling.BICUBIC))
-    pixels = resized.transpose(2, 0, 1).astype(np.float32, order="C")
-    for step, value in ((np.divide, 255), (np.multiply, 2), (np.subtract, 1)):  # NumPy: one thread, whichever asks
-        step(pixels, np.float32(value), out=pixels)
-    return torch.from_numpy(pixels)[None]
+    return floats_of(resized(photo.array, frame.fed))
 
 
 def to_uint8(pixels: torch.Tensor) -> np.ndarray:
@@ -336,9 +332,11 @@ def _check_decoder(image: Image.Image, name: str) -> None:
 
 
 def _filled(image: Image.Image) -> np.ndarray:
-    """An RGB image as H W 3 uint8, copied in bands of rows: at once it would need the memory twice."""
-    array = np.empty((image.height, image.width, 3), np.uint8)
+    """An RGB image as H W 3 uint8; a large one in bands of rows, as at once it would need the memory twice."""
     rows = max(1, 2**24 // image.width)
+    if rows >= image.height:
+        return np.asarray(image)
+    array = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height)))
         array[top : top + rows] = np.asarray(band)

@@ -25,6 +25,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "shiftless.recipe",
     "shiftless.presets",
     "shiftless.taps.names",
+    "shiftless.pixels",
     "shiftless.image",
     "shiftless.noise",
     "shiftless.memory_format",

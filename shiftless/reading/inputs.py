@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from shiftless.backbones.base import Backbone, Spec
-from shiftless.image import Frame, Photo, open_photo, plan, to_pixels
+from shiftless.image import Frame, Photo, open_photo, plan
 from shiftless.noise import noise_for
+from shiftless.pixels import resized
 from shiftless.reading.passes import effective
 from shiftless.recipe import Recipe
 
@@ -26,7 +27,7 @@ class Inputs:
     >>> import numpy as np
     >>> inputs = Inputs(open_photo(np.zeros((60, 80, 3), np.uint8)))
     >>> inputs.pixels((24, 32)).shape, inputs.noise(0, 0, (4, 3, 4)).shape
-    (torch.Size([1, 3, 24, 32]), torch.Size([1, 4, 3, 4]))
+    (torch.Size([1, 24, 32, 3]), torch.Size([1, 4, 3, 4]))
     """
 
     def __init__(self, photo: Photo, device: torch.device | None = None) -> None:
@@ -45,7 +46,7 @@ class Inputs:
         for recipe in (effective(recipe, spec) for recipe in recipes):
             fed = frame_of(spec, self.photo, recipe).fed
             if fed not in self._pixels:
-                self._pixels[fed] = self._made(to_pixels(self.photo, Frame(self.photo.hw, fed)))
+                self._pixels[fed] = self._made(resized(self.photo.array, fed))
             shape = latent_shape(spec, fed)
             drawn = ["posterior"] if recipe.latent == "sample" else []
             drawn += ["diffusion"] if spec.takes_noise and recipe.noise != "invert" else []
@@ -57,9 +58,13 @@ class Inputs:
         return self
 
     def pixels(self, fed: tuple[int, int]) -> torch.Tensor:
-        """Return the photo as a model sees it at (h, w) pixels: 1 3 h w float32 in [-1, 1], on the CPU."""
+        """Return the photo at (h, w) pixels, 1 h w 3 uint8 on the CPU; `floats_of` makes what a model sees.
+
+        Bytes take a quarter of the memory of floats, and of the time to reach an accelerator, which makes floats of
+        them faster than the threads that open photos.
+        """
         made = self._pixels.get(fed)
-        return to_pixels(self.photo, Frame(self.photo.hw, fed)) if made is None else made
+        return resized(self.photo.array, fed) if made is None else made
 
     def noise(self, seed: int, member: int, shape: tuple[int, ...], stream: str = "diffusion") -> torch.Tensor:
         """Return what `shiftless.noise.noise_for` draws for the photo: 1 c h w float32, on the CPU."""

@@ -9,6 +9,7 @@ import torch
 from shiftless.backbones.base import Backbone, steerable
 from shiftless.conditions.condition import Steer
 from shiftless.conditions.inpaint import keeping
+from shiftless.pixels import floats_of
 from shiftless.reading.inputs import Inputs, latent_shape
 from shiftless.reading.passes import Pass
 
@@ -29,7 +30,7 @@ class Latents:
         for kind in sorted({p.recipe.latent for p in passes} - {"sample"}):
             lacking = {p.photo for p in passes if p.recipe.latent == kind and (p.photo, fed, kind) not in self._means}
             if means := sorted(lacking):
-                pixels = torch.cat([self._moved(self._pixels(i, fed)) for i in means])
+                pixels = floats_of(torch.cat([self._moved(self.inputs[i].pixels(fed)) for i in means]))
                 for i, latent in zip(means, self.model.encode_image(pixels, latent=kind)):
                     self._means[i, fed, kind] = latent[None].float()
         draws: dict[tuple[int, tuple[int, int], int], int] = {}
@@ -88,4 +89,4 @@ class Latents:
         return latent_shape(self.model.spec, fed)
 
     def _pixels(self, i: int, fed: tuple[int, int]) -> torch.Tensor:
-        return self.inputs[i].pixels(fed)
+        return floats_of(self.inputs[i].pixels(fed))

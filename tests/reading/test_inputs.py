@@ -55,7 +55,7 @@ def test_what_is_prepared_is_all_that_recipes_need_and_nothing_else(model, photo
     assert len(drawn) == len(set(drawn)) == 4
     assert {shape for _, _, shape, _ in drawn} <= set(shapes.values()) | {tuple(p) for p in _latents(model)}
     prepared = list(drawn)
-    monkeypatch.setattr(module, "to_pixels", None)  # nothing more is resized
+    monkeypatch.setattr(module, "resized", None)  # nothing more is resized
     (bucket,) = buckets(model, [inputs], RECIPES, batch=4)
     assert drawn == prepared
     for ours, theirs in zip(bucket, plain[0], strict=True):
