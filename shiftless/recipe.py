@@ -46,6 +46,7 @@ HELP = {  # one line a field: what the command line says of its flag
     "ensemble": "How many noise draws are averaged; the image is encoded once.",
     "modulate": "Of a transformer's block input: normed, scaled and shifted as the block does it, after the averaging.",
     "discard": "Channels set to zero after the averaging: numbers, comma-separated, or auto (massive activations).",
+    "mirror": "Read the mirrored photo too and add both up, for things that face opposite ways; costs as much again.",
     "size": "Longer side in pixels that the model sees; by default the model's own.",
     "fit": f"How an image is fitted: {' or '.join(FITS)} (squash makes it square, as the papers do).",
     "latent": "Which latent of the image: its posterior's mean, a sample of it, or the mean unscaled, as VPD takes it.",
@@ -83,6 +84,8 @@ class Recipe:
               shifted as that block modulates its input (AdaLN), as in DiTF (Gan et al. 2025)
     discard   numbers of channels that are set to zero, after the mean and before the norm, or "auto": those that hold
               massive activations in this image (`shiftless.taps.massive`)
+    mirror    read the mirrored photo too, and add its unit features to the photo's, each at its place of the thing: a
+              feature then does not depend on which way a thing faces; words left and right change places in its prompt
     size      longer side in pixels that the model sees; None is the model's own
     fit       "aspect" keeps the shape (sides rounded to what the model can take), "squash" makes it square
     latent    "mean" of the encoder's posterior, or a "sample" of it, as most papers do; "unscaled" is the mean
@@ -120,6 +123,7 @@ class Recipe:
     ensemble: int = 1
     modulate: bool = False
     discard: tuple[int, ...] | str = ()
+    mirror: bool = False
     size: int | None = None
     fit: str = "aspect"
     latent: str = "mean"
@@ -172,7 +176,7 @@ class Recipe:
         _one_of("fit", self.fit, FITS)
         _one_of("latent", self.latent, LATENTS)
         _one_of("scheduler", self.scheduler, SCHEDULERS)
-        for name in ("modulate", "joined"):
+        for name in ("modulate", "mirror", "joined"):
             if not isinstance(getattr(self, name), bool):
                 raise BadInput(f"{name}={getattr(self, name)!r}: must be true or false")
         object.__setattr__(self, "discard", _channels(self.discard))

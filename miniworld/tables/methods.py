@@ -66,6 +66,7 @@ _CONV = "baseline + output convolution"
 _METHODS = (
     Method("DIFT: mean of 8 noise draws at its best timestep", ("dift",)),
     Method("baseline, convolutional", ("base0",)),
+    Method("baseline, convolutional, mirrored too", ("mirrored0",)),
     Method("baseline, attention", ("base0/maps",)),
     Method("+ fine prompts, convolutional", ("fine0",)),
     Method("+ fine prompts, attention", ("names/maps",)),
@@ -75,6 +76,7 @@ _METHODS = (
     Method("+ LoRA, attention", ("lora0/maps",)),
     Method("+ image prompt, convolutional", ("image0",)),
     Method("all techniques in one reading", ("all0",)),
+    Method("all techniques in one reading, mirrored too", ("mirrored1",)),
     Method("baseline: 6 seeds, plain mean", _BASE),
     Method("plain mean of GATE's readings", _BUCKET),
     Method("baseline: 6 seeds, trained weights", _BASE, head="gate"),
@@ -115,6 +117,8 @@ def readings_of(look: str, dift_timestep: int = 100) -> dict[str, Recipe]:
     recipes["names"] = base.but(taps=MAPS, prompt=NAMES)
     recipes["all"] = base.but(taps=MAPS, prompt=NAMES, lora=loras[0], **styled, **steered)
     recipes["all0"] = base.but(prompt="auto", lora=loras[0], **styled, **steered)
+    recipes |= {"mirrored0": recipes["base0"].but(taps=CONVOLUTIONAL, mirror=True)}
+    recipes |= {"mirrored1": recipes["all0"].but(mirror=True)}
     recipes |= {f"hyper{i}": base.but(timestep=t, taps=("mid", "up0", "up1")) for i, t in enumerate(HYPER_TIMESTEPS)}
     return {key: recipe.but(label=key) for key, recipe in recipes.items()}
 

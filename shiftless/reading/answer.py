@@ -35,6 +35,11 @@ def taps_of(recipe: Recipe, known: Sequence[Tap], model: str) -> tuple[Tap, ...]
             )
         if recipe.discard and (tap.kind != "out" or not tap.channels):
             raise BadInput(f"{model}: discard: tap {tap.name} is a map of attention, which has no channels to discard")
+        if recipe.mirror and not (tap.channels or tap.over_words):
+            raise BadInput(
+                f"{model}: mirror: tap {tap.name} is attention over cells, whose channels are places and cannot "
+                "be added to those of the mirror image; leave it or mirror out"
+            )
         if recipe.discard != AUTO and (beyond := [one for one in recipe.discard if int(one) >= tap.channels]):
             raise BadInput(
                 f"{model}: discard={beyond[0]}: tap {tap.name} has {tap.channels} channels, 0 to {tap.channels - 1}"

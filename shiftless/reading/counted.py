@@ -28,6 +28,8 @@ def calls(recipes: Iterable[Recipe], spec: Spec | None = None) -> int:
 
     >>> calls([Recipe(), Recipe(taps=("up2",))]), calls([Recipe(start=60)]), calls([Recipe(ensemble=8)])
     (1, 11, 8)
+    >>> calls([Recipe(), Recipe(mirror=True)])
+    2
     >>> calls([Recipe(timestep=t, noise="invert", steps=t // 50) for t in (50, 100, 150)])
     6
     """
@@ -61,10 +63,13 @@ def pass_calls(recipes: Iterable[Recipe]) -> dict[Pass, int]:
 
 
 def written_passes(recipe: Recipe) -> list[Pass]:
-    """Return a recipe's passes of any one photo; prompts captioned by different captioners are kept apart."""
+    """Return a recipe's passes of any one photo, 0, and of its mirror image, 1, if it reads that too.
+
+    Prompts captioned by different captioners are kept apart.
+    """
     captioned = CAPTION in fields_of(recipe.prompt)
     prompt = template(recipe.prompt) + (f"\n{recipe.captioner}" if captioned else "")
-    return passes_of(0, recipe, prompt, (0, 0))
+    return [one for photo in range(1 + recipe.mirror) for one in passes_of(photo, recipe, prompt, (0, 0))]
 
 
 class Counted:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from shiftless.backbones.base import Backbone, Spec
-from shiftless.image import Frame, Photo, open_photo, plan
+from shiftless.image import Frame, Photo, mirror, open_photo, plan
 from shiftless.noise import noise_for
 from shiftless.pixels import resized
 from shiftless.reading.passes import effective
@@ -31,7 +32,7 @@ class Inputs:
     """
 
     def __init__(self, photo: Photo, device: torch.device | None = None) -> None:
-        self.photo = photo
+        self.photo, self._device = photo, device
         self._pinned = device is not None and device.type == "cuda"
         self._pixels: dict[tuple[int, int], torch.Tensor] = {}
         self._noise: dict[tuple[int, int, tuple[int, ...], str], torch.Tensor] = {}
@@ -43,7 +44,10 @@ class Inputs:
         >>> Inputs(open_photo(torch.zeros(3, 64, 64))).prepare(load("twin:sd15").spec, [Recipe()]).photo.hw
         (64, 64)
         """
-        for recipe in (effective(recipe, spec) for recipe in recipes):
+        recipes = [effective(recipe, spec) for recipe in recipes]
+        if both := [recipe.but(mirror=False) for recipe in recipes if recipe.mirror]:
+            self.mirrored.prepare(spec, both)
+        for recipe in recipes:
             fed = frame_of(spec, self.photo, recipe).fed
             if fed not in self._pixels:
                 self._pixels[fed] = self._made(resized(self.photo.array, fed))
@@ -56,6 +60,11 @@ class Inputs:
                     if key not in self._noise:
                         self._noise[key] = self._made(noise_for(self.photo.digest, *key)[None])
         return self
+
+    @cached_property
+    def mirrored(self) -> Inputs:
+        """The inputs of the photo mirrored left to right."""
+        return Inputs(mirror(self.photo), self._device)
 
     def pixels(self, fed: tuple[int, int]) -> torch.Tensor:
         """Return the photo at (h, w) pixels, 1 h w 3 uint8 on the CPU; `floats_of` makes what a model sees.

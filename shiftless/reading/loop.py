@@ -22,6 +22,7 @@ from shiftless.noise import reference_timestep
 from shiftless.reading.answer import answered, taps_of, taps_read
 from shiftless.reading.inputs import Inputs, frames_of, inputs_of
 from shiftless.reading.latents import Latents
+from shiftless.reading.mirrored import mirror_sum, with_mirrored
 from shiftless.reading.origin import check_unchanged, of_photo, origins_of
 from shiftless.reading.passes import Pass, controls_of, effective, image_prompts_of, loras_of, passes_of, union
 from shiftless.reading.words import Fill, check_named, check_techniques, prompts_of
@@ -157,10 +158,12 @@ def _read_window(
     fill: Fill | None,
 ) -> list[Bucket]:
     """Read every (photo, recipe): encode once, then send equal passes through the denoiser together."""
+    n = len(inputs)
+    inputs, prompts, readers = with_mirrored(inputs, prompts, recipes)
     photos = [one.photo for one in inputs]
     frames = frames_of(model, photos, recipes)
     latents, run = Latents(model, inputs), [effective(recipe, model.spec) for recipe in recipes]
-    requested = recipes_of_passes(run, prompts, frames)
+    requested = recipes_of_passes(run, prompts, frames, readers)
     read_at = [taps_read(recipe, taps) for recipe, taps in zip(recipes, tap_lists)]
     totals: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
     words: dict[tuple[int, int], tuple[str, ...]] = {}
@@ -174,6 +177,9 @@ def _read_window(
                 _add(totals.setdefault(key, {}), maps, read_at[k], row, run[k].ensemble)
     check_unchanged(model, recipes, origins)
     answers = {(i, k): answered(recipes[k], tap_lists[k], mean, photos[i].name) for (i, k), mean in totals.items()}
+    for i, k in [key for key in answers if key[0] >= n]:
+        turned = answers[i, k]
+        answers[i - n, k] = {tap: mirror_sum(value, turned[tap]) for tap, value in answers[i - n, k].items()}
     return [
         Bucket(
             tuple(
@@ -190,17 +196,25 @@ def _read_window(
                 for k, recipe in enumerate(recipes)
             )
         )
-        for i, photo in enumerate(photos)
+        for i, photo in enumerate(photos[:n])
     ]
 
 
 def recipes_of_passes(
-    recipes: Sequence[Recipe], prompts: Sequence[Sequence[str]], frames: Sequence[Sequence[Frame]]
+    recipes: Sequence[Recipe],
+    prompts: Sequence[Sequence[str]],
+    frames: Sequence[Sequence[Frame]],
+    readers: Sequence[Sequence[int]] | None = None,
 ) -> RecipesOfPass:
-    """List the passes that recipes need of photos and which of them read from each."""
+    """List the passes that recipes need of photos and which of them read from each.
+
+    readers  for each photo the numbers of the recipes that read it; by default all do
+    """
     requested: RecipesOfPass = {}
     for k, recipe in enumerate(recipes):
         for i, frame in enumerate(frames):
+            if readers is not None and k not in readers[i]:
+                continue
             for one in passes_of(i, recipe, prompts[k][i], frame[k].fed):
                 requested.setdefault(one, []).append(k)
     return requested

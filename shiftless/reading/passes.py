@@ -87,7 +87,9 @@ def passes_of(i: int, recipe: Recipe, prompt: str, fed: tuple[int, int]) -> list
     >>> passes_of(0, a, "", (64, 64))[0] in passes_of(0, b, "", (64, 64))
     True
     """
-    bare = recipe.but(taps=("all",), prompt="", captioner="", ensemble=1, modulate=False, discard=(), label="")
+    bare = recipe.but(
+        taps=("all",), prompt="", captioner="", ensemble=1, modulate=False, discard=(), mirror=False, label=""
+    )
     return [Pass(i, member, fed, prompt, bare) for member in range(recipe.ensemble)]
 
 

@@ -91,6 +91,11 @@ def check_predicts(model: Backbone, recipes: Sequence[Recipe] = ()) -> None:
     if not model.spec.takes_noise:
         raise BadInput(f"{model.spec.name}: this model takes no noise, so that nothing shifts; audit a diffusion model")
     for recipe in recipes:
+        if recipe.mirror:
+            raise BadInput(
+                f"{recipe.label or 'a recipe'}: mirror: what is predicted of a photo and of its mirror image are two "
+                "pictures; leave mirror out here"
+            )
         if recipe.noise == "none" or recipe.latent == "unscaled":
             raise BadInput(
                 f"{recipe.label or 'a recipe'}: noise={recipe.noise!r}, latent={recipe.latent!r}: without noise, or "

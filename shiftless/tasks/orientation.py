@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -53,41 +52,6 @@ def fits_mirrored(fits: tuple[float, float]) -> bool:
     (True, False)
     """
     return fits[1] > fits[0] + _ROUNDING
-
-
-def mirror_sum(maps: FeatureMaps, mirrored: FeatureMaps) -> FeatureMaps:
-    """Return features that do not depend on which way a photo faces: those of the mirrored photo are these, mirrored.
-
-    maps, mirrored  of a photo and of `shiftless.mirror(photo)`, by one model and recipe
-
-    Each cell is the sum of the photo's unit feature and of the unit feature of the mirrored photo at the same place of
-    the thing, for each tap. It costs two readings. What tells left from right is lost, so that things which face the
-    same way are told apart less well; and a prompt that says left or right is wrong for one of the two readings.
-
-    Raises BadInput for features of another size, recipe or model, and for attention over cells, whose channels are
-    places too.
-
-    >>> from shiftless.image import Frame
-    >>> from shiftless.taps.names import Tap
-    >>> frame, tap = Frame((8, 16), (8, 16)), {"up1": Tap("up1", 2, 8, "")}
-    >>> a, b = (FeatureMaps({"up1": torch.rand(1, 2, 1, 2)}, tap, frame) for _ in range(2))
-    >>> torch.equal(mirror_sum(a, b)["up1"], mirror_sum(b, a)["up1"].flip(3))
-    True
-    """
-    if conflict := maps.origin.conflict(mirrored.origin):
-        raise BadInput(f"{maps.name} and {mirrored.name} were read with {conflict}; read both with one model")
-    if mirrored.frame != maps.frame or mirrored.recipe != maps.recipe or list(mirrored) != list(maps):
-        raise BadInput(
-            f"{mirrored.name}: is not {maps.name} mirrored and read the same way; read shiftless.mirror of it"
-        )
-    summed = {}
-    for tap, value in maps.items():
-        if not (maps.taps[tap].channels or maps.taps[tap].over_words):
-            raise BadInput(
-                f"{tap}: attention over cells, whose channels are places and cannot be mirrored; leave it out"
-            )
-        summed[tap] = F.normalize(value.float(), dim=1) + F.normalize(mirrored[tap].float(), dim=1).flip(3)
-    return replace(maps, maps=summed)
 
 
 def check_flip(

@@ -18,7 +18,7 @@ from shiftless.image import Frame
 from shiftless.taps.names import Tap
 from shiftless.tasks.correspondence import match
 from shiftless.tasks.mutual import mutual_matches
-from shiftless.tasks.orientation import SIDE, mirror_sum, orientation_fit
+from shiftless.tasks.orientation import SIDE, orientation_fit
 
 PLACES = st.tuples(st.floats(0, 1), st.floats(0, 1))
 
@@ -176,26 +176,3 @@ def test_any_model_finds_a_photo_in_its_mirror_image_by_flipping(name, picture):
     (height, width), cells = a.frame.original, b[next(iter(b))].shape[-2:]
     apart = np.abs(answer.points - a.frame.mirrored(points))
     assert (apart <= (width / cells[1], height / cells[0])).all()
-
-
-def test_the_mirror_sum_of_a_mirrored_photo_is_the_mirrored_sum():
-    model, recipe = shiftless.load("twin:sd15", dtype="fp32"), shiftless.Recipe(taps=("up1", "up2"), prompt="a cow")
-    photo = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
-    plain, turned = shiftless.extract(model, [photo, shiftless.mirror(photo)], recipe)
-    ours, theirs = mirror_sum(plain, turned), mirror_sum(turned, plain)
-    for tap in recipe.taps:
-        assert torch.equal(theirs[tap], ours[tap].flip(3))
-        assert not torch.allclose(torch.nn.functional.normalize(turned[tap], dim=1), plain[tap].flip(3), atol=0.05)
-    assert (ours.frame, ours.recipe, ours.origin) == (plain.frame, plain.recipe, plain.origin)
-
-
-def test_a_mirror_sum_of_two_readings_or_of_places_is_refused():
-    def maps(tap, recipe):
-        frame = Frame((16, 16), (16, 16))
-        return FeatureMaps({"up1": torch.ones(1, 4, 2, 2)}, {"up1": tap}, frame, recipe)
-
-    out, places = Tap("up1", 4, 8, ""), Tap("up1", 0, 8, "", kind="map")
-    with pytest.raises(BadInput, match="mirrored and read the same way"):
-        mirror_sum(maps(out, shiftless.Recipe()), maps(out, shiftless.Recipe(seed=1)))
-    with pytest.raises(BadInput, match="attention over cells"):
-        mirror_sum(*[maps(places, shiftless.Recipe())] * 2)
