@@ -84,11 +84,12 @@ class Layers:
 def in_training(models: Mapping[str, nn.Module], settings: Settings) -> Iterator[Layers]:
     """Put new LoRA layers around some of each model's own inside the `with`; the models are as before afterwards.
 
-    A starts at random, B at zero, so that nothing changes before the first step (Hu et al. 2021, section 4.1).
+    A starts at random, B at zero, so that nothing changes before the first step (Hu et al. 2021, section 4.1). A text
+    encoder without layers has none to put them around, and is left out.
     """
     with ExitStack() as stack, seeded(settings.seed):
         parts = {}
         for part, model in models.items():
-            ranks = ranks_of(model, part, settings.targets, settings.rank)
-            parts[part] = stack.enter_context(injected(model, ranks, ADAPTER, empty=False, alpha=settings.alpha))
+            if ranks := ranks_of(model, part, settings.targets, settings.rank):
+                parts[part] = stack.enter_context(injected(model, ranks, ADAPTER, empty=False, alpha=settings.alpha))
         yield Layers(parts)
