@@ -18,6 +18,8 @@ TUPLES = ("taps", "textual_inversion", *STEERERS, *(f"{name}_scale" for name in 
 _LARGEST_SCALE = 1e6  # of a LoRA, a ControlNet or an image prompt; their published range is about -2 to 2
 _EXAMPLE = {"control": "canny", "lora": "horses.safetensors", "image_prompt": "ip-adapter",
             "textual_inversion": "cat-toy.safetensors"}  # fmt: skip
+_TEXTS = {"prompt": "a text, or '' for none", "captioner": "a name, or '' for the model's own",
+          "encoder": "a name or a folder, or '' for the model's autoencoder"}  # fmt: skip
 AUTO = "auto"
 """Of `discard`: the channels that hold massive activations, found in each image."""
 _LARGEST_CHANNEL = 2**20
@@ -50,6 +52,7 @@ HELP = {  # one line a field: what the command line says of its flag
     "size": "Longer side in pixels that the model sees; by default the model's own.",
     "fit": f"How an image is fitted: {' or '.join(FITS)} (squash makes it square, as the papers do).",
     "latent": "Which latent of the image: its posterior's mean, a sample of it, or the mean unscaled, as VPD takes it.",
+    "encoder": "What encodes photos: by default the autoencoder; taesd (the model's tiny encoder), or a folder of one.",
     "scheduler": f"{' or '.join(SCHEDULERS)} (t runs at t + 1, as the GDF and GATE codes do).",
     "joined": "In a bucket: joined to the merged map as it is, as attention maps are, instead of being merged.",
     "label": "A name for tables.",
@@ -66,14 +69,12 @@ class Recipe:
     prompt    the text that conditions the model; any length. {category} and other fields are filled in by the
               caller, {caption} by a captioner, for each image; "auto" is "{caption}"
     captioner what writes the captions: an alias, a hub id or a folder; "" is the model's own
-    control   ControlNets and T2I-Adapters that steer: "canny", "depth", "tile", "t2i-canny" and the like, a folder, a
-              hub id, or KIND=FOLDER
+    control   ControlNets and T2I-Adapters that steer: "canny", "t2i-canny" ..., a folder, a hub id, or KIND=FOLDER
     lora      LoRA files, in diffusers' or kohya's format; in place only while this recipe is read
     image_prompt  IP-Adapters, which give the denoiser the photo itself as a prompt: a name, or a file
     control_scale, lora_scale, image_prompt_scale  their strengths: one for all, or one each
     textual_inversion  files of learned words, which the prompt names; WORD=FILE names one otherwise
-    inpaint   of a model for inpainting, what its mask says: "keep" shows it the clean photo and leaves it nothing to
-              repaint; "all", or "", shows it nothing and lets it repaint everything
+    inpaint   what a model for inpainting is shown: "keep" the clean photo, nothing to repaint; "all", or "", nothing
     start     None, or a larger timestep: its noise is added, and steered denoising leads down to `timestep`
     steps     in how many steps, from start - timestep down to 1; None is one a timestep, as published
     noise     "draw" it from the seed, or "invert": walk up from the clean latent by the model's own predictions; with
@@ -82,24 +83,21 @@ class Recipe:
     ensemble  how many noise draws are averaged; the image is encoded once
     modulate  of taps that are the input of a transformer's block: the mean over draws is normed, then scaled and
               shifted as that block modulates its input (AdaLN), as in DiTF (Gan et al. 2025)
-    discard   numbers of channels that are set to zero, after the mean and before the norm, or "auto": those that hold
-              massive activations in this image (`shiftless.taps.massive`)
+    discard   channels set to zero, after the mean and before the norm; "auto": those with massive activations
     mirror    read the mirrored photo too, and add its unit features to the photo's, each at its place of the thing: a
               feature then does not depend on which way a thing faces; words left and right change places in its prompt
     size      longer side in pixels that the model sees; None is the model's own
     fit       "aspect" keeps the shape (sides rounded to what the model can take), "squash" makes it square
     latent    "mean" of the encoder's posterior, or a "sample" of it, as most papers do; "unscaled" is the mean
               without the factor that the denoiser's latents have, as VPD reads it
+    encoder   what encodes photos: "" the model's autoencoder, "taesd" its tiny one, or an AutoencoderTiny's folder
     scheduler "plain": timestep t is t; "pndm-reference": t runs at t + 1, as the GDF and GATE codes do
-    joined    in a bucket, whether a head joins the reading's maps to the merged map as they are (attention maps),
-              instead of merging them; takes no part in equality
+    joined    in a bucket, whether a head joins the maps to the merged map as they are; takes no part in equality
     label     a name for tables; takes no part in equality
 
     Raises BadInput for a value that no model could take.
 
     >>> base = Recipe(timestep=50, taps=("up1", "up2"))
-    >>> base.but(prompt="a photo of a horse").prompt
-    'a photo of a horse'
     >>> Recipe.from_toml(base.to_toml()) == base
     True
     """
@@ -127,6 +125,7 @@ class Recipe:
     size: int | None = None
     fit: str = "aspect"
     latent: str = "mean"
+    encoder: str = ""
     scheduler: str = "plain"
     joined: bool = False
     label: str = ""
@@ -142,12 +141,11 @@ class Recipe:
         _whole("ensemble", self.ensemble, 1, 1024, "noise draws to average")
         if self.size is not None:
             _whole("size", self.size, 16, 8192, "longer side in pixels")
-        if not isinstance(self.prompt, str):
-            raise BadInput(f"prompt={self.prompt!r}: give a text, or '' for none")
+        for name, meaning in _TEXTS.items():
+            if not isinstance(getattr(self, name), str):
+                raise BadInput(f"{name}={getattr(self, name)!r}: give {meaning}")
         if any("\ud800" <= letter <= "\udfff" for letter in self.prompt):  # what Python makes of such bytes
             raise BadInput(f"prompt={self.prompt!r}: holds bytes that are not UTF-8 text; write it in UTF-8")
-        if not isinstance(self.captioner, str):
-            raise BadInput(f"captioner={self.captioner!r}: give a name, or '' for the model's own")
         _names("textual_inversion", self.textual_inversion)
         for name in STEERERS:
             _steering(name, getattr(self, name), getattr(self, f"{name}_scale"))
@@ -176,6 +174,8 @@ class Recipe:
         _one_of("fit", self.fit, FITS)
         _one_of("latent", self.latent, LATENTS)
         _one_of("scheduler", self.scheduler, SCHEDULERS)
+        if self.encoder and self.latent != "mean":
+            raise BadInput(f"encoder={self.encoder!r} with latent={self.latent!r}: a tiny encoder gives the mean alone")
         for name in ("modulate", "mirror", "joined"):
             if not isinstance(getattr(self, name), bool):
                 raise BadInput(f"{name}={getattr(self, name)!r}: must be true or false")

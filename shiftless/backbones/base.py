@@ -16,6 +16,7 @@ from shiftless.noise import Schedule
 from shiftless.taps.names import Tap
 
 if TYPE_CHECKING:
+    from shiftless.backbones.tiny_encoder import TinyEncoder
     from shiftless.conditions.captioner import Captioner
     from shiftless.conditions.image_prompt import ImageAdapter
     from shiftless.conditions.textual_inversion import LearnedWord
@@ -152,11 +153,31 @@ class Steerable(Backbone, Protocol):
     def loras(self) -> list[str]:
         """The names of the LoRAs that lie in the model's folder."""
 
+    def tiny_encoder(self, name: str) -> TinyEncoder:
+        """The tiny encoder that a recipe names, loaded once and checked against the model's latents."""
+
     def digest(self, technique: str, name: str) -> str:
-        """The digest of the contents of what a recipe names for a technique; a captioner is one too."""
+        """The digest of the contents of what a recipe names for a technique; a captioner and an encoder are too."""
 
     def captioner(self, name: str) -> Captioner:
         """The captioner of this model: by name, or the model's own for ""."""
+
+
+def with_tiny_encoder(model: Backbone) -> Steerable:
+    """Return a model as one whose autoencoder can be replaced; raises BadInput for a family that has none.
+
+    >>> from shiftless.backbones.registry import load
+    >>> with_tiny_encoder(load("twin:dino-s16"))
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: twin:dino-s16: a model of the vit family has no autoencoder to be replaced; leave ...
+    """
+    if not hasattr(model, "tiny_encoder"):
+        raise BadInput(
+            f"{model.spec.name}: a model of the {model.spec.family} family has no autoencoder to be replaced; leave "
+            "encoder out of the recipe"
+        )
+    return cast(Steerable, model)
 
 
 def steerable(model: Backbone, technique: str) -> Steerable:

@@ -36,6 +36,7 @@ class DiT(LatentModel):
     """
 
     FAMILY = "dit"
+    TINY = "madebyollin/taesd"
     PARTS = {  # noqa: RUF012
         "transformer": "diffusers:DiTTransformer2DModel",
         "vae": "diffusers:AutoencoderKL",

@@ -35,12 +35,17 @@ class FixedBatch:
         return getattr(self.model, name)
 
     def encode_image(
-        self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None
+        self, pixels: torch.Tensor, *, latent: str = "mean", noise: torch.Tensor | None = None, **options: Any
     ) -> torch.Tensor:
-        """B 3 H W in [-1, 1] -> the clean latent; with `noise` of B times m, m posterior samples an image."""
+        """B 3 H W in [-1, 1] -> the clean latent; with `noise` of B times m, m posterior samples an image.
+
+        Other options are the model's own.
+        """
         cells = pixels[0, 0].numel() // self.model.spec.latent[1] ** 2
         if noise is None:
-            return _each(lambda rows: self.model.encode_image(pixels[rows], latent=latent), len(pixels), cells)
+            return _each(
+                lambda rows: self.model.encode_image(pixels[rows], latent=latent, **options), len(pixels), cells
+            )
         times = len(noise) // len(pixels)
         one = pixels.repeat_interleave(times, 0)
         return _each(

@@ -43,6 +43,7 @@ class Flux(LatentModel):
     """
 
     FAMILY = "flux"
+    TINY = "madebyollin/taef1"
     PARTS = {  # noqa: RUF012
         "transformer": "diffusers:FluxTransformer2DModel",
         "vae": "diffusers:AutoencoderKL",

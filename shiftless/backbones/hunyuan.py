@@ -60,6 +60,7 @@ class HunyuanDiT(LatentModel):
     """
 
     FAMILY = "hunyuan-dit"
+    TINY = "madebyollin/taesdxl"
     PARTS = {  # noqa: RUF012
         "transformer": "diffusers:HunyuanDiT2DModel",
         "vae": "diffusers:AutoencoderKL",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ from shiftless.backbones.parts import (
 from shiftless.backbones.placed import converted, own_weights
 from shiftless.backbones.random_parts import anew
 from shiftless.backbones.steering import Steering
+from shiftless.backbones.tiny_encoder import TAESD, twin_encoder
 from shiftless.conditions.condition import Condition, join
 from shiftless.conditions.config import read_config
 from shiftless.conditions.control import own_controls
@@ -117,6 +119,7 @@ class LatentModel(Steering):
         self._own_controls = {**(controls or {}), **(own_controls(home) if home is not None else {})}
         self._controls, self._captioners, self._loras, self._images = {}, {}, (), {}
         self._own_images = {**(images or {}), **(own_images(home) if home is not None else {})}
+        self._own_tinies, self._tinies = {}, {}
         self._words, self._spoken_last = (), ((), ())
         self._injections, self._image_layers = OrderedDict(), None
         self._prompts: OrderedDict[tuple[Any, ...], Condition] = OrderedDict()
@@ -157,7 +160,9 @@ class LatentModel(Steering):
         digest = digest_of("twin", dict(row), full, torch.__version__)  # random weights, from one seed
         native = size or (row["size"] if full else None)
         steering: dict[str, Any] = {"controls": cls.twin_controls(parts), "images": cls.twin_images(parts)}
-        return cls(name, parts, native, device, dtype, made_of=lambda: digest, **steering)
+        made = cls(name, parts, native, device, dtype, made_of=lambda: digest, **steering)
+        made._own_tinies = {TAESD: partial(twin_encoder, *made.spec.latent)}
+        return made
 
     def untrained(self, seed: int = 0) -> LatentModel:
         """Return the same networks with random weights and the same autoencoder: a benchmark's control."""

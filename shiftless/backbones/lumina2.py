@@ -86,6 +86,7 @@ class Lumina2(LatentModel):
     """
 
     FAMILY = "lumina2"
+    TINY = "madebyollin/taef1"
     PARTS = {  # noqa: RUF012
         "transformer": "diffusers:Lumina2Transformer2DModel",
         "vae": "diffusers:AutoencoderKL",

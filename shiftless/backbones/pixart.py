@@ -30,6 +30,7 @@ class PixArt(LatentModel):
     """
 
     FAMILY = "pixart"
+    TINY = ""  # alpha has the latents of Stable Diffusion, sigma those of SDXL
     PARTS = {  # noqa: RUF012
         "transformer": "diffusers:PixArtTransformer2DModel",
         "vae": "diffusers:AutoencoderKL",

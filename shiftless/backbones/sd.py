@@ -48,6 +48,7 @@ class StableDiffusion(Inpainting):
         "scheduler": "diffusers:DDIMScheduler",
     }
     DENOISER = "unet"
+    TINY = "madebyollin/taesd"
     UNSCALED = True
     TECHNIQUES: ClassVar[tuple[str, ...]] = ("prompt", "control", "lora", "image_prompt", "textual_inversion", "start")
 

@@ -40,6 +40,7 @@ class StableDiffusion3(LatentModel):
     """
 
     FAMILY = "sd3"
+    TINY = "madebyollin/taesd3"
     PARTS = {  # noqa: RUF012
         "transformer": "diffusers:SD3Transformer2DModel",
         "vae": "diffusers:AutoencoderKL",

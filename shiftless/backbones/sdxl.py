@@ -37,6 +37,7 @@ class StableDiffusionXL(StableDiffusion):
     """
 
     FAMILY = "sdxl"
+    TINY = "madebyollin/taesdxl"
     PARTS = {  # noqa: RUF012
         "unet": "diffusers:UNet2DConditionModel",
         "vae": "diffusers:AutoencoderKL",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 
-from shiftless.backbones.autoencoded import Autoencoded
 from shiftless.backbones.base import Backbone, steerable
 from shiftless.backbones.fingerprinted import state_of_tensors
+from shiftless.backbones.tiny_encoder import TinyEncoded
 from shiftless.conditions.control import Control, digest_of_control, load_control
 from shiftless.conditions.control_classes import class_of
 from shiftless.conditions.control_maps import MAPS
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _INJECTIONS_KEPT = 4  # GATE's readings take two LoRAs in turn
 
 
-class Steering(Autoencoded):
+class Steering(TinyEncoded):
     """What steers a model, for adapters of diffusion models to derive from.
 
     home           the model's folder, where its own ControlNets, LoRAs and captioner lie, or None
@@ -111,6 +111,8 @@ class Steering(Autoencoded):
             return digest_of_image_adapter(name, self._own_images)
         if technique == "textual_inversion":
             return read_word(name).digest
+        if technique == "encoder":
+            return self.digest_of_tiny(name)
         from shiftless.conditions.caption import find_captioner, fingerprint_of
 
         own = self._own_captioner()

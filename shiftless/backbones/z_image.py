@@ -76,6 +76,7 @@ class ZImage(LatentModel):
     """
 
     FAMILY = "z-image"
+    TINY = "madebyollin/taef1"
     PARTS = {  # noqa: RUF012
         "transformer": "diffusers:ZImageTransformer2DModel",
         "vae": "diffusers:AutoencoderKL",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ class Latents:
 
     def __init__(self, model: Backbone, inputs: Sequence[Inputs]) -> None:
         self.model, self.inputs = model, inputs
-        self._means: dict[tuple[int, tuple[int, int], str], torch.Tensor] = {}
+        self._means: dict[tuple[int, tuple[int, int], tuple[str, str]], torch.Tensor] = {}  # (latent, encoder)
         self._draws: dict[tuple[int, tuple[int, int], int], torch.Tensor] = {}
         self._maps: dict[tuple[int, tuple[int, int], str], torch.Tensor] = {}
         self._embeds: dict[tuple[int, str], torch.Tensor] = {}
@@ -27,11 +28,12 @@ class Latents:
     def encode(self, passes: Sequence[Pass]) -> None:
         """Encode the latents that these passes of one size still lack, all photos in one call."""
         fed = passes[0].fed
-        for kind in sorted({p.recipe.latent for p in passes} - {"sample"}):
-            lacking = {p.photo for p in passes if p.recipe.latent == kind and (p.photo, fed, kind) not in self._means}
-            if means := sorted(lacking):
+        kinds = {(p.recipe.latent, p.recipe.encoder) for p in passes if p.recipe.latent != "sample"}
+        for kind in sorted(kinds):
+            alike = {p.photo for p in passes if (p.recipe.latent, p.recipe.encoder) == kind}
+            if means := sorted(i for i in alike if (i, fed, kind) not in self._means):
                 pixels = floats_of(torch.cat([self._moved(self.inputs[i].pixels(fed)) for i in means]))
-                for i, latent in zip(means, self.model.encode_image(pixels, latent=kind)):
+                for i, latent in zip(means, self._encoded(pixels, *kind)):
                     self._means[i, fed, kind] = latent[None].float()
         draws: dict[tuple[int, tuple[int, int], int], int] = {}
         for p in passes:
@@ -47,7 +49,7 @@ class Latents:
     def clean(self, one: Pass) -> torch.Tensor:
         """The clean latent of a pass, 1 c h w float32."""
         if one.recipe.latent != "sample":
-            return self._means[one.photo, one.fed, one.recipe.latent]
+            return self._means[one.photo, one.fed, (one.recipe.latent, one.recipe.encoder)]
         return self._draws[one.photo, one.fed, one.recipe.seed][one.member : one.member + 1]
 
     def noisy(self, one: Pass, timestep: int) -> torch.Tensor:
@@ -76,6 +78,10 @@ class Latents:
     def mask(self, one: Pass) -> dict[str, torch.Tensor]:
         """What a model for inpainting is given beside the latent of a pass, 1 ... float32; {} to repaint all."""
         return keeping(self.clean(one)) if one.recipe.inpaint == "keep" else {}
+
+    def _encoded(self, pixels: torch.Tensor, latent: str, encoder: str) -> torch.Tensor:
+        own: dict[str, Any] = {"encoder": encoder} if encoder else {}  # only families that have one know of it
+        return self.model.encode_image(pixels, latent=latent, **own)
 
     def _noise(self, i: int, seed: int, member: int, shape: tuple[int, ...], stream: str) -> torch.Tensor:
         return self.inputs[i].noise(seed, member, shape, stream)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from shiftless.backbones.base import Backbone, Reading, steerable
+from shiftless.backbones.base import Backbone, Reading, steerable, with_tiny_encoder
 from shiftless.backbones.batch import default_batch
 from shiftless.backbones.memory import kept_memory
 from shiftless.backbones.walk import continued, invert, reference_walk, strides_left, walk
@@ -69,6 +69,8 @@ def check(model: Backbone, recipes: Sequence[Recipe], batch: int | None) -> int:
             pass
     for name in dict.fromkeys(name for recipe in recipes for name in recipe.image_prompt):
         steerable(model, "image_prompt").image_prompt(name)
+    for name in dict.fromkeys(recipe.encoder for recipe in recipes if recipe.encoder):
+        with_tiny_encoder(model).tiny_encoder(name)
     for recipe in recipes:
         if recipe.textual_inversion:
             with steerable(model, "textual_inversion").worded(recipe.textual_inversion):  # no two of one name

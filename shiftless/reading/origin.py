@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from shiftless.backbones.base import Backbone, steerable
+from shiftless.backbones.base import Backbone, steerable, with_tiny_encoder
 from shiftless.conditions.template import CAPTION, fields_of
 from shiftless.errors import BadInput
 from shiftless.header import Origin
@@ -41,6 +41,8 @@ def origin_of(model: Backbone, recipe: Recipe, fingerprint: str | None = None) -
         except BadInput:
             if technique != "captioner":  # the caller may give captions; if not, reading raises
                 raise
+    if recipe.encoder:
+        adapters[f"encoder {recipe.encoder}"] = with_tiny_encoder(model).digest("encoder", recipe.encoder)
     dtype = _DTYPES.get(model.dtype, str(model.dtype).removeprefix("torch."))
     weights = model.fingerprint if fingerprint is None else fingerprint
     return Origin("", model.spec.name, weights, tuple(adapters.items()), dtype)

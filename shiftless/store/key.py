@@ -31,11 +31,22 @@ def key_of(origin: Origin, recipe: Recipe, fed: tuple[int, int], words: str, dty
     >>> key_of(one, Recipe(), (64, 64), "", "fp16") == key_of(other, Recipe(), (64, 64), "", "fp16")
     False
     """
-    replaced = ("label", "prompt", "captioner", "size", "lora", "control", "image_prompt", "textual_inversion")
+    replaced = (
+        "label",
+        "prompt",
+        "captioner",
+        "size",
+        "lora",
+        "control",
+        "image_prompt",
+        "textual_inversion",
+        "encoder",
+    )
     fields = {name: value for name, value in recipe.to_dict().items() if name not in replaced}
     counts: list[Any] = [len(recipe.lora), len(recipe.control)]
     counts += [len(recipe.image_prompt)] if recipe.image_prompt else []
     counts += ["words", len(recipe.textual_inversion)] if recipe.textual_inversion else []
+    counts += ["encoder"] if recipe.encoder else []
     made_of = [origin.photo, origin.fingerprint, [digest for _, digest in origin.adapters], origin.dtype, origin.pool]
     return digest_of(RULES, made_of, fields, counts, list(fed), words, dtype)[:LENGTH]
 
