@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from shiftless.data.pairs import read_pairs
+from shiftless.image import open_photo
 from shiftless.recipe import Recipe
 
 ROOT = Path(__file__).parents[1] / "benchmarks"
@@ -152,6 +153,22 @@ def test_every_way_of_the_pipeline_gives_the_model_the_same_pixels(tmp_path, cap
     whats = ("photos a second", "of pillow", "CPU ms a photo", "of pillow in CPU time")
     pipeline.show([{"cores": 1, **dict.fromkeys(whats, numbers), "CPU ms of a digest": 0.1}], {"cpu": "x"})
     assert "of Pillow's speed the loader reaches 100% (target 90%)" in capsys.readouterr().out
+
+
+def test_a_tiny_encoder_is_compared_with_the_autoencoder_and_missing_weights_are_told_in_one_line(capsys):
+    import shiftless
+
+    tiny, model = script("tiny_encoder"), shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+    one = torch.rand(1, 3, 2, 2)
+    assert tiny.cosine(one, 2 * one) == pytest.approx(1)
+    assert tiny.operations(lambda: torch.ones(2, 3) @ torch.ones(3, 5)) == 2 * 2 * 3 * 5
+    found = tiny._of_latents(model, "taesd", [open_photo(np.zeros((16, 16, 3), np.uint8))])
+    assert found["operations"][1] < found["operations"][0]
+    two = {name: [0.5, 0.25] for name in ("pck", "low", "high")}
+    tiny.show({**found, **two, "features": 0.9, "pairs": 1, "difference": (-0.25, -0.5, 0)})
+    assert "difference -0.250 [-0.500, +0.000]" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="nowhere: no such folder"):
+        tiny.main("twin:sd15", "nowhere", 1, "val", "fp32", None)
 
 
 def test_operations_are_counted_as_by_hand_and_up_to_where_reading_ends():

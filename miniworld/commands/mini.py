@@ -22,6 +22,7 @@ app.add_typer(mini, name="mini", rich_help_panel="The embedded model")
 
 STAGES = {  # stage: file and function that train it, and what that function calls --from
     "vae": ("vae", "train_vae", "start_from"),
+    "tiny-encoder": ("tiny_encoder", "train_tiny_encoder", "model"),
     "unet": ("unet", "train_unet", "start_from"),
     "grounding": ("grounding", "train_grounding", "start_from"),
     "controlnet": ("control", "train_controlnet", "model"),
@@ -100,8 +101,8 @@ def train(
     stage: Annotated[
         str,
         typer.Option(
-            help="vae first, then unet and grounding, then controlnet and image-prompt; gan-encoder after gan; the "
-            "others at any time."
+            help="vae first, then tiny-encoder, unet and grounding, then controlnet and image-prompt; gan-encoder "
+            "after gan; the others at any time."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; run again to continue it.")] = Path(
