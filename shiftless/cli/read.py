@@ -124,15 +124,12 @@ def extract(
     from shiftless.store.extraction import extract_into
     from shiftless.store.size import size_of
     from shiftless.store.target import check_target, target_of
+    from shiftless.store.writer import StoreWriter
 
     values = filler(recipes, fill, captions, photos)
     paths = [path for place in photos for path in list_photos(place)]
     check_target(out, save_dtype, shard, compress)
     check_engine(engine, workers, worker_cpus, worker_gpus, json)
-    if engine and compress != "none":
-        raise BadInput(
-            "--compress with --engine: each worker would learn a transform of its own; leave one of them out"
-        )
     check_writable(None if "://" in out else Path(out, "zarr.json"), json)
     backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     rows = check(backbone, recipes, batch)
@@ -163,8 +160,10 @@ def extract(
         given = {
             "out": out, "recipes": recipes, "batch": rows, "model": model, "device": device, "dtype": dtype,
             "offload": offload, "quantise": quantise, "fill": values, "save_dtype": save_dtype, "pool": pool,
-            "shard": shard, "threads": threads,
+            "shard": shard, "threads": threads, "compress": compress,
         }  # fmt: skip
+        if isinstance(target, StoreWriter):
+            target.close(interrupted=True)  # photos from which a transform is still to be learned go to a worker
         del target, backbone  # the workers need the memory
         with progress as step:
             result = read_by_workers(engine, given, paths, workers, each, step, worker_cpus, worker_gpus)

@@ -50,10 +50,13 @@ class Claims:
         Raises BadInput for a photo whose prompt lacks a value, and for an adapter that is missing.
         """
         keys = []
-        for made_of, recipe, text in zip(self._origins(), self.recipes, self._texts(photo)):
-            origin = replace(of_photo(made_of, photo, self.fill), pool=self.pool)
+        for origin, recipe, text in zip(self.origins(photo), self.recipes, self._texts(photo)):
             keys.append(key_of(origin, recipe, frame_of(self.model.spec, photo, recipe).fed, text, self.dtype))
         return keys
+
+    def origins(self, photo: Photo) -> list[Origin]:
+        """Return what each recipe's maps of a photo would be made from; raises BadInput as `keys` does."""
+        return [replace(of_photo(one, photo, self.fill), pool=self.pool) for one in self._origins()]
 
     def hold(self) -> None:
         """Take the model and its adapters to stay as they are from here on: a photo's keys then cost next to nothing.

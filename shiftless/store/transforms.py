@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from shiftless.digest import digest_of
 from shiftless.errors import BadInput
+from shiftless.header import Origin
+from shiftless.recipe import Recipe
 from shiftless.store.group import Group
 from shiftless.store.key import LENGTH
 from shiftless.store.manifest import Manifest
@@ -19,6 +22,27 @@ TRANSFORMS = ".shiftless/transforms"
 def transform_key(group: Group) -> str:
     """Return the key of the file that a group's transform lies in: of its reading and compression, not its size."""
     return f"{TRANSFORMS}/{digest_of(group.reading, group.compress)[:LENGTH]}.safetensors"
+
+
+def copy_transform(source: Place, target: Place, group: Group) -> None:
+    """Give a store the transform of a group's reading that another one keeps, if it does and the store has none."""
+    key = transform_key(group)
+    if not _there(target, key) and _there(source, key):
+        with target.lock():
+            target.write(key, [source.read(key)])
+
+
+def has_transform(place: Place, origin: Origin, recipe: Recipe, compress: str) -> bool:
+    """Whether a store keeps the transform of what a recipe reads, of whatever size, before anything was read."""
+    return _there(place, transform_key(Group(recipe, replace(origin, photo=""), (), (0, 0), (), (), 1, compress)))
+
+
+def _there(place: Place, key: str) -> bool:
+    try:
+        place.read(key)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def transform_of(place: Place, group: Group) -> Transform | None:

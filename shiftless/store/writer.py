@@ -37,11 +37,12 @@ from shiftless.store.row import ROWS, Row
 from shiftless.store.sample import PHOTOS, Sample
 from shiftless.store.shard import Damaged, seal, seal_of
 from shiftless.store.transform import NONE, Compression, Transform, learn
-from shiftless.store.transforms import shared_transform
+from shiftless.store.transforms import copy_transform, has_transform, shared_transform
 
 _SYNC = (
     1.0  # seconds after which what was added is brought to the disk; a kill loses nothing meanwhile, a power cut may
 )
+_LEARN = "extract a photo into it without --engine first"
 _REMOTE_SHARD = 2**26  # bytes of the largest map's shard where photos wait in main memory
 _REMOTE_MOST = 2**28  # bytes of photos that wait in main memory
 
@@ -55,7 +56,7 @@ class StoreWriter:
     shard   how many photos lie in one file of an array; by default as many as make about 256 MB of the largest map
     compress "none", "int8", "pca:K" or "pq:M" (`shiftless.store.transform`), by a transform that is learned from the
             first 64 photos and kept in the store for every further one
-    beside  a store whose photos count as there: the one that this one is a part of
+    beside  a store whose photos count as there, and whose transforms are taken: the one that this one is a part of
 
     A photo becomes visible to readers with those that fill a shard with it, or when the writer is closed; until then
     it waits on disk, and a writer that is killed leaves it to the next one. Several writers may write to one store on
@@ -99,7 +100,7 @@ class StoreWriter:
         self.model, self.recipes, self.dtype, self.pool, self.shard = model, list(recipes), dtype, pool, shard
         self.widened = 0  # maps that were saved in fp32 because they hold values beyond the range of dtype
         self._manifest = Manifest.of(self.place)
-        self._keys = Keys(self.place, None if beside is None else Keys.of(beside))
+        self._keys, self._beside = Keys(self.place, None if beside is None else Keys.of(beside)), beside
         self._keys.update(self._manifest)
         self._check_compression()
         self._sample = Sample(self.place, self.recipes, self.compression)
@@ -153,6 +154,13 @@ class StoreWriter:
         """Whether every reading of a photo is published; nothing is claimed."""
         return all(key in self._keys for key in self._claims.keys(photo))
 
+    def has_transforms(self, photo: Photo) -> bool:
+        """Whether a photo's readings need none to be learned: there is no compression, or the store keeps theirs."""
+        if self.compress == NONE:
+            return True
+        made = zip(self._claims.origins(photo), self.recipes)
+        return all(has_transform(self.place, origin, recipe, self.compress) for origin, recipe in made)
+
     def hold(self) -> None:
         """Take the model and its adapters to stay as they are from here on, which makes claims fast."""
         self._claims.hold()
@@ -179,8 +187,14 @@ class StoreWriter:
             for maps in small:
                 for tap, value in maps.items():
                     self.compression.check(tap, int(value.shape[1]))
-            found = [shared_transform(self.place, group, None) for group in self._sample.groups(small)]
+            groups = self._sample.groups(small)
+            if self._beside is not None:
+                for group in groups:
+                    copy_transform(self._beside, self.place, group)
+            found = [shared_transform(self.place, group, None) for group in groups]
             self._by = None if None in found else [one for one in found if one is not None]
+            if self._by is None and self._beside is not None:
+                raise BadInput(f"{self._beside.name}: has no transform for --compress {self.compress}; {_LEARN}")
         if self._by is not None:
             self._put(small, keys, self._by)
             return

@@ -75,7 +75,6 @@ def test_a_dry_run_tells_size_and_time_and_writes_nothing(command, photos, monke
         (("-o", "f", "--engine", "local", "--json", "a.json"), "--json with --engine local: leave it out"),
         (("-o", "f", "--compress", "int8"), "--compress is for a store; f is a folder"),
         (("-o", "f.zarr", "--compress", "int4"), "give none, int8, pca:K"),
-        (("-o", "f.zarr", "--compress", "int8", "--engine", "local"), "each worker would learn a transform of its own"),
         (("-o", "f.zarr", "--compress", "pq:4", "--save-dtype", "fp32"), "leave one of them out"),
     ],
 )
