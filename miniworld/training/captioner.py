@@ -13,10 +13,12 @@ from transformers import (
     CLIPTokenizer,
     GPT2Config,
     SegformerConfig,
+    SegformerForSemanticSegmentation,
     VisionEncoderDecoderConfig,
     VisionEncoderDecoderModel,
 )
 
+from miniworld.oracle import load_oracle
 from miniworld.training.attention import use_fast_attention
 from miniworld.training.batches import Batch
 from miniworld.training.captioned import LENGTH, CaptionedPictures
@@ -79,6 +81,19 @@ def new_captioner(tokenizer: Any, seed: int = 0, **changes: Any) -> VisionEncode
     for key, value in (*special.items(), ("max_length", LENGTH)):
         setattr(model.generation_config, key, value)
     begin_depthwise(model.encoder)
+    return model
+
+
+def captioner_on(
+    oracle: SegformerForSemanticSegmentation, tokenizer: Any, seed: int = 0, **changes: Any
+) -> VisionEncoderDecoderModel:
+    """Build a captioner whose encoder is an oracle's, which knows kinds, parts and places; all else is random.
+
+    `changes` are values of `DECODER` to replace.
+    """
+    shape = {key: getattr(oracle.config, key) for key in ENCODER if key != "reshape_last_stage"}
+    model = new_captioner(tokenizer, seed, **{**changes, **shape})
+    model.encoder.load_state_dict(oracle.segformer.state_dict())
     return model
 
 
@@ -145,7 +160,8 @@ def train_captioner(
 ) -> Path:
     """Train the captioner and write it to `captioner` in the run's folder.
 
-    `start_from` is a captioner's folder, or a pipeline's that has one, to train further.
+    `start_from` is a captioner's folder, or a pipeline's that has one, to train further; or an oracle's
+    (`miniworld.oracle`), whose encoder a new captioner begins with.
     """
     tokenizer, model = _networks(start_from, stage.seed, changes or {})
     with stage.begin(NAME) as log:
@@ -185,8 +201,16 @@ def _networks(start_from: str | Path | None, seed: int, changes: dict[str, Any])
     if start_from is None:
         tokenizer = new_tokenizer()
         return tokenizer, new_captioner(tokenizer, seed, **changes)
+    if _is_oracle(Path(start_from)):
+        tokenizer = new_tokenizer()
+        return tokenizer, captioner_on(load_oracle(start_from).network, tokenizer, seed, **changes)
     folder = Path(start_from) / NAME if (Path(start_from) / NAME).is_dir() else Path(start_from)
     return (
         CLIPTokenizer.from_pretrained(folder),
         VisionEncoderDecoderModel.from_pretrained(folder, torch_dtype=torch.float32),
     )
+
+
+def _is_oracle(folder: Path) -> bool:
+    file = folder / "config.json"
+    return file.is_file() and SegformerForSemanticSegmentation.__name__ in file.read_text("utf-8")

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from miniworld.oracle import find_oracle, load_oracle
 from miniworld.training.caption_proof import ALWAYS, agreement, caption_accuracy, facts
 from miniworld.training.captioned import LENGTH, CaptionedPictures, caption_tokens
-from miniworld.training.captioner import CaptionLoss, new_captioner, train_captioner
+from miniworld.training.captioner import CaptionLoss, captioner_on, new_captioner, train_captioner
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.stage import Stage
+from miniworld.training.tokenizer import new_tokenizer
 from miniworld.world.picture import draw
 from shiftless.conditions.caption import load_captioner
 from shiftless.errors import BadInput
@@ -31,6 +33,20 @@ def weights(folder):
     from safetensors.torch import load_file
 
     return load_file(folder / "model.safetensors")
+
+
+def test_a_captioner_can_begin_with_an_oracle_s_encoder(tmp_path, drawn):
+    oracle, pixels = load_oracle().network, torch.rand(1, 3, 64, 64)
+    begun = captioner_on(oracle, new_tokenizer(), n_embd=32, n_layer=1, n_head=2).eval()
+    expected = oracle.segformer(pixels, output_hidden_states=True).hidden_states[-1].flatten(2).transpose(1, 2)
+    torch.testing.assert_close(begun.encoder(pixels).last_hidden_state, expected)
+    stage = Stage(tmp_path, images=2, pictures=drawn, draw=False, compile=False, device="cpu")
+    folder = train_captioner(
+        stage, start_from=find_oracle(), batch=2, changes={"n_embd": 32, "n_layer": 1, "n_head": 2}
+    )
+    trained, ours = load_captioner(folder).model.encoder.state_dict(), begun.encoder.state_dict()
+    apart = max(float((trained[name].float() - ours[name]).abs().max()) for name in ours)
+    assert 0 < apart < 0.01  # a step away
 
 
 def test_an_interrupted_captioner_ends_where_an_uninterrupted_one_does(tmp_path, drawn, monkeypatch):
