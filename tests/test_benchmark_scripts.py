@@ -171,6 +171,25 @@ def test_a_tiny_encoder_is_compared_with_the_autoencoder_and_missing_weights_are
         tiny.main("twin:sd15", "nowhere", 1, "val", "fp32", None)
 
 
+def test_a_bucket_is_counted_by_the_calls_that_are_really_made():
+    import shiftless
+
+    bucket = script("bucket")
+    model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
+
+    class Weighed:
+        encoder, denoiser = (lambda self, tiny: 1), (lambda self, call: 10)
+        controls = lambda self, call: call.controls  # noqa: E731
+
+    three = [Recipe(latent="sample"), Recipe(latent="sample", seed=1), Recipe(control="canny", start=52)]
+    ways = bucket.ways(bucket.without_loras(three), 1)
+    expected = {"apart": (3, 5, 3), "bucket": (2, 5, 3), "tiny": (1, 4, 2)}  # encodings, rows, rows with a ControlNet
+    for way, (encoded, rows, controls) in expected.items():
+        found = bucket.measure(model, Weighed(), ways[way])
+        assert found == {"encoder": encoded, "denoiser": 10 * rows, "ControlNet": controls, "rows": rows}, way
+    assert [len(ways[way][0]) for way in ("one", "few steps", "no walk")] == [1, 3, 3]
+
+
 def test_operations_are_counted_as_by_hand_and_up_to_where_reading_ends():
     import torch
 

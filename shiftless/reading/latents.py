@@ -21,36 +21,42 @@ class Latents:
     def __init__(self, model: Backbone, inputs: Sequence[Inputs]) -> None:
         self.model, self.inputs = model, inputs
         self._means: dict[tuple[int, tuple[int, int], tuple[str, str]], torch.Tensor] = {}  # (latent, encoder)
-        self._draws: dict[tuple[int, tuple[int, int], int], torch.Tensor] = {}
+        self._draws: dict[tuple[Any, ...], torch.Tensor] = {}  # (photo, size, seed, member)
         self._maps: dict[tuple[int, tuple[int, int], str], torch.Tensor] = {}
         self._embeds: dict[tuple[int, str], torch.Tensor] = {}
 
     def encode(self, passes: Sequence[Pass]) -> None:
-        """Encode the latents that these passes of one size still lack, all photos in one call."""
+        """Encode the latents that these passes of one size still lack: all photos in one call, each once.
+
+        Samples of several seeds and noise draws are drawn from one encoding.
+        """
         fed = passes[0].fed
         kinds = {(p.recipe.latent, p.recipe.encoder) for p in passes if p.recipe.latent != "sample"}
         for kind in sorted(kinds):
-            alike = {p.photo for p in passes if (p.recipe.latent, p.recipe.encoder) == kind}
-            if means := sorted(i for i in alike if (i, fed, kind) not in self._means):
+            asked = {p.photo for p in passes if (p.recipe.latent, p.recipe.encoder) == kind}
+            if means := sorted(i for i in asked if (i, fed, kind) not in self._means):
                 pixels = floats_of(torch.cat([self._moved(self.inputs[i].pixels(fed)) for i in means]))
                 for i, latent in zip(means, self._encoded(pixels, *kind)):
                     self._means[i, fed, kind] = latent[None].float()
-        draws: dict[tuple[int, tuple[int, int], int], int] = {}
+        lacking: dict[int, list[tuple[int, int]]] = {}  # photo -> (seed, member) of its samples
         for p in passes:
-            if p.recipe.latent == "sample":
-                key = (p.photo, fed, p.recipe.seed)
-                draws[key] = max(draws.get(key, 0), p.member + 1)
-        for key, members in draws.items():
-            if key not in self._draws or len(self._draws[key]) < members:
-                noise = [self._noise(key[0], key[2], m, self._shape(fed), "posterior") for m in range(members)]
-                pixels = self._pixels(key[0], fed)
-                self._draws[key] = self.model.encode_image(pixels, latent="sample", noise=torch.cat(noise)).float()
+            draw = p.recipe.seed, p.member
+            known = lacking.get(p.photo, [])
+            if p.recipe.latent == "sample" and (p.photo, fed, *draw) not in self._draws and draw not in known:
+                lacking[p.photo] = [*known, draw]
+        for draws in dict.fromkeys(map(tuple, lacking.values())):
+            alike = [i for i, own in lacking.items() if tuple(own) == draws]
+            each = [(i, seed, member) for i in alike for seed, member in draws]
+            noise = [self._noise(i, seed, member, self._shape(fed), "posterior") for i, seed, member in each]
+            pixels = floats_of(torch.cat([self._moved(self.inputs[i].pixels(fed)) for i in alike]))
+            samples = self.model.encode_image(pixels, latent="sample", noise=torch.cat(noise)).float()
+            self._draws |= {(i, fed, *draw): samples[n : n + 1] for n, (i, *draw) in enumerate(each)}
 
     def clean(self, one: Pass) -> torch.Tensor:
         """The clean latent of a pass, 1 c h w float32."""
         if one.recipe.latent != "sample":
             return self._means[one.photo, one.fed, (one.recipe.latent, one.recipe.encoder)]
-        return self._draws[one.photo, one.fed, one.recipe.seed][one.member : one.member + 1]
+        return self._draws[one.photo, one.fed, one.recipe.seed, one.member]
 
     def noisy(self, one: Pass, timestep: int) -> torch.Tensor:
         """The latent of a pass with its own noise of `timestep` added, 1 c h w float32."""

@@ -235,6 +235,9 @@ def run_passes(
     Passes with the same LoRAs and image prompts run together while these are in place; `full` keeps the
     prediction beside the taps' maps.
     """
+    for fed in dict.fromkeys(one.fed for one in requested):
+        with kept_memory(model.device):  # a pool of its own: the denoiser's tensors have other sizes
+            latents.encode([one for one in requested if one.fed == fed])
     by_adapters: dict[Any, RecipesOfPass] = {}
     for one, readers in requested.items():
         by_adapters.setdefault((loras_of(one.recipe), image_prompts_of(one.recipe)), {})[one] = readers
@@ -265,8 +268,6 @@ def _run(
         groups.setdefault(key, []).append(one)
     inverted: InversionCache = {}
     for (*_, taps), group in sorted(groups.items(), key=lambda item: item[0][1]):
-        with kept_memory(model.device):  # a pool of its own: the denoiser's tensors have other sizes
-            latents.encode(group)
         for first in range(0, len(group), batch):
             rows = group[first : first + batch]
             condition = join([_steered(latents, one, texts[one]) for one in rows])

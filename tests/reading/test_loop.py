@@ -72,6 +72,22 @@ def test_each_image_and_prompt_is_encoded_once(model, monkeypatch):
     assert encoded == [1]
 
 
+def test_samples_of_several_seeds_readings_and_photos_are_drawn_from_one_encoding(model, monkeypatch):
+    encoded = []
+    own = model.encode_image
+    recipes = [
+        Recipe(taps=("up0",), latent="sample"), Recipe(taps=("mid",), latent="sample", seed=1, ensemble=2),
+        Recipe(taps=("mid",), timestep=100, latent="sample", seed=2),
+    ]  # fmt: skip
+    alone = [shiftless.extract(model, PICTURES[i], recipe) for i in (0, 2) for recipe in recipes]
+    monkeypatch.setattr(model, "encode_image", lambda pixels, **k: encoded.append(len(pixels)) or own(pixels, **k))
+    together = shiftless.extract(model, [PICTURES[0], PICTURES[2]], recipes, batch=2)
+    assert encoded == [2]
+    for one, other in zip(alone, [maps for bucket in together for maps in bucket], strict=True):
+        for tap in one:
+            torch.testing.assert_close(one[tap], other[tap], atol=2e-5, rtol=1e-4)
+
+
 def test_rows_share_batches_across_images_recipes_and_ensemble(model, monkeypatch):
     sizes = []
     own = model.denoise
