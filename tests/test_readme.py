@@ -107,6 +107,7 @@ def test_every_link_leads_somewhere(document):
         ("every_technique.py", "t=300 inpaint keep"),
         ("families.py", "taps"),
         ("fusion.py", "found in b at"),
+        ("video.py", "frame 2: "),
     ],
 )
 def test_the_examples(quick_audit, capsys, monkeypatch, example, says):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shiftless.cli.answer import say, show
@@ -18,13 +17,14 @@ if TYPE_CHECKING:
 SAMPLE = 3
 
 
-def rehearse(model: Backbone, paths: Sequence[Path], recipes: Sequence[Recipe], size: Size, **options: Any) -> None:
+def rehearse(model: Backbone, paths: Sequence[Any], recipes: Sequence[Recipe], size: Size, **options: Any) -> None:
     """Print the table of maps, the space on disk and the time that photos will take; nothing is written.
 
     Raises BadInput if none of the three photos, which lie evenly in the list, can be read.
     """
     from rich.table import Table
 
+    from shiftless.data.video import decoded
     from shiftless.errors import BadInput
     from shiftless.reading import stream
     from shiftless.store.size import in_bytes
@@ -40,7 +40,7 @@ def rehearse(model: Backbone, paths: Sequence[Path], recipes: Sequence[Recipe], 
     notice(f"reading {count(len(sample), 'photo')} to see how long it takes")
     skipped: list[str] = []
     begun = time.monotonic()
-    done = sum(1 for _ in stream(model, sample, list(recipes), dtype=None, skipped=skipped, **options))
+    done = sum(1 for _ in stream(model, decoded(sample), list(recipes), dtype=None, skipped=skipped, **options))
     seconds = time.monotonic() - begun
     if not done:
         raise BadInput(skipped[0])

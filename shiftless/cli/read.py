@@ -47,11 +47,12 @@ BOX = ("a box", "X0,Y0,X1,Y1", "40,20,300,240")
         "shiftless extract a.jpg --taps up1,up2 --prompt 'a photo of a {category}' --fill category=horse",
         "shiftless extract photos/ --model sd15 --out features.zarr --compress pca:64 --dry-run",
         "shiftless extract photos/ --model sd15 --out features.zarr --engine local --workers 4",
+        "shiftless extract clip.mp4 --model sd15 --out frames.zarr --every 5",
     ),
 )
 @takes_recipe
 def extract(
-    photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    photos: Annotated[list[Path], typer.Argument(help="Pictures, folders of them, or videos.")],
     recipes: tuple[Recipe, ...],
     out: Annotated[
         str, typer.Option("--out", "-o", help="Folder for one .safetensors a photo, or a store: a name.zarr.")
@@ -74,6 +75,7 @@ def extract(
             "from the first 64 photos."
         ),
     ] = "none",
+    every: Annotated[int, typer.Option(min=1, help="Of a video, take every so many frames.")] = 1,
     pool: Annotated[int, typer.Option(min=1, help="Average so many cells along each side into one before saving.")] = 1,
     shard: Annotated[
         int | None,
@@ -115,8 +117,8 @@ def extract(
     A photo that cannot be read is listed at the end, and the exit code is then 2.
     """
     from shiftless.backbones.registry import load
+    from shiftless.data.video import decoded, is_video, sources_in
     from shiftless.engines.portions import with_ends
-    from shiftless.image import list_photos
     from shiftless.progress import Progress, count, notice
     from shiftless.reading.ahead import default_threads
     from shiftless.reading.counted import Counted, calls
@@ -127,9 +129,11 @@ def extract(
     from shiftless.store.writer import StoreWriter
 
     values = filler(recipes, fill, captions, photos)
-    paths = [path for place in photos for path in list_photos(place)]
+    paths = sources_in(photos, every)
     check_target(out, save_dtype, shard, compress)
     check_engine(engine, workers, worker_cpus, worker_gpus, json)
+    if engine and (videos := [str(place) for place in photos if is_video(place)]):
+        raise BadInput(f"{videos[0]}: one process reads a video; leave --engine out, or give a folder of its frames")
     check_writable(None if "://" in out else Path(out, "zarr.json"), json)
     backbone = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
     rows = check(backbone, recipes, batch)
@@ -170,8 +174,9 @@ def extract(
     else:
         with target, progress as step:
             result = extract_into(
-                target, Counted(backbone, step.advance), with_ends(paths, rows), recipes, batch=rows, fill=values,
-                threads=default_threads() if threads is None else threads, skip=lambda: step.skip(each), read=describe,
+                target, Counted(backbone, step.advance), with_ends(decoded(paths), rows, len(paths)), recipes,
+                batch=rows, fill=values, threads=default_threads() if threads is None else threads,
+                skip=lambda: step.skip(each), read=describe,
             )  # fmt: skip
         write_json(json, {name: [str(file) for file in files] for name, files in target.files.items()})
     notice(f"{result.done} read into {out}" + (f", {result.there} were there already" if result.there else ""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from shiftless.reading.loop import WINDOW_END
@@ -33,13 +33,14 @@ def portions(photos: Sequence[Any], batch: int) -> list[list[str]]:
     return [[str(photo) for photo in photos[first : first + size]] for first in range(0, len(photos), size)]
 
 
-def with_ends(photos: Sequence[Any], batch: int) -> Iterator[Any]:
-    """Yield photos, and where a portion ends what ends a batch too.
+def with_ends(photos: Iterable[Any], batch: int, count: int) -> Iterator[Any]:
+    """Yield photos, `count` in all, and where a portion ends what ends a batch too.
 
-    >>> [one if isinstance(one, str) else "end" for one in with_ends(["a", "b", "c"], 2)]
+    >>> [one if isinstance(one, str) else "end" for one in with_ends("abc", 2, 3)]
     ['a', 'b', 'end', 'c', 'end']
     """
-    size = portion_size(len(photos), batch)
-    for first in range(0, len(photos), size):
-        yield from photos[first : first + size]
-        yield WINDOW_END
+    size = portion_size(count, batch)
+    for number, photo in enumerate(photos, 1):
+        yield photo
+        if number % size == 0 or number == count:
+            yield WINDOW_END

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -60,8 +61,10 @@ class Size:
             )
 
 
-def size_of(target: FeatureFolder | StoreWriter, photos: Sequence[Path]) -> Size:
+def size_of(target: FeatureFolder | StoreWriter, photos: Sequence[Any]) -> Size:
     """Estimate the disk space of the features of photos; nothing is read but the headers of some photos.
+
+    photos  paths, or what says its own size as `hw` and its name as its text, such as a video's frames
 
     >>> from shiftless.backbones.registry import load
     >>> size = size_of(FeatureFolder("nowhere", load("twin:sd15"), [Recipe()]), [])
@@ -145,8 +148,10 @@ def _how(target: FeatureFolder | StoreWriter) -> str:
     return target.compress if target.compression.in_bytes else f"{target.compress} in {target.dtype}"
 
 
-def _hw(photo: Path) -> tuple[int, int] | None:
+def _hw(photo: Any) -> tuple[int, int] | None:
     """A photo's sides, from its header; None if it is no photo, which reading reports."""
+    if (known := getattr(photo, "hw", None)) is not None:
+        return int(known[0]), int(known[1])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -30,7 +30,7 @@ def given(tmp_path_factory):
     model = shiftless.load("twin:sd15", device="cpu", dtype="fp32")
     out = folder / "alone.zarr"
     with target_of(str(out), model, RECIPES, shard=3) as target:
-        result = extract_into(target, model, with_ends(paths, BATCH), RECIPES, batch=BATCH)
+        result = extract_into(target, model, with_ends(paths, BATCH, len(paths)), RECIPES, batch=BATCH)
     return SimpleNamespace(model=model, paths=paths, result=result, maps=maps_of(out))
 
 

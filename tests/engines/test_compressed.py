@@ -44,7 +44,7 @@ def calls(monkeypatch, given):
 def test_workers_share_the_transform_that_one_process_learns(calls, given, job, tmp_path):
     alone, paths = tmp_path / "alone.zarr", given.paths[:8]
     with target_of(str(alone), given.model, RECIPES, compress="pca:8", shard=3) as target:
-        expected = extract_into(target, given.model, with_ends(paths, BATCH), RECIPES, batch=BATCH)
+        expected = extract_into(target, given.model, with_ends(paths, BATCH, len(paths)), RECIPES, batch=BATCH)
     job = replace(job, compress="pca:8")
     result = run("local", job, paths, 2, devices=["cpu"])
     assert (result.done, result.failed) == (expected.done, expected.failed)

@@ -19,10 +19,10 @@ def test_portions_are_whole_batches_of_all_photos_and_end_where_one_process_ends
     assert all(len(piece) == size for piece in pieces[:-1])
     assert len(pieces) >= min(64, -(-count // batch))
     apart = [window for piece in pieces for window in _cut(piece, batch)]
-    assert list(_cut(with_ends(photos, batch), batch)) == apart
+    assert list(_cut(with_ends(photos, batch, len(photos)), batch)) == apart
 
 
 def test_a_photo_that_is_left_out_moves_no_other_into_another_portion_s_batch():
-    left = [one for one in with_ends(list("abcdefgh"), 2) if one != "c"]
+    left = [one for one in with_ends("abcdefgh", 2, 8) if one != "c"]
     assert list(_cut(left, 2)) == [["a", "b"], ["d"], ["e", "f"], ["g", "h"]]
     assert left[-1] is WINDOW_END
