@@ -34,7 +34,9 @@ browser:
 	    || echo "no Chromium could be installed: the tests in a browser are skipped"; \
 	fi
 
-test: browser lint types unit
+# Types are checked beside the tests: mypy takes one core for a minute.
+test: browser lint
+	$(MAKE) -j 2 types unit
 
 lint: venv
 	$(BIN)/ruff check .

@@ -73,13 +73,13 @@ def test_what_is_not_pf_willow_is_refused_in_one_line(willow, tmp_path, capsys):
 
 def test_an_audit_s_peak_memory_is_that_of_its_process(tmp_path, capsys):
     memory = script("audit_memory")
-    quick = ["--timestep", "100", "--model", "twin:sd15", "--draws", "1", "--finish", "0"]
+    quick = ["--timestep", "100", "--model", "twin:sd15", "--size", "64", "--draws", "1", "--finish", "0"]
     memory.main(["--counts", "1", "--", *quick])
     count, size = capsys.readouterr().out.split(" photos: ")
     assert count == "1"
     assert 150 < float(size.split()[0]) < 4000  # torch alone takes more than 150 MB
     with pytest.raises(SystemExit, match="nowhere"):
-        memory.peak_bytes(["audit", "nowhere"])
+        memory.peak_bytes(["nowhere"])
 
 
 def test_pictures_for_memory_are_measured_by_no_table(tmp_path):

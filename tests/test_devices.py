@@ -226,6 +226,7 @@ def test_maps_on_a_device_are_shown_and_saved_as_on_the_cpu(fake, cpu, tmp_path)
     torch.testing.assert_close(there.at(POINTS).cpu(), maps.at(POINTS))
 
 
+@pytest.mark.parametrize("fake", ["mps:0"], indirect=True)
 def test_an_audit_is_that_of_the_cpu(model, cpu):
     recipes = [Recipe(timestep=300), Recipe(timestep=300, control=("canny",), start=340, steps=2)]
     options = {"draws": 2, "finish": 2}
@@ -264,6 +265,7 @@ def test_a_head_is_fitted_on_the_device_from_pairs_kept_on_the_cpu(fake, amalgam
     torch.testing.assert_close(there[amalgamator].cpu(), here[amalgamator])
 
 
+@pytest.mark.parametrize("fake", ["cuda:1"], indirect=True)
 def test_latents_may_come_from_the_cpu(model, cpu):
     """`walk` and its like take a latent wherever it lies, as the demo gives it."""
     latent = torch.randn(1, 4, 8, 8, generator=torch.manual_seed(0))
@@ -286,6 +288,7 @@ def test_a_probe_of_parts_learns_from_maps_on_a_device(fake):
     assert probe.miou() == 1
 
 
+@pytest.mark.parametrize("fake", ["mps:0"], indirect=True)
 def test_captions_and_patch_tokens_are_those_of_the_cpu(fake, tmp_path):
     from transformers import ViTConfig, ViTModel
 
@@ -304,6 +307,7 @@ def test_captions_and_patch_tokens_are_those_of_the_cpu(fake, tmp_path):
     )
 
 
+@pytest.mark.parametrize("fake", ["cuda:1"], indirect=True)
 def test_a_lora_is_trained_there(model, cpu, tmp_path):
     settings = Settings(rank=2, alpha=4, batch=2, read_at=(100,), epochs=None, steps=2, checks=1, repeats=1)
     before = model.unet.conv_in.weight.cpu()
