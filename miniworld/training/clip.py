@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from miniworld.training.batches import Batch
-from miniworld.training.captioned import CaptionedPictures
+from miniworld.training.captioned import LENGTH, CaptionedPictures
 from miniworld.training.captioner import use_exact_norms
 from miniworld.training.checkpoint import save_half, save_preprocessor, swap_folder
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.run import Numbers
 from miniworld.training.stage import Stage
-from miniworld.training.tokenizer import LENGTH, new_tokenizer, save_tokenizer
+from miniworld.training.tokenizer import new_tokenizer, save_tokenizer
 from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
 
