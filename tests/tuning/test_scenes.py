@@ -56,7 +56,9 @@ def fit(model, labelled, out, tuned, settings=SETTINGS, validate=True, recipes=R
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+    return {
+        f"{path.name} {name}": value for path in folder.glob("*.safetensors") for name, value in load_file(path).items()
+    }
 
 
 @pytest.fixture(scope="module", params=[LORA, UNET], ids=["lora and tokens", "unet and classes"])
@@ -65,7 +67,7 @@ def trained(request, model, labelled, tmp_path_factory):
     return request.param, out, *fit(model, labelled, out, request.param, validate=False)
 
 
-def test_a_run_that_is_killed_goes_on_to_the_same_bytes(model, labelled, tmp_path, monkeypatch, trained):
+def test_a_run_that_is_killed_goes_on_to_the_same_weights(model, labelled, tmp_path, monkeypatch, trained):
     tuned, whole, _, _ = trained
     learn = module._Training.learn
 
@@ -82,7 +84,10 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bytes(model, labelled, tmp_pat
     with pytest.raises(BadInput, match="a run with another tuning; use --restart"):
         fit(model, labelled, tmp_path / "net", replace(tuned, denoiser_lr=0.5), validate=False)
     fit(model, labelled, tmp_path / "net", tuned, validate=False)
-    assert contents(tmp_path / "net") == contents(whole)
+    there, here = contents(tmp_path / "net"), contents(whole)
+    assert there.keys() == here.keys()
+    for name, value in here.items():  # kernels may add in another order where memory lies otherwise; some are fp16
+        torch.testing.assert_close(there[name], value, rtol=2e-3, atol=1e-4, msg=name)
 
 
 def test_it_learns_and_is_read_again_from_its_folder(model, labelled, trained):
