@@ -41,6 +41,7 @@ ORDER = (  # a room imports only from itself and from rooms above it; the longes
     "shiftless.auditing",
     "shiftless.amalgamate",
     "shiftless.tasks",
+    "shiftless.segmenting",
     "shiftless.searching",
     "shiftless.training",
     "shiftless.tuning",
@@ -74,7 +75,7 @@ HEADS_NEVER = {
 }  # fmt: skip
 TRAINING = {"shiftless.training", "shiftless.tuning", "miniworld.training"}  # what reads imports none of these
 READING = {"shiftless.conditions", "shiftless.backbones", "shiftless.reading", "shiftless.auditing", "shiftless.tasks",
-           "shiftless.searching"}  # fmt: skip
+           "shiftless.segmenting", "shiftless.searching"}  # fmt: skip
 MODEL_LIBRARIES = {"diffusers", "transformers", "peft"}
 MODEL_ROOMS = {"shiftless.conditions", "shiftless.backbones", "shiftless.training", "miniworld.training",
                "miniworld.oracle", "miniworld.gan"}  # fmt: skip

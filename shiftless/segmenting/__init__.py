@@ -1,0 +1,6 @@
+"""Segmenting without labels: photos into classes that are named in words, or into segments without names."""
+
+from shiftless.segmenting.maskclip import MaskClip
+from shiftless.segmenting.untrained import Untrained
+
+__all__ = ["MaskClip", "Untrained"]

@@ -1,0 +1,66 @@
+"""`shiftless segment words`: from names to masks."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPConfig, CLIPModel
+
+from miniworld.training.clip import save_clip
+from miniworld.training.tokenizer import new_tokenizer
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The folder of a small CLIP with random weights."""
+    tokenizer = new_tokenizer(["a", "photo", "of", "the", "grass", "sky"])
+    torch.manual_seed(0)
+    text = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "max_position_embeddings": 16}
+    config = CLIPConfig(
+        vision_config={**SMALL, "image_size": 32, "patch_size": 8}, text_config={**SMALL, **text}, projection_dim=8
+    )
+    place = tmp_path_factory.mktemp("clip")
+    save_clip(place, CLIPModel(config), tokenizer)
+    return place
+
+
+def test_names_become_masks_that_are_not_made_twice(command, tmp_path, photo, clip):
+    arguments = ("segment", "words", photo, "--clip", clip, "--out", "out", "--device", "cpu")
+    code, out, err = command(*arguments, "--classes", "sky, grass")
+    assert code == 0, err
+    mask = Image.open(tmp_path / "out/masks/photo.png")
+    assert mask.mode == "P"
+    assert mask.size == (64, 64)
+    assert set(np.unique(np.array(mask))) <= {0, 1}
+    assert (tmp_path / "out/overlays/photo.jpg").is_file()
+    assert (tmp_path / "out/index.html").is_file()
+    assert [line.split(",")[1] for line in (tmp_path / "out/areas.csv").read_text().splitlines()[1:]] == [
+        "sky",
+        "grass",
+    ]
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": ["sky", "grass"]}))
+    code, out, err = command(*arguments, "--classes", "classes.json", "--masks-only")
+    assert code == 0
+    assert "1 were there already" in err + out
+    (tmp_path / "classes.txt").write_text("grass\nsky\n")
+    code, out, err = command(*arguments, "--classes", "classes.txt", "--masks-only")
+    assert code == 0
+    assert "already" not in err + out
+
+
+def test_bad_input_is_one_line(command, photo, clip):
+    code, _, err = command("segment", "words", photo, "--clip", clip, "--classes", "sky")
+    assert code == 2
+    assert "1 classes: give the names of 2" in err
+    code, _, err = command("segment", "words", photo, "--clip", "nowhere", "--classes", "sky,grass")
+    assert code == 2
+    assert "nowhere: no config.json" in err
+    code, _, err = command("segment", "words", photo, "--clip", clip, "--classes", "nowhere.txt")
+    assert code == 2
+    assert "nowhere.txt: cannot be read" in err
