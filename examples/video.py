@@ -16,17 +16,19 @@ from shiftless.data.video import frames_of
 from shiftless.tasks.propagation import Propagation, propagate_mask
 
 if len(sys.argv) > 2:
-    frames, name = list(frames_of(sys.argv[1])), sys.argv[3] if len(sys.argv) > 3 else "sd15"
+    name, recipe = sys.argv[3] if len(sys.argv) > 3 else "sd15", None  # the model's own default recipe
+    frames = list(frames_of(sys.argv[1]))
     mask, truth = np.asarray(Image.open(sys.argv[2])), []
 else:
-    ground, horse, name = draw(3, kind="cow").image, draw(1, kind="horse", facing="left"), "mini"
+    name, recipe = "mini", shiftless.Recipe(timestep=100, taps=("up0", "up1"))  # a finer grid than its default
+    ground, horse = draw(3, kind="cow").image, draw(1, kind="horse", facing="left")
     shown = horse.parts > 0
     steps = [np.roll(np.arange(shown.shape[1]), shift) for shift in (0, 6, 12)]  # columns, moved to the right
     frames = [np.where(shown[:, step, None], horse.image[:, step], ground) for step in steps]
     truth = [shown[:, step] for step in steps]
     mask = truth[0].astype(np.uint8)
 
-features = shiftless.stream(name, iter(frames))  # by the model's own default recipe, a batch of frames at a time
+features = shiftless.stream(name, iter(frames), recipe)  # a batch of frames at a time
 for number, found in enumerate(propagate_mask(features, mask, Propagation(last=7, radius=12, topk=5))):
     iou = f", IoU {(truth[number] & (found > 0)).sum() / (truth[number] | (found > 0)).sum():.2f}" if truth else ""
     print(f"frame {number}: {(found > 0).mean():.1%} of the pixels{iou}")
