@@ -34,8 +34,10 @@ browser:
 	    || echo "no Chromium could be installed: the tests in a browser are skipped"; \
 	fi
 
-# Types are checked beside the tests: mypy takes one core for a minute.
-test: browser lint
+# Two things at a time: the browser is fetched beside the packages, and types are checked beside the tests.
+test:
+	$(MAKE) -j 2 browser venv
+	$(MAKE) lint
 	$(MAKE) -j 2 types unit
 
 lint: venv
