@@ -1,4 +1,4 @@
-"""`shiftless segment words`: classes that are named in words, without a label or any training."""
+"""`shiftless segment words` and `clusters`: photos segmented without a label or any training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shiftless.cli.command import command
-from shiftless.cli.flags import Device
+from shiftless.cli.flags import MODEL, Batch, Device, Dtype, Model, Offload, Quantise
 from shiftless.cli.segment import segment
 from shiftless.cli.segmented import PHOTOS, MasksOnly, SegmentedOut, places_in, write_segmented
 from shiftless.errors import BadInput
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 CLASSES = "The classes' names, as sky,road,car; or a file: classes.json, or classes.txt with a name a line."
 CLIP = "Of maskclip: the folder of a CLIP in transformers' layout, with its tokenizer."
 LEAST = "Of maskclip: drop classes that no cell shows with this probability (prompt denoising)."
+METHOD = "maskclip (needs --clip), or goca (a diffusion model's attention to the names; needs --model)."
+METHODS = ("maskclip", "goca")
+TIMES = "Of goca: how often scores are refined by self-attention."
+COST = "Cut a segment in two where the normalised cost is below this."
+TAP = "Where features are read; by default the encoder's coarsest transformer."
 Classes = Annotated[str, typer.Option(help=CLASSES)]
 
 
@@ -29,29 +34,97 @@ Classes = Annotated[str, typer.Option(help=CLASSES)]
     examples=(
         "shiftless segment words photos/ --classes sky,road,car,tree --clip clip-vit-base-patch16",
         "shiftless segment words street.jpg --classes classes.txt --clip clip-vit-base-patch16 --least 0.5 --out words",
+        "shiftless segment words street.jpg --classes sky,road,car --method goca --model sd15",
     ),
 )
 def words(
     photos: Annotated[list[Path], typer.Argument(help=PHOTOS)],
     classes: Classes,
-    clip: Annotated[Path, typer.Option(help=CLIP)],
+    method: Annotated[str, typer.Option(help=METHOD)] = "maskclip",
+    clip: Annotated[Path | None, typer.Option(help=CLIP)] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help=f"Of goca: {MODEL}")] = None,
     out: SegmentedOut = Path("segmented"),
     masks_only: MasksOnly = False,
     smooth: Annotated[bool, typer.Option("--smooth", help="Of maskclip: smooth by the similarity of keys.")] = False,
     least: Annotated[float, typer.Option(min=0, max=0.999, help=LEAST)] = 0.0,
+    times: Annotated[int, typer.Option(min=0, help=TIMES)] = 1,
+    batch: Batch = None,
     device: Device = "auto",
+    dtype: Dtype = "auto",
+    offload: Offload = "",
+    quantise: Quantise = "",
 ) -> None:
     """Segment photos into classes that are given by their names alone: no labels, no training.
 
-    A CLIP says of every cell which name fits it best (MaskCLIP). Masks and pictures are those of `segment predict`.
+    A CLIP says of every cell which name fits it best (MaskCLIP), or a diffusion model attends to the names in its
+    prompt (GoCA). Masks and pictures are those of `segment predict`.
     """
+    if method not in METHODS:
+        raise BadInput(f"--method {method}: must be one of {', '.join(METHODS)}")
+    needed, other = ("--clip", "--model") if method == "maskclip" else ("--model", "--clip")
+    given = {"--clip": clip, "--model": model}
+    if given[needed] is None or given[other] is not None:
+        raise BadInput(f"--method {method}: takes {needed} and no {other}; give the one and leave the other out")
+    names = names_in(classes)
+    places = places_in(photos, out)
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload, "quantise": quantise}
+    segmentor = (
+        _by_clip(clip, device, names, smooth, least) if clip else _by_model(str(model), names, times, batch, how)
+    )
+    write_segmented(ByMethod(segmentor), places, out, masks_only=masks_only)
+
+
+@command(
+    segment,
+    examples=(
+        "shiftless segment clusters photos/ --model sd15",
+        "shiftless segment clusters a.jpg --model sd15 --cost 0.7 --most 12 --out parts",
+    ),
+)
+def clusters(
+    photos: Annotated[list[Path], typer.Argument(help=PHOTOS)],
+    model: Model = "mini",
+    out: SegmentedOut = Path("segmented"),
+    masks_only: MasksOnly = False,
+    cost: Annotated[float, typer.Option(min=0.001, help=COST)] = 0.5,
+    power: Annotated[float, typer.Option(min=0.1, help="Of the affinities between cells.")] = 10.0,
+    most: Annotated[int, typer.Option(min=2, max=255, help="Segments of a photo, at most.")] = 32,
+    tap: Annotated[str | None, typer.Option(help=TAP)] = None,
+    batch: Batch = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    offload: Offload = "",
+    quantise: Quantise = "",
+) -> None:
+    """Part photos into segments without names, by how alike a diffusion model's features are: no labels, no training.
+
+    Segments are cut in two again and again, at the least normalised cost, until that is too much (DiffCut). Their
+    numbers are each photo's own. Masks and pictures are those of `segment predict`; there is no uncertainty.
+    """
+    from shiftless.backbones.registry import load
+    from shiftless.recipe import Recipe
+    from shiftless.segmenting import NormalisedCuts
+    from shiftless.segmenting.diffcut import TIMESTEP
+
+    places = places_in(photos, out)
+    loaded = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
+    recipe = None if tap is None else Recipe(timestep=TIMESTEP, taps=(tap,), prompt="", label="diffcut")
+    method = NormalisedCuts(loaded, recipe, most_cost=cost, power=power, most=most, batch=batch)
+    write_segmented(ByMethod(method), places, out, masks_only=masks_only)
+
+
+def _by_clip(clip: Path, device: str, names: list[str], smooth: bool, least: float) -> Untrained:
     from shiftless.backbones.clip_folder import open_clip
     from shiftless.segmenting import MaskClip
 
-    names = names_in(classes)
-    places = places_in(photos, out)
-    method = MaskClip(open_clip(clip, device), names, smooth=smooth, least=least)
-    write_segmented(ByMethod(method), places, out, masks_only=masks_only)
+    return MaskClip(open_clip(clip, device), names, smooth=smooth, least=least)
+
+
+def _by_model(model: str, names: list[str], times: int, batch: int | None, how: dict[str, Any]) -> Untrained:
+    from shiftless.backbones.registry import load
+    from shiftless.segmenting import WordAttention
+
+    return WordAttention(load(model, **how), names, times=times, batch=batch)
 
 
 def names_in(classes: str) -> list[str]:

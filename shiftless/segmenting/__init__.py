@@ -1,6 +1,8 @@
 """Segmenting without labels: photos into classes that are named in words, or into segments without names."""
 
+from shiftless.segmenting.diffcut import NormalisedCuts
+from shiftless.segmenting.goca import WordAttention
 from shiftless.segmenting.maskclip import MaskClip
 from shiftless.segmenting.untrained import Untrained
 
-__all__ = ["MaskClip", "Untrained"]
+__all__ = ["MaskClip", "NormalisedCuts", "Untrained", "WordAttention"]

@@ -54,7 +54,23 @@ def test_names_become_masks_that_are_not_made_twice(command, tmp_path, photo, cl
     assert "already" not in err + out
 
 
+def test_a_model_segments_without_a_clip(command, tmp_path, photo):
+    model = ("--model", "twin:sd15", "--device", "cpu")
+    code, _, err = command("segment", "clusters", photo, *model, "--most", 3, "--out", "parts")
+    assert code == 0, err
+    assert len(np.unique(np.array(Image.open(tmp_path / "parts/masks/photo.png")))) <= 3
+    names = ("--classes", "sky,grass", "--method", "goca")
+    code, _, err = command("segment", "words", photo, *names, *model, "--masks-only")
+    assert code == 0, err
+    mask = np.array(Image.open(tmp_path / "segmented/masks/photo.png"))
+    assert mask.shape == (64, 64)
+    assert mask.max() <= 1
+
+
 def test_bad_input_is_one_line(command, photo, clip):
+    code, _, err = command("segment", "words", photo, "--classes", "sky,grass", "--method", "goca")
+    assert code == 2
+    assert "takes --model and no --clip" in err
     code, _, err = command("segment", "words", photo, "--clip", clip, "--classes", "sky")
     assert code == 2
     assert "1 classes: give the names of 2" in err
