@@ -66,6 +66,8 @@ def test_rows_are_the_same_for_every_seed_and_none_needs_a_clip(model, tmp_path)
         assert np.array_equal(one[0].counts, other[0].counts)
 
 
-def test_a_model_without_words_is_refused():
+def test_a_model_without_words_is_refused_and_has_no_rows(tmp_path):
+    model = load("twin:dino-s16", device="cpu")
     with pytest.raises(BadInput, match="no attention to the words"):
-        layers_of(load("twin:dino-s16", device="cpu"))
+        layers_of(model)
+    assert untrained_rows(model, tmp_path) == {}
