@@ -169,7 +169,7 @@ export class Match {
     if (!recipes.length) return;
     await this.app.attempt(async () => {
       await this.app.during(askJson("/api/read", { json: { photos, recipes } }));
-      this.app.say("ready: click a point");
+      if (!this.point) this.app.say("ready: click a point"); // who clicked meanwhile reads what was found
     });
   }
 }
