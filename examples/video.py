@@ -18,7 +18,7 @@ from shiftless.tasks.propagation import Propagation, propagate_mask
 if len(sys.argv) > 2:
     name, recipe = sys.argv[3] if len(sys.argv) > 3 else "sd15", None  # the model's own default recipe
     frames = list(frames_of(sys.argv[1]))
-    mask, truth = np.asarray(Image.open(sys.argv[2])), []
+    mask, truth = np.asarray(Image.open(sys.argv[2], formats=["PNG"])), []
 else:
     name, recipe = "mini", shiftless.Recipe(timestep=100, taps=("up0", "up1"))  # a finer grid than its default
     ground, horse = draw(3, kind="cow").image, draw(1, kind="horse", facing="left")

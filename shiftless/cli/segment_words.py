@@ -79,6 +79,7 @@ def words(
     examples=(
         "shiftless segment clusters photos/ --model sd15",
         "shiftless segment clusters a.jpg --model sd15 --cost 0.7 --most 12 --out parts",
+        "shiftless segment clusters photos/ --model sd21 --dtype fp16 --masks-only",
     ),
 )
 def clusters(
