@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import warnings
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from shiftless.errors import BadInput
 from shiftless.pixels import floats_of, resized
 
+_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings` keeps a filter
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # the only decoders that run; some of Pillow's start programs
 KINDS = "a JPEG, PNG, WebP, TIFF, BMP or GIF"
@@ -268,10 +270,9 @@ def _read(path: str, name: str) -> np.ndarray:
     if status.st_size == 0:
         raise BadInput(f"{name}: the file is empty; give a picture file")
     try:
-        with warnings.catch_warnings():  # Pillow warns of size and odd metadata; both are dealt with here
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                return _decode(image, name)
+        quiet_pillow()
+        with Image.open(path, formats=FORMATS) as image:
+            return _decode(image, name)
     except Image.DecompressionBombError as error:
         raise BadInput(f"{name}: too large to decode ({_one_line(error)}); give a smaller copy") from None
     except UnidentifiedImageError:
@@ -284,34 +285,39 @@ def _read(path: str, name: str) -> np.ndarray:
         raise BadInput(f"{name}: the picture is damaged ({_one_line(error)}); give a whole file") from None
 
 
+def quiet_pillow() -> None:
+    """Ignore what Pillow warns of; of two threads in `warnings.catch_warnings`, the later could leave all ignored."""
+    if _PILLOW not in warnings.filters[:1]:
+        warnings.filterwarnings("ignore", module=_PILLOW[3].pattern)
+
+
 def _decode(image: Image.Image, name: str) -> np.ndarray:
     """Check the size before decoding, then decode, turn upright, and make H W 3 uint8."""
     _check_sides(image.height, image.width, name)
     _check_decoder(image, name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            image.load()
-        except Exception as error:  # broken data makes Pillow raise nearly anything
-            raise BadInput(f"{name}: truncated or damaged ({_one_line(error)}); give a whole file") from None
-        try:
-            if image.getexif().get(0x0112, 1) != 1:  # upright already: exif_transpose would copy it all the same
-                image = ImageOps.exif_transpose(image) or image
-        except Exception:  # EXIF that cannot be parsed says nothing about orientation
-            image = image.copy()
-        if image.mode == "I":  # 32-bit integers are how Pillow holds some 16-bit files
-            values = np.asarray(image)
-            if values.min() < 0 or values.max() > 65535:
-                raise BadInput(f"{name}: values outside 0 to 65535; save it with 8 or 16 bits a channel")
-            return _array_rgb(values.astype(np.uint16), name)
-        if image.mode == "F" or image.mode.startswith("I;16"):
-            return _array_rgb(np.asarray(image), name)
-        try:
-            if image.has_transparency_data:
-                image = _on_white(image)
-            return _filled(image if image.mode == "RGB" else image.convert("RGB"))
-        except ValueError:
-            raise BadInput(f"{name}: colour mode {image.mode} is not supported; save it as RGB") from None
+    quiet_pillow()
+    try:
+        image.load()
+    except Exception as error:  # broken data makes Pillow raise nearly anything
+        raise BadInput(f"{name}: truncated or damaged ({_one_line(error)}); give a whole file") from None
+    try:
+        if image.getexif().get(0x0112, 1) != 1:  # upright already: exif_transpose would copy it all the same
+            image = ImageOps.exif_transpose(image) or image
+    except Exception:  # EXIF that cannot be parsed says nothing about orientation
+        image = image.copy()
+    if image.mode == "I":  # 32-bit integers are how Pillow holds some 16-bit files
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise BadInput(f"{name}: values outside 0 to 65535; save it with 8 or 16 bits a channel")
+        return _array_rgb(values.astype(np.uint16), name)
+    if image.mode == "F" or image.mode.startswith("I;16"):
+        return _array_rgb(np.asarray(image), name)
+    try:
+        if image.has_transparency_data:
+            image = _on_white(image)
+        return _filled(image if image.mode == "RGB" else image.convert("RGB"))
+    except ValueError:
+        raise BadInput(f"{name}: colour mode {image.mode} is not supported; save it as RGB") from None
 
 
 def _check_decoder(image: Image.Image, name: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import threading
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -242,6 +244,24 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(name, tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(BadInput, match=r"^my photo: "):
         open_photo(tmp_path / name, name="my photo")
+
+
+def test_threads_that_open_photos_leave_all_other_warnings_as_they_were(picture, tmp_path, monkeypatch):
+    inside, original = threading.Barrier(2, timeout=10), Image.Image.convert
+
+    def together(self, *args, **kwargs):
+        inside.wait()  # both are in the middle of a photo
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "convert", together)
+    grey = Image.fromarray(picture[..., 0])
+    grey.save(tmp_path / "grey.png")
+    with ThreadPoolExecutor(2) as pool:
+        for photo in pool.map(open_photo, [tmp_path / "grey.png"] * 2):
+            assert photo.hw == picture.shape[:2]
+    with pytest.warns(UserWarning, match="still heard"):
+        warnings.warn("still heard", stacklevel=1)
+    assert ("ignore", None, Warning, None, 0) not in warnings.filters
 
 
 def test_a_pil_image_is_checked_like_a_file(tmp_path):

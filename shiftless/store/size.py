@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
-from shiftless.image import FORMATS, plan
+from shiftless.image import FORMATS, plan, quiet_pillow
 from shiftless.recipe import Recipe
 from shiftless.store.folder import FeatureFolder
 from shiftless.store.transform import NONE
@@ -153,10 +152,9 @@ def _hw(photo: Any) -> tuple[int, int] | None:
     if (known := getattr(photo, "hw", None)) is not None:
         return int(known[0]), int(known[1])
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(photo, formats=FORMATS) as image:
-                return image.height, image.width
+        quiet_pillow()
+        with Image.open(photo, formats=FORMATS) as image:
+            return image.height, image.width
     except Exception:
         return None
 
