@@ -4,9 +4,12 @@ answer is known."""
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of threads that tests start; read when torch is imported
 
 import numpy as np
 import pytest
@@ -42,6 +45,13 @@ def own_cache(tmp_path_factory):
 def goldens() -> Path:
     """The folder of what the reference implementations computed."""
     return Path(__file__).parent / "goldens"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Give torch one thread again after a test that gave it more: two tests side by side would wait for each other."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

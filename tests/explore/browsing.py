@@ -67,7 +67,7 @@ class Visitor:
     def leave(self) -> None:
         """Close the page, and check that it complained of nothing and asked nobody else."""
         self.context.close()
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
         assert len(self.requests) > 5
         assert [one for one in self.requests if not one.startswith((self.where, f"blob:{self.where}", "data:"))] == []
 
