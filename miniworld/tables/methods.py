@@ -117,8 +117,8 @@ def readings_of(look: str, dift_timestep: int = 100) -> dict[str, Recipe]:
     recipes["names"] = base.but(taps=MAPS, prompt=NAMES)
     recipes["all"] = base.but(taps=MAPS, prompt=NAMES, lora=loras[0], **styled, **steered)
     recipes["all0"] = base.but(prompt="auto", lora=loras[0], **styled, **steered)
-    recipes |= {"mirrored0": recipes["base0"].but(taps=CONVOLUTIONAL, mirror=True)}
-    recipes |= {"mirrored1": recipes["all0"].but(mirror=True)}
+    recipes["mirrored0"] = base.but(mirror=True)
+    recipes["mirrored1"] = recipes["all0"].but(mirror=True)
     recipes |= {f"hyper{i}": base.but(timestep=t, taps=("mid", "up0", "up1")) for i, t in enumerate(HYPER_TIMESTEPS)}
     return {key: recipe.but(label=key) for key, recipe in recipes.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -24,9 +24,6 @@ from shiftless.cli.segmented import (
 )
 from shiftless.cli.segmenters import open_segmenter
 from shiftless.errors import BadInput
-
-if TYPE_CHECKING:
-    pass
 
 
 @command(

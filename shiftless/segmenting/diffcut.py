@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
-
 import numpy as np
 
 from shiftless.backbones.base import Backbone
 from shiftless.digest import digest_of
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
-from shiftless.reading.together import Reader, stream_together
 from shiftless.recipe import Recipe
+from shiftless.segmenting.untrained import ByReading
 from shiftless.tasks.cuts import MOST_COST, POWER, affinities, normalised_cuts, segment_likeness
 from shiftless.tasks.parts import Parts
 
@@ -23,7 +20,7 @@ MOST = 32
 _FINER = 4  # cells of the answer along each cell of the features, as in DiffCut: 128 for 32
 
 
-class NormalisedCuts:
+class NormalisedCuts(ByReading):
     """Segments photos without classes: cells whose features are alike, by recursive normalised cuts.
 
     model      what reads photos
@@ -56,30 +53,25 @@ class NormalisedCuts:
         votes = segment_likeness(features, labels, grid).flatten(1)
         return Parts.on(grid, votes, votes.new_zeros(1, votes.shape[1]), maps.frame.original, maps.name)
 
-    def segmented(
-        self, photos: Sequence[Any], *, skipped: list[str] | None = None, progress: bool = False
-    ) -> Iterator[Parts]:
-        """Yield each photo's parts, in order; one that cannot be read is left out, and `skipped` gets its message."""
-        reader = Reader(self.model, (self.recipe,))
-        if not photos:
-            return
-        for (bucket,) in stream_together([reader], photos, batch=self.batch, skipped=skipped, progress=progress):
-            yield self.segment(bucket[0])
 
-
-def diffcut_recipe(model: Backbone) -> Recipe:
-    """Return how DiffCut reads a model: at the last transformer of the encoder's coarsest level, t = 50, no prompt.
+def diffcut_recipe(model: Backbone, tap: str | None = None) -> Recipe:
+    """Return how DiffCut reads a model: t = 50, no prompt, at a tap or the encoder's coarsest level's last transformer.
 
     >>> from shiftless.backbones.registry import load
     >>> diffcut_recipe(load("twin:sd15")).taps
     ('down2.attn1',)
     """
-    places = [tap for tap in model.taps if tap.name.startswith("down") and tap.name.split(".")[-1].startswith("attn")]
-    if not places:
-        raise BadInput(f"{model.spec.name}: its encoder has no attention; say what is read, with --taps or a recipe")
-    coarsest = max(tap.stride for tap in places)
-    last = [tap.name for tap in places if tap.stride == coarsest][-1]
-    return Recipe(timestep=TIMESTEP, taps=(last,), prompt="", label="diffcut")
+    if tap is None:
+        places = [
+            one for one in model.taps if one.name.startswith("down") and one.name.split(".")[-1].startswith("attn")
+        ]
+        if not places:
+            raise BadInput(
+                f"{model.spec.name}: its encoder has no attention; say what is read, with --taps or a recipe"
+            )
+        coarsest = max(one.stride for one in places)
+        tap = [one.name for one in places if one.stride == coarsest][-1]
+    return Recipe(timestep=TIMESTEP, taps=(tap,), prompt="", label="diffcut")
 
 
 def told(found: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
@@ -11,9 +10,8 @@ from shiftless.backbones.base import Backbone
 from shiftless.digest import digest_of
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
-from shiftless.reading.together import Reader, stream_together
 from shiftless.recipe import Recipe
-from shiftless.segmenting.untrained import check_names, parts_of
+from shiftless.segmenting.untrained import ByReading, check_names, parts_of
 from shiftless.taps.names import Tap
 from shiftless.tasks.parts import Parts
 from shiftless.tasks.wordattention import class_attention, class_columns, layer_weights, refined, rescaled
@@ -25,7 +23,7 @@ REFERENCES = ("up2.attn1.block0.cross.q", "up1.attn0.block0.cross.q")
 _CROSS, _SELF = ".cross.map", ".self.map"
 
 
-class WordAttention:
+class WordAttention(ByReading):
     """Segments photos by a diffusion model's cross-attention to the names of classes, without any training.
 
     model    what reads photos; its prompt is "a photo of" and all the names
@@ -64,16 +62,6 @@ class WordAttention:
             attention = torch.stack([share * own[n] for share, n in zip(shares, finest)]).sum(0)
             scores = refined(scores, attention, self.times)
         return parts_of(scores, maps.frame.original, maps.name)
-
-    def segmented(
-        self, photos: Sequence[Any], *, skipped: list[str] | None = None, progress: bool = False
-    ) -> Iterator[Parts]:
-        """Yield each photo's parts, in order; one that cannot be read is left out, and `skipped` gets its message."""
-        if not photos:
-            return
-        reader = Reader(self.model, (self.recipe,))
-        for (bucket,) in stream_together([reader], photos, batch=self.batch, skipped=skipped, progress=progress):
-            yield self.segment(bucket[0])
 
 
 def layers_of(model: Backbone) -> tuple[str, ...]:

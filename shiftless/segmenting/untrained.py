@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 
+from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
+from shiftless.features import FeatureMaps
 from shiftless.metrics.segmentation import MOST_CLASSES
+from shiftless.reading.together import Reader, stream_together
+from shiftless.recipe import Recipe
 from shiftless.tasks.parts import Parts
 
 
@@ -37,6 +41,31 @@ class Untrained(Protocol):
         self, photos: Sequence[Any], *, skipped: list[str] | None = None, progress: bool = False
     ) -> Iterator[Parts]:
         """Yield each photo's parts, in order; one that cannot be read is left out, and `skipped` gets its message."""
+
+
+class ByReading(ABC):
+    """What segments each photo by what a model reads of it, for methods to derive from.
+
+    model, recipe, batch  what reads photos, how, and how many latents it sees at once
+    """
+
+    model: Backbone
+    recipe: Recipe
+    batch: int | None
+
+    @abstractmethod
+    def segment(self, maps: FeatureMaps) -> Parts:
+        """Segment one photo, whose maps were read by `recipe`."""
+
+    def segmented(
+        self, photos: Sequence[Any], *, skipped: list[str] | None = None, progress: bool = False
+    ) -> Iterator[Parts]:
+        """Yield each photo's parts, in order; one that cannot be read is left out, and `skipped` gets its message."""
+        if not photos:
+            return
+        reader = Reader(self.model, (self.recipe,))
+        for (bucket,) in stream_together([reader], photos, batch=self.batch, skipped=skipped, progress=progress):
+            yield self.segment(bucket[0])
 
 
 def check_names(classes: Sequence[str]) -> tuple[str, ...]:
@@ -70,14 +99,3 @@ def parts_of(logits: torch.Tensor, hw: tuple[int, int], name: str) -> Parts:
     entropy = torch.special.entr(shares).sum(0, keepdim=True).clamp_min(0)
     grid = int(logits.shape[-2]), int(logits.shape[-1])
     return Parts.on(grid, logits.flatten(1), entropy.flatten(1), hw, name)
-
-
-def resized(maps: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Return maps 1 C h w on another grid, bilinear.
-
-    >>> resized(torch.ones(1, 2, 2, 2), (4, 4)).shape
-    torch.Size([1, 2, 4, 4])
-    """
-    if tuple(maps.shape[-2:]) == tuple(grid):
-        return maps
-    return F.interpolate(maps, grid, mode="bilinear", align_corners=False)
