@@ -103,14 +103,12 @@ def clusters(
     numbers are each photo's own. Masks and pictures are those of `segment predict`; there is no uncertainty.
     """
     from shiftless.backbones.registry import load
-    from shiftless.recipe import Recipe
     from shiftless.segmenting import NormalisedCuts
-    from shiftless.segmenting.diffcut import TIMESTEP
+    from shiftless.segmenting.diffcut import diffcut_recipe
 
     places = places_in(photos, out)
     loaded = load(model, device=device, dtype=dtype, offload=offload, quantise=quantise)
-    recipe = None if tap is None else Recipe(timestep=TIMESTEP, taps=(tap,), prompt="", label="diffcut")
-    method = NormalisedCuts(loaded, recipe, most_cost=cost, power=power, most=most, batch=batch)
+    method = NormalisedCuts(loaded, diffcut_recipe(loaded, tap), most_cost=cost, power=power, most=most, batch=batch)
     write_segmented(ByMethod(method), places, out, masks_only=masks_only)
 
 
@@ -130,19 +128,12 @@ def _by_model(model: str, names: list[str], times: int, batch: int | None, how: 
 
 def names_in(classes: str) -> list[str]:
     """Return the names that --classes gives: those of a file, or those between commas."""
-    from shiftless.data.classlist import class_list
-    from shiftless.data.jsonfile import parse_json
+    from shiftless.data.classlist import class_document, class_list
 
     path = Path(classes)
     if path.suffix not in (".json", ".txt"):
         return [name.strip() for name in classes.split(",")]
-    if path.suffix == ".txt":
-        try:
-            lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path}: cannot be read ({error}); give UTF-8 text, a name a line") from None
-        return list(class_list([line.strip() for line in lines], str(path)).names)
-    document = parse_json(path)
+    document = class_document(path)
     return list(class_list(document.get("classes") if isinstance(document, dict) else document, str(path)).names)
 
 

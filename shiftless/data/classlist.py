@@ -56,13 +56,7 @@ def read_class_list(folder: Path) -> ClassList | None:
     path = found[0]
     if len(found) > 1:
         raise BadInput(f"{folder}: has both {' and '.join(FILES)}; keep one")
-    if path.suffix == ".txt":
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path}: cannot be read ({error}); save it as UTF-8 text, a name a line") from None
-        return class_list([line.strip() for line in text.rstrip().splitlines()], str(path))
-    document = parse_json(path)
+    document = class_document(path)
     if isinstance(document, Mapping):
         return class_list(
             document.get("classes"),
@@ -72,6 +66,25 @@ def read_class_list(folder: Path) -> ClassList | None:
             document.get("unscored", ()),
         )
     return class_list(document, str(path))
+
+
+def class_document(path: Path) -> Any:
+    """Return what a file says of classes: the lines of a .txt, which are names, or the document of a .json.
+
+    Raises BadInput for a file that cannot be read.
+
+    >>> class_document(Path("nowhere.json"))
+    Traceback (most recent call last):
+    ...
+    shiftless.errors.BadInput: nowhere.json: ...
+    """
+    if path.suffix != ".txt":
+        return parse_json(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); save it as UTF-8 text, a name a line") from None
+    return [line.strip() for line in text.rstrip().splitlines()]
 
 
 def class_list(names: Any, where: str, ignore: Any = None, palette: Any = None, unscored: Any = ()) -> ClassList:
