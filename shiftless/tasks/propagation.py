@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import torch
@@ -85,25 +87,24 @@ class Propagation:
         keys = torch.cat([source.flatten(1) for source, _ in sources], 1)  # C N
         values = torch.cat([labels.flatten(1) for _, labels in sources], 1)  # K N
         queries = features.flatten(1).T  # hw C
-        far = self._far(h, w).to(keys.device)
+        far = None if self.radius is None else _far(h, w, self.radius).to(keys.device)
         rows = max(1, _AT_ONCE // keys.shape[1])
         parts = []
         for top in range(0, h * w, rows):
             cosines = queries[top : top + rows] @ keys
-            if self.radius is not None:
+            if far is not None:
                 cosines = cosines.masked_fill(far[top : top + rows].repeat(1, len(sources)), -torch.inf)
             best, where = cosines.topk(min(self.topk, keys.shape[1]), dim=1)
             weights = (best / self.temperature).softmax(1)
             parts.append((values[:, where] * weights).sum(2))
         return torch.cat(parts, 1).view(-1, h, w)
 
-    def _far(self, h: int, w: int) -> torch.Tensor:
-        """Whether each cell (rows) may not take labels from each other one (columns): hw hw."""
-        if self.radius is None:
-            return torch.zeros(h * w, 0, dtype=torch.bool)
-        y, x = torch.arange(h).repeat_interleave(w), torch.arange(w).repeat(h)
-        away = torch.maximum((y[:, None] - y).abs(), (x[:, None] - x).abs())
-        return away > self.radius
+
+@lru_cache(maxsize=1)  # all frames of a video have one grid
+def _far(h: int, w: int, radius: int) -> torch.Tensor:
+    """Whether each cell (rows) may not take labels from each other one (columns): hw hw."""
+    y, x = torch.arange(h).repeat_interleave(w), torch.arange(w).repeat(h)
+    return torch.maximum((y[:, None] - y).abs(), (x[:, None] - x).abs()) > radius
 
 
 def propagate_mask(
@@ -142,7 +143,7 @@ def propagate_mask(
     shares = F.one_hot(torch.from_numpy(given.astype(np.int64)), classes).permute(2, 0, 1).float()
     grid = first.dense(how.taps).shape[2:]
     labels = F.interpolate(shares[None], grid, mode="area")[0]
-    for i, found in enumerate(how.labels(_chained(first, firsts), labels)):
+    for i, found in enumerate(how.labels(chain([first], firsts), labels)):
         if i == 0:
             yield given.copy()
             continue
@@ -168,14 +169,9 @@ def propagate_points(
     given = first.frame.check_points(points, first.name)
     h, w = first.dense(how.taps).shape[2:]
     labels = _splat(torch.from_numpy(first.frame.to_grid(given, (h, w))), (h, w))
-    for i, found in enumerate(how.labels(_chained(first, firsts), labels)):
+    for i, found in enumerate(how.labels(chain([first], firsts), labels)):
         cells, scores = _centres(found)
         yield (given if i == 0 else first.frame.from_grid(cells.numpy(), (h, w))), scores.numpy()
-
-
-def _chained(first: FeatureMaps, others: Iterator[FeatureMaps]) -> Iterator[FeatureMaps]:
-    yield first
-    yield from others
 
 
 def _check_grid(maps: FeatureMaps, features: torch.Tensor, labels: torch.Tensor) -> None:
