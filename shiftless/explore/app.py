@@ -263,8 +263,8 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
         }
         return JSONResponse(about)
 
-    def refuse(status: int, message: str, **more: Any) -> Response:
-        return JSONResponse({"error": message, **more}, status_code=status)
+    def refuse(status: int, message: str) -> Response:
+        return JSONResponse({"error": message}, status_code=status)
 
     @app.exception_handler(BadInput)
     async def bad(request: Request, error: BadInput) -> Response:
@@ -272,7 +272,7 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
 
     @app.exception_handler(Stale)
     async def stale(request: Request, error: Stale) -> Response:
-        return refuse(409, str(error), stale=True)
+        return Response(status_code=204, headers={"x-shiftless-stale": "yes"})
 
     @app.exception_handler(StarletteError)
     async def missing(request: Request, error: StarletteError) -> Response:

@@ -61,6 +61,8 @@ const { about, arrays } = await askPacked("/api/match", { json: {} });
 out.packed = [about.n, arrays.map(({ shape, data }) => [shape, [...data]])];
 globalThis.fetch = async () => new Response('{"error": "no"}', { status: 409 });
 try { await askPacked("/api/match", {}); } catch (error) { out.refused = [error instanceof Refused, error.message]; }
+globalThis.fetch = async () => new Response(null, { status: 204, headers: { "x-shiftless-stale": "yes" } });
+try { await askPacked("/api/match", {}); } catch (error) { out.stale = [error instanceof Refused, error.stale]; }
 console.log(JSON.stringify(out));
 """
 
@@ -103,6 +105,7 @@ def test_the_page_reads_what_the_server_packs(node):
     assert node["packed"] == [5, [[[2, 3], [0, 1, 2, 3, 4, 5]], [[1, 1, 3], [255, 255, 255]]]]
     assert node["sent"] == ["/api/match", "POST", True]
     assert node["refused"] == [True, "no"]
+    assert node["stale"] == [True, True]
     assert re.fullmatch("[0-9a-f]{24}", node["client"])
 
 

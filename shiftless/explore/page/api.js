@@ -34,8 +34,9 @@ export async function ask(path, { json, body, signal } = {}) {
     } catch {
       // an answer without JSON says no more than its status
     }
-    throw new Refused(about.error || `the explorer answered ${answer.status}`, answer.status, Boolean(about.stale));
+    throw new Refused(about.error || `the explorer answered ${answer.status}`, answer.status, false);
   }
+  if (answer.headers.has("x-shiftless-stale")) throw new Refused("a newer request took its place", 204, true);
   return answer;
 }
 
