@@ -26,6 +26,7 @@ STAGES = {  # stage: file and function that train it, and what that function cal
     "unet": ("unet", "train_unet", "start_from"),
     "grounding": ("grounding", "train_grounding", "start_from"),
     "controlnet": ("control", "train_controlnet", "model"),
+    "image-encoder": ("image_encoder", "train_image_encoder", "captioner"),
     "image-prompt": ("image_prompt", "train_image_prompt", "model"),
     "captioner": ("captioner", "train_captioner", "start_from"),
     "oracle": ("oracle", "train_oracle", "start_from"),
@@ -101,8 +102,8 @@ def train(
     stage: Annotated[
         str,
         typer.Option(
-            help="vae first, then tiny-encoder, unet and grounding, then controlnet and image-prompt; gan-encoder "
-            "after gan; the others at any time."
+            help="vae first, then tiny-encoder, unet and grounding, then controlnet and image-prompt; image-encoder "
+            "after captioner and before image-prompt; gan-encoder after gan; the others at any time."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; run again to continue it.")] = Path(

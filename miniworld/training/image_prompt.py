@@ -21,11 +21,12 @@ from miniworld.training.checkpoint import save_half, swap_folder
 from miniworld.training.control import LEVELS, SHARES, load_pipeline, model_of
 from miniworld.training.encoded_pictures import tokenize
 from miniworld.training.fp32_master import Fp32MasterAdamW
+from miniworld.training.image_encoder import ENCODER, clip_pixels, new_encoder
+from miniworld.training.image_encoder import NAME as ENCODER_NAME
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.run import Numbers
 from miniworld.training.stage import Stage
 from miniworld.training.unet import N_PICTURES, NoiseLoss, encoded, noise_step
-from miniworld.training.vae import to_tensor
 from shiftless.conditions.image_prompt import image_processor, published_names
 from shiftless.conditions.silence import silenced
 from shiftless.errors import BadInput
@@ -34,17 +35,6 @@ NAME = "ip-adapter-plus"
 """The IP-Adapter's folder, beside the parts of the pipeline that it is for; its file in there has the same name."""
 DROPPED = 0.1
 """How often the picture is not shown. Its pixels are zero then, which is what pipelines show without an image."""
-
-ENCODER: dict[str, Any] = {
-    "hidden_size": 128,
-    "intermediate_size": 512,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "patch_size": 16,
-    "projection_dim": 128,
-    "hidden_act": "gelu",
-}
-"""The image encoder, 1.0 M parameters: the class of CLIP's, but it has never seen a caption."""
 
 RESAMPLER: dict[str, Any] = {"hidden_dims": 128, "depth": 4, "dim_head": 64, "heads": 2, "num_queries": 16}
 """What makes 16 tokens of the encoder's, 0.8 M parameters; the published file leaves its depth of 4 no choice."""
@@ -71,19 +61,24 @@ class ImagePromptLoss(NoiseLoss):
 
 
 def new_image_prompt(
-    unet: UNet2DConditionModel, text_encoder: CLIPTextModel, side: int, seed: int = 0, **changes: Any
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    side: int,
+    seed: int = 0,
+    encoder: CLIPVisionModelWithProjection | None = None,
+    **changes: Any,
 ) -> ImagePromptLoss:
     """Build the parts of an IP-Adapter for pictures of `side` pixels, in place in a denoiser, which is frozen.
 
-    Keys and values begin as those of the words (Ye et al. 2023), everything else at random. `changes` are values of
-    `ENCODER` or `RESAMPLER` to replace.
+    Keys and values begin as those of the words (Ye et al. 2023), everything else at random, the image encoder too
+    unless one is given. `changes` are values of `ENCODER` or `RESAMPLER` to replace.
     """
     torch.manual_seed(seed)
-    config = {**ENCODER, **{key: value for key, value in changes.items() if key in ENCODER}}
     shape = {**RESAMPLER, **{key: value for key, value in changes.items() if key in RESAMPLER}}
-    encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**config, image_size=side))
+    if encoder is None:
+        encoder = new_encoder(side, **{key: value for key, value in changes.items() if key in ENCODER})
     width = int(unet.config.cross_attention_dim)
-    resampler = IPAdapterPlusImageProjection(embed_dims=config["hidden_size"], output_dims=width, **shape)
+    resampler = IPAdapterPlusImageProjection(embed_dims=encoder.config.hidden_size, output_dims=width, **shape)
     unet.requires_grad_(False)
     text_encoder.requires_grad_(False)
     use_fast_attention(unet, text_encoder, encoder)
@@ -110,11 +105,9 @@ def image_layers(unet: UNet2DConditionModel) -> list[str]:
 
 def image_prompts(pictures: PictureFolder, rows: list[int], seed: int, step: int) -> Tensor:
     """Give pictures B 3 S S as the image encoder takes them, the same for the same seed and step; some are dropped."""
-    pixels = to_tensor(np.stack([pictures[row][0] for row in rows])) / 2 + 0.5
-    processor = image_processor(pixels.shape[-1])
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
+    pixels = clip_pixels(np.stack([pictures[row][0] for row in rows]))
     kept = np.random.default_rng([seed, 8, step]).random(len(rows)) >= DROPPED
-    return (pixels - mean) / std * torch.from_numpy(kept)[:, None, None, None]
+    return pixels * torch.from_numpy(kept)[:, None, None, None]
 
 
 def train_image_prompt(
@@ -130,7 +123,8 @@ def train_image_prompt(
 
     `model` is the pipeline's folder it is for: `mini` of the stage before, or else the embedded one. `latest` is a
     folder that gets the moving average at every checkpoint. The picture that is denoised is its own prompt, and half
-    of the captions are dropped. Raises `BadInput` when a folder is not what it should be.
+    of the captions are dropped. The image encoder begins as the one of the stage `image-encoder`, where the run's
+    folder has one. Raises `BadInput` when a folder is not what it should be.
     """
     out = stage.out
     coder, tokenizer, text_encoder, unet = load_pipeline(model_of(out) if model is None else Path(model))
@@ -145,7 +139,8 @@ def train_image_prompt(
         with silenced():
             unet.eval().to(stage.device, stage.dtype, memory_format=torch.channels_last)
             text_encoder.eval().to(stage.device, stage.dtype)
-        network = new_image_prompt(unet, text_encoder, drawn[0][0].shape[0], stage.seed, **(changes or {}))
+        side, begun = drawn[0][0].shape[0], trained_encoder(out / ENCODER_NAME)
+        network = new_image_prompt(unet, text_encoder, side, stage.seed, begun, **(changes or {}))
         network.to(stage.device)
         optimiser = Fp32MasterAdamW(network.parameters(), dtype=stage.dtype, weight_decay=0.01, ema_max=0.9995)
         for part in (network.encoder, network.resampler):
@@ -172,6 +167,14 @@ def train_image_prompt(
         write(out / NAME)
         log.say(f"written to {out / NAME}")
     return out / NAME
+
+
+def trained_encoder(folder: Path) -> CLIPVisionModelWithProjection | None:
+    """Load the image encoder that the stage before has trained; None where there is none."""
+    if not folder.is_dir():
+        return None
+    with silenced():
+        return CLIPVisionModelWithProjection.from_pretrained(folder, torch_dtype=torch.float32)
 
 
 def save_image_prompt(folder: str | Path, network: ImagePromptLoss) -> None:
