@@ -162,12 +162,15 @@ def samples_of(tensors: Iterable[torch.Tensor], each: int = 8) -> bytes:
     False
     """
     parts = []
-    for tensor in plain(tensors):
-        if n := tensor.numel():
-            dense = tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
-            flat = tensor.detach().as_strided((n,), (1,)) if dense else tensor.detach().flatten()
-            parts.append(flat[:: -(-n // each)])
-    return torch.cat(parts).float().cpu().numpy().tobytes() if parts else b""
+    with torch.no_grad():
+        for tensor in plain(tensors):
+            if n := tensor.numel():
+                step = -(-n // each)
+                if tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last):
+                    parts.append(tensor.as_strided((-(-n // step),), (step,)))
+                else:
+                    parts.append(tensor.flatten()[::step])
+        return torch.cat(parts).float().cpu().numpy().tobytes() if parts else b""
 
 
 def marks_of(files: Iterable[Path]) -> tuple[tuple[int, ...], ...]:
