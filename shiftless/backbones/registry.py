@@ -111,7 +111,7 @@ def taps(name: str | os.PathLike[str]) -> tuple[Tap, ...]:
     name = os.fspath(name)
     twin, full = _twin_row(name)
     if twin is not None and not full:
-        return load(name).taps
+        return _taps_of_twin(name)
     row = twin if twin is not None else models().get(_published(name) or name)
     if row is None and _is_checkpoint(name):
         row = row_of(Path(name), models())
@@ -122,6 +122,12 @@ def taps(name: str | os.PathLike[str]) -> tuple[Tap, ...]:
     adapter = family_of(folder)
     listed = adapter.list_taps(adapter.read_configs(folder))
     return listed
+
+
+@cache
+def _taps_of_twin(name: str) -> tuple[Tap, ...]:
+    """The taps of a tiny twin, which are those of the networks made for it; they are always the same."""
+    return load(name, device="cpu", dtype="fp32").taps
 
 
 def untrained(model: Backbone, seed: int = 0) -> Backbone:
