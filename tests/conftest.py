@@ -25,6 +25,7 @@ from shiftless.taps.names import Tap
 torch.set_num_threads(1)  # the tests run side by side, one a core
 settings.register_profile("shiftless", max_examples=60, deadline=None, derandomize=True)
 settings.load_profile("shiftless")
+gc.set_threshold(20_000, 20, 20)  # networks are many small objects, and nearly all of them stay
 
 
 def pytest_collection_finish() -> None:
