@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
+from contextlib import contextmanager
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -35,6 +38,24 @@ def sharded(folder, stem, variant="", parts=2):
 
 def names_of(weights):
     return sorted(file.name for file in weights.files)
+
+
+@contextmanager
+def chdir(folder):
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def run_here(command):
+    """Run a command "cd FOLDER && python -c CODE" in this process: a new one takes seconds to import torch."""
+    cd, folder, then, python, flag, code = shlex.split(command)
+    assert (cd, then, python, flag) == ("cd", "&&", "python", "-c")
+    with chdir(folder):
+        exec(compile(code, "the command", "exec"), {"__name__": "__main__"})
 
 
 def says(folder, stem=TRANSFORMERS, **more):
@@ -115,8 +136,12 @@ def test_the_command_that_converts_a_pickle_works(tmp_path, stem, pickles, targe
         torch.save(held, folder / name)
     line = says(folder, stem)
     assert f"no {stem}.safetensors, but {pickles[0]}, a pickle, which is never opened here" in line
-    command = line.partition("without running code from it: ")[2].replace("python", shlex.quote(sys.executable), 1)
-    subprocess.run(command, shell=True, check=True, capture_output=True)
+    command = line.partition("without running code from it: ")[2]
+    if stem == TRANSFORMERS and len(pickles) == 1:  # one of them in a shell
+        command = command.replace("python", shlex.quote(sys.executable), 1)
+        subprocess.run(command, shell=True, check=True, capture_output=True)
+    else:
+        run_here(command)
     assert find_weights(folder, stem).files == (folder / target,)
     saved = load_file(folder / target)
     assert saved.keys() == TENSORS.keys()
@@ -129,10 +154,8 @@ def test_the_command_runs_no_code_of_a_pickle(tmp_path):
             return (open, (str(tmp_path / "executed"), "w"))
 
     torch.save({"a": Evil()}, tmp_path / "pytorch_model.bin")
-    command = says(tmp_path).partition("without running code from it: ")[2].replace("python", sys.executable, 1)
-    completed = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
-    assert completed.returncode != 0
-    assert "weights_only" in completed.stderr.lower()
+    with pytest.raises(UnpicklingError, match="weights_only"):
+        run_here(says(tmp_path).partition("without running code from it: ")[2])
     assert not (tmp_path / "executed").exists()
 
 
