@@ -16,6 +16,6 @@ def twin():
 
 @pytest.fixture(scope="module")
 def reading(twin):
-    latent = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    ids = torch.tensor([[(7 * i) % 500 for i in range(77)]])
+    latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[(7 * i) % 500 for i in range(32)]])
     return lambda parts=None: read(parts or parts_of(twin), latent, ids)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from safetensors.torch import save_file
@@ -195,17 +196,25 @@ def written(layout, state, folder):
     return str(folder)
 
 
-def by_diffusers(model, path, reading):
-    """The reading through diffusers' own loader."""
+@cache
+def pipeline_of(model):
+    """diffusers' own pipeline of a copy of a model."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     copied = {name: copy.deepcopy(part) for name, part in parts_of(model).items()}
-    pipe = StableDiffusionPipeline(
+    return StableDiffusionPipeline(
         **copied, vae=model.vae, tokenizer=model.tokenizer, scheduler=DDIMScheduler(), safety_checker=None,
         feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
+
+
+def by_diffusers(model, path, reading):
+    """The reading through diffusers' own loader."""
+    pipe = pipeline_of(model)
     pipe.load_lora_weights(path)
-    return reading({"unet": pipe.unet, "text_encoder": pipe.text_encoder})
+    theirs = reading({"unet": pipe.unet, "text_encoder": pipe.text_encoder})
+    pipe.unload_lora_weights()
+    return theirs
 
 
 def difference(a, b):

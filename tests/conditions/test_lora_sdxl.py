@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from functools import cache
 
 import pytest
 import torch
@@ -167,17 +168,25 @@ def test_a_layout_gives_what_merging_by_hand_gives(model, reading, tmp_path, lay
         assert difference(by_diffusers(model, file, reading), ours) < 1e-5
 
 
-def by_diffusers(model, file, reading):
-    """The reading through diffusers' own loader."""
+@cache
+def pipeline_of(model):
+    """diffusers' own pipeline of a copy of a model."""
     from diffusers import StableDiffusionXLPipeline
 
     copied = {part: copy.deepcopy(network) for part, network in model._steered().items()}
-    pipe = StableDiffusionXLPipeline(
+    return StableDiffusionXLPipeline(
         **copied, vae=model.vae, tokenizer=model.tokenizer, tokenizer_2=model.tokenizer, scheduler=model._scheduler,
         add_watermarker=False,
     )  # fmt: skip
+
+
+def by_diffusers(model, file, reading):
+    """The reading through diffusers' own loader."""
+    pipe = pipeline_of(model)
     pipe.load_lora_weights(file)
-    return reading({part: getattr(pipe, part) for part in PARTS})
+    theirs = reading({part: getattr(pipe, part) for part in PARTS})
+    pipe.unload_lora_weights()
+    return theirs
 
 
 def test_a_recipe_with_a_lora_reads_other_features_and_leaves_none(model, picture, tmp_path):
