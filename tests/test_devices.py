@@ -90,15 +90,26 @@ def on_the_cpu(value: torch.Tensor) -> bool:
     return value.device.type == "cpu" and type(value) is torch.Tensor
 
 
-def test_features_are_those_of_the_cpu_and_leave_the_device(model, cpu, lora):
-    recipes = [
+@pytest.fixture(scope="module")
+def techniques(lora):
+    """Recipes of every way to read."""
+    return [
         Recipe(taps=("up1", "up.cross.map.s16:horse"), prompt="a horse", ensemble=2),
         Recipe(taps=("up0",), latent="sample", prompt="a horse", lora=(lora,)),
         Recipe(taps=("up1", "up1.attn0.block0.self.map.heads"), control=("canny",), start=60, steps=1),
         Recipe(taps=("up1",), start=51, timestep=50, scheduler="pndm-reference"),
         Recipe(taps=("up1",), timestep=40, steps=1, noise="invert"),
     ]
-    there, here = (shiftless.extract(one, PICTURES[0], recipes) for one in (model, cpu))
+
+
+@pytest.fixture(scope="module")
+def here(cpu, techniques):
+    """What they read on the CPU."""
+    return shiftless.extract(cpu, PICTURES[0], techniques)
+
+
+def test_features_are_those_of_the_cpu_and_leave_the_device(model, techniques, here):
+    there = shiftless.extract(model, PICTURES[0], techniques)
     for one, other in zip(there, here, strict=True):
         for tap in other:
             assert on_the_cpu(one[tap])
@@ -228,8 +239,8 @@ def test_maps_on_a_device_are_shown_and_saved_as_on_the_cpu(fake, cpu, tmp_path)
 
 @pytest.mark.parametrize("fake", ["mps:0"], indirect=True)
 def test_an_audit_is_that_of_the_cpu(model, cpu):
-    recipes = [Recipe(timestep=300), Recipe(timestep=300, control=("canny",), start=340, steps=2)]
-    options = {"draws": 2, "finish": 2}
+    recipes = [Recipe(timestep=300), Recipe(timestep=300, control=("canny",), start=340, steps=1)]
+    options = {"draws": 2, "finish": 1}
     there, here = (shiftless.audit(one, PICTURES, recipes, **options) for one in (model, cpu))
     for measure in here.measures:
         np.testing.assert_allclose(there.scores[measure], here.scores[measure], rtol=2e-2)  # edges may flip
@@ -309,7 +320,7 @@ def test_captions_and_patch_tokens_are_those_of_the_cpu(fake, tmp_path):
 
 @pytest.mark.parametrize("fake", ["cuda:1"], indirect=True)
 def test_a_lora_is_trained_there(model, cpu, tmp_path):
-    settings = Settings(rank=2, alpha=4, batch=2, read_at=(100,), epochs=None, steps=2, checks=1, repeats=1)
+    settings = Settings(rank=2, alpha=4, batch=1, read_at=(100,), epochs=None, steps=2, checks=1, repeats=1)
     before = model.unet.conv_in.weight.cpu()
     done = train(model, [255 - PICTURES[0], *PICTURES, PICTURES[0][::-1]], tmp_path / "a.safetensors", settings,
                  captions=["a horse"] * 4)  # fmt: skip
