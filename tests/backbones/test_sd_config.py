@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -40,7 +41,17 @@ def honest(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(honest, tmp_path) -> Path:
-    return Path(shutil.copytree(honest, tmp_path / "model"))
+    return Path(shutil.copytree(honest, tmp_path / "model", copy_function=linked))
+
+
+def linked(source: str, target: str) -> None:
+    """Copy a file; of weights make a second name, since few tests change them: they do it by `change_weights`."""
+    (os.link if source.endswith(".safetensors") else shutil.copy)(source, target)
+
+
+def change_weights(file: Path, weights: dict[str, torch.Tensor]) -> None:
+    file.unlink()
+    save_file(weights, file, metadata={"format": "pt"})
 
 
 def change(folder: Path, part: str, **fields: object) -> Path:
@@ -161,7 +172,7 @@ def test_a_text_encoder_may_have_no_layers(folder):
     assert "asks for 0 where the weights' encoder.layers has 2" in refused(folder)
     file = folder / "text_encoder" / "model.safetensors"
     weights = load_file(file)
-    save_file({name: one for name, one in weights.items() if ".layers." not in name}, file, metadata={"format": "pt"})
+    change_weights(file, {name: one for name, one in weights.items() if ".layers." not in name})
     model = shiftless.load(folder, device="cpu")
     one, other = (model.encode_prompt([text]).embeds[0] for text in ("a horse", "a house"))
     moved = (one != other).any(-1)
@@ -173,7 +184,7 @@ def test_weights_that_config_asks_for_must_be_there(folder):
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights = load_file(file)
     del weights["mid_block.resnets.0.conv1.weight"], weights["conv_norm_out.bias"]
-    save_file(weights, file, metadata={"format": "pt"})
+    change_weights(file, weights)
     assert "unet: the weights lack conv_norm_out.bias and 1 more, which config.json asks for" in refused(folder)
     file.write_bytes(file.read_bytes()[:2000])
     assert "diffusion_pytorch_model.safetensors: not a whole safetensors file" in refused(folder)
@@ -190,7 +201,7 @@ def test_tokenizers_are_held_against_the_text_encoder(folder):
     weights = load_file(file)
     name = next(name for name in weights if name.endswith("token_embedding.weight"))
     weights[name] = weights[name][:300].contiguous()
-    save_file(weights, file, metadata={"format": "pt"})
+    change_weights(file, weights)
     change(folder, "text_encoder", vocab_size=300)
     assert "tokenizer: token 513 has no embedding, the text encoder has 300" in refused(folder)
 
@@ -256,6 +267,14 @@ def test_published_models_pass(name, tmp_path, monkeypatch):
     assert taps(tmp_path) == taps(name)
 
 
+@pytest.fixture(scope="module")
+def control(tmp_path_factory):
+    """The folder of a ControlNet, and the UNet that it is for."""
+    folder, unet = tmp_path_factory.mktemp("control"), twin_parts(models()["sd15"])["unet"]
+    twin_control(unet, 8).save_pretrained(folder)
+    return folder, unet
+
+
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
@@ -268,11 +287,11 @@ def test_published_models_pass(name, tmp_path, monkeypatch):
         ("addition_embed_type", "image", "it must be one of text_time, or null"),
     ],
 )
-def test_controlnets_that_lie(field, value, says, tmp_path):
-    unet = twin_parts(models()["sd15"])["unet"]
-    twin_control(unet, 8).save_pretrained(tmp_path)
+def test_controlnets_that_lie(field, value, says, control, tmp_path):
+    honest, unet = control
     place = {"stride": 8, "device": torch.device("cpu"), "dtype": torch.float32, "encode": None}
-    assert load_control(f"canny={tmp_path}", {}, unet, **place).net.config.in_channels == 4
+    assert load_control(f"canny={honest}", {}, unet, **place).net.config.in_channels == 4
+    shutil.copytree(honest, tmp_path, copy_function=linked, dirs_exist_ok=True)
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     with pytest.raises(BadInput, match=r"config\.json: ") as caught:
@@ -305,7 +324,7 @@ def test_weights_that_are_not_finite_are_refused(part, folder):
     weights = load_file(file)
     name = next(name for name, value in weights.items() if value.ndim == 4 or "token_embedding" in name)
     weights[name].view(-1)[7] = NAN
-    save_file(weights, file, metadata={"format": "pt"})
+    change_weights(file, weights)
     assert "holds values that are not finite in float32; fetch or save the model again" in refused(folder)
 
 
