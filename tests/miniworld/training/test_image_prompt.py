@@ -20,15 +20,18 @@ from miniworld.training.encoded_pictures import tokenize
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.image_prompt import (
     DROPPED,
+    TAUGHT,
+    TAUGHT_IMAGES,
     image_layers,
     image_prompts,
     new_image_prompt,
     save_image_prompt,
+    taught_weight,
     train_image_prompt,
 )
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.stage import Stage
-from miniworld.training.unet import save_pipeline
+from miniworld.training.unet import NoiseLoss, save_pipeline
 from shiftless import Recipe
 from shiftless.conditions.image_prompt import image_processor
 from shiftless.errors import BadInput
@@ -72,11 +75,12 @@ def network_for(model, **changes):
     return new_image_prompt(unet, text_encoder, 32, **{**TINY, **changes})
 
 
-def shown(drawn, tokenizer, size=4):
+def shown(drawn, tokenizer, size=4, weight=0.0):
     generator = torch.Generator().manual_seed(0)
     latents, noise = (torch.randn(size, 4, 8, 8, generator=generator) for _ in range(2))
-    tokens = torch.from_numpy(tokenize(tokenizer, [""] * size)).long()
-    return latents, noise, torch.arange(size) * 100 + 50, tokens, image_prompts(drawn, list(range(size)), 0, 0)
+    tokens, told = (torch.from_numpy(tokenize(tokenizer, [text] * size)).long() for text in ("", "a photo of a cow"))
+    pixels = image_prompts(drawn, list(range(size)), 0, 0)
+    return latents, noise, torch.arange(size) * 100 + 50, tokens, pixels, told, torch.tensor(weight)
 
 
 def trained(model, drawn, tokenizer, steps=40):
@@ -104,6 +108,20 @@ def test_the_loss_falls_on_a_fixed_batch_and_nothing_else_changes(model, drawn, 
         "to_k_ip.0.weight",
         "to_v_ip.0.weight",
     }
+
+
+def test_it_is_taught_to_predict_what_the_denoiser_predicts_that_reads_the_caption(model, drawn, tokenizer):
+    network, pictures = network_for(model), PictureFolder(drawn)
+    plain, taught = (network(*shown(pictures, tokenizer, weight=weight)) for weight in (0.0, 2.0))
+    latents, noise, timesteps, _, pixels, told, _ = shown(pictures, tokenizer)
+    noisy, words = network.noisy(latents, noise, timesteps), network.text_encoder(told)[0]
+    with torch.no_grad():
+        theirs = NoiseLoss(network.teacher, network.text_encoder).predict(noisy, timesteps, words)
+        ours = network.predict(noisy, timesteps, network.text_encoder(shown(pictures, tokenizer)[3])[0], pixels)
+    torch.testing.assert_close(plain[1][4:], (ours - theirs).square().mean((1, 2, 3)))
+    torch.testing.assert_close(plain[1][:4], (ours - noise).square().mean((1, 2, 3)))
+    torch.testing.assert_close(taught[0] - plain[0], 2 * network.loss(ours, theirs, timesteps)[0])
+    assert [taught_weight(images) for images in (0, TAUGHT_IMAGES, 2 * TAUGHT_IMAGES)] == [TAUGHT, 0, 0]
 
 
 def test_gradients_reach_every_weight_of_the_adapter(model, drawn, tokenizer):
