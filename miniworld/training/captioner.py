@@ -32,7 +32,7 @@ NAME = "captioner"
 """The captioner's folder, beside the parts of the pipeline."""
 SIZE = 128
 """Pixels a side that it sees; other pictures are resized to this."""
-N_PICTURES = 30_000
+N_PICTURES = 60_000
 """How many pictures a run draws for itself."""
 
 ENCODER: dict[str, Any] = {
