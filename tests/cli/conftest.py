@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from shiftless.backbones.registry import load
 from shiftless.cli import main
 from shiftless.mini import weights
 
@@ -33,6 +35,24 @@ def command(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]
         return code, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def _loaded() -> Callable[..., object]:
+    return cache(load)
+
+
+@pytest.fixture
+def loaded_once(monkeypatch, _loaded) -> None:
+    """Load twins and the embedded model once for all commands of the session, for commands that change no model."""
+
+    def kept(name, **options):
+        lasting = str(name).startswith("twin:") or name == "mini"
+        if lasting and not options.get("offload") and not options.get("quantise"):
+            return _loaded(name, **options)
+        return load(name, **options)
+
+    monkeypatch.setattr("shiftless.backbones.registry.load", kept)
 
 
 @pytest.fixture

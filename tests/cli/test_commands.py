@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 import shiftless
 from shiftless.cli import app
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 
 @pytest.fixture
 def photos(tmp_path):

@@ -16,6 +16,7 @@ import shiftless.presets
 from shiftless.presets import preset, preset_or_file
 from shiftless.tasks.head import CorrespondenceHead
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 PAGE = (Path(__file__).parents[2] / "docs" / "gate.md").read_text(encoding="utf-8")
 COMMANDS = re.search(r"```sh\n(.*?)```", PAGE, re.DOTALL)[1].splitlines()
 TWIN = ("--model", "twin:sd15")
@@ -45,9 +46,9 @@ def folders(tmp_path):
 
 @pytest.fixture
 def small(monkeypatch):
-    """The preset's readings of pictures a quarter as large, denoised by two strides where it takes ten."""
+    """The preset's readings of pictures an eighth as large, denoised by two strides where it takes ten."""
     row = preset("gate-spair")
-    recipes = tuple(one.but(size=128, start=one.start and one.timestep + 2) for one in row.recipes)
+    recipes = tuple(one.but(size=64, start=one.start and one.timestep + 2) for one in row.recipes)
     monkeypatch.setitem(shiftless.presets._PRESETS, row.name, replace(row, recipes=recipes))
 
 
