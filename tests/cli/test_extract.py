@@ -17,6 +17,7 @@ import shiftless
 from shiftless.backbones.registry import models
 from shiftless.backbones.twins import save_folder, twin_parts
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 MODEL = ("-m", "twin:sd15")
 Usage = namedtuple("Usage", "total used free")
 
