@@ -23,7 +23,7 @@ _EMBEDDED: dict[str, dict[str, Any]] = {
         "about": "an embedded baseline: a small masked autoencoder of the same world",
     },
     "mini-ddpm": {
-        "family": "ddpm", "parameters": {"unet": 7.2},
+        "family": "ddpm", "parameters": {"unet": 4.5},
         "about": "an embedded baseline: a small DDPM on pixels of the same world",
     },
 }  # fmt: skip
