@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +110,10 @@ def new_image_prompt(
     resampler = IPAdapterPlusImageProjection(embed_dims=encoder.config.hidden_size, output_dims=width, **shape)
     unet.requires_grad_(False)
     text_encoder.requires_grad_(False)
-    use_fast_attention(unet, text_encoder, encoder)
-    teacher = deepcopy(unet)
+    teacher = UNet2DConditionModel.from_config(unet.config).eval()
+    teacher.load_state_dict(unet.state_dict(), assign=True)  # the weights themselves, not a copy
+    teacher.requires_grad_(False)
+    use_fast_attention(unet, teacher, text_encoder, encoder)
     on_cpu = next(unet.parameters()).device.type == "cpu"
     if on_cpu:
         for block in resampler.layers:
