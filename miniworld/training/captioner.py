@@ -197,6 +197,12 @@ def save_captioner(folder: str | Path, model: VisionEncoderDecoderModel, tokeniz
     save_preprocessor(folder, "ViTImageProcessor", SIZE, half, half)
 
 
+def captioner_folder(given: str | Path) -> Path:
+    """Return the captioner's folder: the one given, or the one that lies in it."""
+    inner = Path(given) / NAME
+    return inner if inner.is_dir() else Path(given)
+
+
 def _networks(start_from: str | Path | None, seed: int, changes: dict[str, Any]) -> tuple[Any, Any]:
     if start_from is None:
         tokenizer = new_tokenizer()
@@ -204,7 +210,7 @@ def _networks(start_from: str | Path | None, seed: int, changes: dict[str, Any])
     if _is_oracle(Path(start_from)):
         tokenizer = new_tokenizer()
         return tokenizer, captioner_on(load_oracle(start_from).network, tokenizer, seed, **changes)
-    folder = Path(start_from) / NAME if (Path(start_from) / NAME).is_dir() else Path(start_from)
+    folder = captioner_folder(start_from)
     return (
         CLIPTokenizer.from_pretrained(folder),
         VisionEncoderDecoderModel.from_pretrained(folder, torch_dtype=torch.float32),

@@ -14,9 +14,9 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Vision
 
 from miniworld.training.attention import use_fast_attention
 from miniworld.training.batches import Batch
-from miniworld.training.captioner import NAME as CAPTIONER
-from miniworld.training.captioner import use_exact_norms
+from miniworld.training.captioner import captioner_folder, use_exact_norms
 from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.clip import normalised
 from miniworld.training.epochs import Epochs
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import PictureFolder
@@ -24,7 +24,6 @@ from miniworld.training.run import Numbers
 from miniworld.training.stage import Stage
 from miniworld.training.unet import N_PICTURES
 from miniworld.training.vae import to_tensor
-from shiftless.conditions.image_prompt import image_processor
 from shiftless.errors import BadInput
 
 NAME = "image-encoder"
@@ -51,18 +50,6 @@ def new_encoder(side: int, **changes: Any) -> CLIPVisionModelWithProjection:
     32
     """
     return CLIPVisionModelWithProjection(CLIPVisionConfig(**{**ENCODER, **changes}, image_size=side))
-
-
-def clip_pixels(images: np.ndarray) -> Tensor:
-    """Give pictures B H W 3 in uint8 as B 3 H W, normalised as CLIP takes them.
-
-    >>> clip_pixels(np.full((1, 8, 8, 3), 255, np.uint8)).amax().item() > 2
-    True
-    """
-    pixels = to_tensor(images) / 2 + 0.5
-    processor = image_processor(pixels.shape[-1])
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
-    return (pixels - mean) / std
 
 
 class SeeingLoss(nn.Module):
@@ -105,8 +92,7 @@ def train_image_encoder(
     """
     from shiftless.mini import weights
 
-    folder = Path(captioner) if captioner is not None else weights()
-    folder = folder / CAPTIONER if (folder / CAPTIONER).is_dir() else folder
+    folder = captioner_folder(captioner if captioner is not None else weights())
     if not (folder / "config.json").is_file():
         raise BadInput(f"{folder}: no captioner is here; give the folder that `--stage captioner` wrote")
     teacher = VisionEncoderDecoderModel.from_pretrained(folder, torch_dtype=torch.float32)
@@ -130,7 +116,7 @@ def train_image_encoder(
 
         def batch_of(number: int) -> Batch:
             images = mirrored(pictures, epochs.rows(batch, stage.seed, number), [stage.seed, 12, number])
-            return clip_pixels(images), to_tensor(images)
+            return normalised(torch.from_numpy(images)), to_tensor(images)
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
             loss, unseen = loss_of(*batches(number))

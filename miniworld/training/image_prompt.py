@@ -19,10 +19,11 @@ from miniworld.training.batches import Batch
 from miniworld.training.captioned import FINE
 from miniworld.training.captioner import use_exact_norms
 from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.clip import normalised
 from miniworld.training.control import LEVELS, SHARES, load_pipeline, model_of
 from miniworld.training.encoded_pictures import tokenize
 from miniworld.training.fp32_master import Fp32MasterAdamW
-from miniworld.training.image_encoder import ENCODER, clip_pixels, new_encoder
+from miniworld.training.image_encoder import ENCODER, new_encoder
 from miniworld.training.image_encoder import NAME as ENCODER_NAME
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.run import Numbers
@@ -71,13 +72,11 @@ class ImagePromptLoss(NoiseLoss):
 
         The first B errors are those of the noise, the others those against the denoiser that reads the told tokens.
         """
-        noisy = self.noisy(latents, noise, timesteps)
-        dtype = self.unet.conv_in.weight.dtype
-        noisy = noisy.to(dtype).contiguous(memory_format=torch.channels_last)
+        noisy = self.fed(latents, noise, timesteps)
         pixels, told, weight = guides
-        predicted = self.predict(noisy, timesteps, self.text_encoder(tokens)[0].to(dtype), pixels)
+        predicted = self.predict(noisy, timesteps, self.text_encoder(tokens)[0].to(noisy.dtype), pixels)
         with torch.no_grad():
-            target = self.teacher(noisy, timesteps, self.text_encoder(told)[0].to(dtype)).sample.float()
+            target = self.teacher(noisy, timesteps, self.text_encoder(told)[0].to(noisy.dtype)).sample.float()
         loss, errors = self.loss(predicted, noise, timesteps)
         taught, apart = self.loss(predicted, target, timesteps)
         return loss + weight * taught, torch.cat([errors, apart])
@@ -137,7 +136,7 @@ def image_layers(unet: UNet2DConditionModel) -> list[str]:
 
 def image_prompts(pictures: PictureFolder, rows: list[int], seed: int, step: int) -> Tensor:
     """Give pictures B 3 S S as the image encoder takes them, the same for the same seed and step; some are dropped."""
-    pixels = clip_pixels(np.stack([pictures[row][0] for row in rows]))
+    pixels = normalised(torch.from_numpy(np.stack([pictures[row][0] for row in rows])))
     kept = np.random.default_rng([seed, 8, step]).random(len(rows)) >= DROPPED
     return pixels * torch.from_numpy(kept)[:, None, None, None]
 

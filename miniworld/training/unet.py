@@ -73,12 +73,14 @@ class NoiseLoss(Denoising):
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor, *guides: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Give (weighted loss, plain squared error of each picture, B) of a batch of `EncodedPictures.batch`."""
-        noisy = self.noisy(latents, noise, timesteps)
-        prompt = self.text_encoder(tokens)[0]
-        dtype = self.unet.conv_in.weight.dtype
-        noisy = noisy.to(dtype).contiguous(memory_format=torch.channels_last)
-        predicted = self.predict(noisy, timesteps, prompt.to(dtype), *guides)
+        noisy = self.fed(latents, noise, timesteps)
+        predicted = self.predict(noisy, timesteps, self.text_encoder(tokens)[0].to(noisy.dtype), *guides)
         return self.loss(predicted, noise, timesteps)
+
+    def fed(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Add noise to latents, all B 4 H W, and give them as the denoiser takes them: channels last, in its dtype."""
+        noisy = self.noisy(latents, noise, timesteps).to(self.unet.conv_in.weight.dtype)
+        return noisy.contiguous(memory_format=torch.channels_last)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, prompt: Tensor, *guides: Tensor) -> Tensor:
         """Predict the noise B 4 H W; here nothing but the prompt guides."""

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from transformers import CLIPVisionModelWithProjection
 
 from miniworld.training.captioner import new_captioner, save_captioner
-from miniworld.training.image_encoder import SeeingLoss, clip_pixels, mirrored, new_encoder, train_image_encoder
+from miniworld.training.clip import normalised
+from miniworld.training.image_encoder import SeeingLoss, mirrored, new_encoder, train_image_encoder
 from miniworld.training.image_prompt import trained_encoder
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.stage import Stage
@@ -46,7 +47,7 @@ def test_it_learns_what_the_captioner_sees_of_every_patch(drawn, tokenizer):
     torch.manual_seed(0)
     network = SeeingLoss(new_encoder(32, **TINY), new_captioner(tokenizer, **CAPTIONER))
     images = np.stack([PictureFolder(drawn)[row][0] for row in range(8)])
-    batch, losses = (clip_pixels(images), to_tensor(images)), []
+    batch, losses = (normalised(torch.from_numpy(images)), to_tensor(images)), []
     optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 1e-2)
     for _ in range(60):
         loss, _ = network(*batch)
@@ -85,4 +86,4 @@ def test_pictures_are_prepared_as_by_clip_s_processor_and_mirrored_by_chance(dra
     for row, turn in enumerate(turned):
         assert np.array_equal(images[row], pictures[row][0][:, ::-1] if turn else pictures[row][0])
     expected = image_processor(32)([*images], return_tensors="pt").pixel_values
-    torch.testing.assert_close(clip_pixels(images), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(normalised(torch.from_numpy(images)), expected, atol=1e-5, rtol=1e-5)
