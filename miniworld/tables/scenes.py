@@ -99,6 +99,7 @@ def run(
     settings: SceneSettings = SETTINGS,
     head: Mapping[str, Any] = HEAD,
     batch: int | None = None,
+    notes: Sequence[str] = (),
     progress: bool = True,
 ) -> Table:
     """Train every method's heads, one for each seed, and score them on pictures that nothing else was done with.
@@ -106,6 +107,7 @@ def run(
     name    "scenes" (16 classes) or "streets" (the 19 of Cityscapes)
     keep    folder of features and heads, which are made once
     others  further rows, by name: what a SceneHead cannot say, such as a model that is tuned or that knows words
+    notes   what else the table should say
 
     A row whose ControlNet, LoRA, captioner or model is not at hand is left out and named in the notes. Raises BadInput
     for another name.
@@ -137,7 +139,8 @@ def run(
         counted[other] = scores(pictures, seeds)
     notes = [
         f"{sizes[0]} pictures to learn from, {sizes[1]} to choose the step, {sizes[2]} to test; {count(seeds, 'seed')}",
-        "no model was trained on these pictures; intervals resample pictures and seeds together; gains are paired",
+        "no model had seen these pictures; intervals resample pictures and seeds together; gains are paired",
+        *notes,
     ]
     left = [m.name for m in methods if m not in chosen]
     if left:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from shiftless.bench.parts import read_labelled_photos, without_model
+from shiftless.bench.published import published_rows
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.labelledphoto import LabelledPhotos
 from shiftless.data.scarce import dealt, part_set, read_scarce
@@ -115,7 +115,7 @@ def published(folder: str, presets: Sequence[str]) -> list[dict[str, Any]]:
     >>> [row["value"] for row in published("horse_21", ["ddpm-segmentation"])]
     [0.65]
     """
-    rows = json.loads((Path(__file__).parent / "published_parts.json").read_text(encoding="utf-8"))
+    rows = published_rows("published_parts.json")
     return [row for row in rows if row["set"] == folder and row["preset"] in presets]
 
 

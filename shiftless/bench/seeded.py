@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from shiftless.backbones.device import choose_device
 from shiftless.bench.table import Row
 from shiftless.digest import digest_of
 from shiftless.metrics.resplit import Score, Split, split_difference, split_interval, split_scores
@@ -35,13 +36,14 @@ def seeded_scores(
     decoder: str = "upernet",
     options: Mapping[str, Any] | None = None,
     device: Any = "auto",
-    progress: Progress | None = None,
+    progress: bool | Progress = False,
 ) -> list[Split]:
     """Train a head of each seed, score it on the test photos, and return the counts of each: one Split a seed.
 
     folder      of the heads and their checkpoints; a head that is there, of the same features and settings, is not
                 trained again
     validation  photos that choose the step to keep; None keeps the last
+    progress    whether to show that of each head, or the Progress that whole heads are to be reported to
 
     Other arguments are those of `fit_scenes`, and so are the errors.
     """
@@ -50,14 +52,24 @@ def seeded_scores(
     counted: list[Split] = []
     for seed in range(seeds):
         here = replace(settings, seed=seed)
-        mark = digest_of(json.dumps([about, names, dict(options or {}), asdict(here)]))[:_MARK]
+        place = folder / mark_of([about, names, dict(options or {}), asdict(here)])
         fitted = fit_scenes(
-            train, classes, folder / mark, here, validation=validation, decoder=decoder, options=options, device=device,
+            train, classes, place, here, validation=validation, decoder=decoder, options=options, device=device,
+            progress=progress is True,
         )  # fmt: skip
-        counted.append(dict(enumerate(test.score(fitted.head))))
-        if progress is not None:
+        counted.append(dict(enumerate(test.score(fitted.head.to(choose_device(device))))))
+        if isinstance(progress, Progress):
             progress.advance()
     return counted
+
+
+def mark_of(values: Any) -> str:
+    """Return a short name that tells values, as JSON holds them, from others: of the folder of a head.
+
+    >>> mark_of({"seed": 0}) == mark_of({"seed": 0}), mark_of({"seed": 0}) == mark_of({"seed": 1})
+    (True, False)
+    """
+    return digest_of(json.dumps(values))[:_MARK]
 
 
 def scene_rows(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from shiftless.backbones.base import Backbone
 from shiftless.bench.pairs import by_category, run_pairs
+from shiftless.bench.published import published_rows
 from shiftless.bench.table import Table
 from shiftless.data.photopair import spread
 from shiftless.data.spair import read_spair
@@ -68,5 +67,4 @@ def published(recipe: Recipe) -> list[dict[str, Any]]:
     >>> [row["value"] for row in published(preset("dift-spair").recipes[0])], published(Recipe())
     ([0.529, 0.596], [])
     """
-    rows = json.loads((Path(__file__).parent / "published.json").read_text(encoding="utf-8"))
-    return [row for row in rows if preset(row["preset"]).recipes == (recipe,)]
+    return [row for row in published_rows("published.json") if preset(row["preset"]).recipes == (recipe,)]

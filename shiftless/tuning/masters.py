@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,14 +28,34 @@ def master_weights(network: nn.Module) -> Iterator[dict[str, nn.Parameter]]:
     >>> net.weight is own
     True
     """
+    with _replaced(network, lambda one: one.detach().to(torch.float32, copy=True), learn=True):
+        yield dict(network.named_parameters())
+
+
+@contextmanager
+def copied_weights(network: nn.Module) -> Iterator[None]:
+    """Put copies in the place of a network's parameters, so that loading others leaves its own as they are.
+
+    >>> net = nn.Linear(2, 2)
+    >>> own = net.weight
+    >>> with copied_weights(net):
+    ...     print(net.weight is own, torch.equal(net.weight, own))
+    False True
+    >>> net.weight is own
+    True
+    """
+    with _replaced(network, lambda one: one.detach().clone(), learn=False):
+        yield
+
+
+@contextmanager
+def _replaced(network: nn.Module, copy: Callable[[torch.Tensor], torch.Tensor], learn: bool) -> Iterator[None]:
     own = list(network.named_parameters(remove_duplicate=False))
-    copies = {
-        id(one): nn.Parameter(one.detach().to(torch.float32, copy=True), requires_grad=True) for _, one in own
-    }  # tied parameters stay tied
+    copies = {id(one): nn.Parameter(copy(one), requires_grad=learn) for _, one in own}  # tied parameters stay tied
     try:
         for name, one in own:
             _put(network, name, copies[id(one)])
-        yield dict(network.named_parameters())
+        yield
     finally:
         for name, one in own:
             _put(network, name, one)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from shiftless.digest import digest_of_file
 from shiftless.errors import BadInput
 from shiftless.tasks.pixels import Source
 from shiftless.tasks.scenehead import SceneHead
-from shiftless.tuning.masters import load_weights
+from shiftless.tuning.masters import copied_weights, load_weights
 from shiftless.tuning.prompts import open_prompt
 from shiftless.tuning.tunedmodel import TunedModel, fingerprint_of
 
@@ -38,6 +41,26 @@ def tuned_for(head: SceneHead, place: str | os.PathLike[str], model: Any) -> Any
 
     Raises BadInput for a file that is missing or another than the head was trained with, and for another model.
     """
+    return _tuned(head, place, model, load_weights)
+
+
+@contextmanager
+def as_tuned(head: SceneHead, place: str | os.PathLike[str], model: Any) -> Iterator[Any]:
+    """Yield what `tuned_for` returns; afterwards the model has its own weights again, which were not touched.
+
+    Raises BadInput as `tuned_for` does.
+    """
+    with ExitStack() as stack:
+
+        def load(network: nn.Module, path: Path) -> None:
+            stack.enter_context(copied_weights(network))
+            load_weights(network, path)
+
+        yield _tuned(head, place, model, load)
+
+
+def _tuned(head: SceneHead, place: str | os.PathLike[str], model: Any, load: Callable[[nn.Module, Path], None]) -> Any:
+    """The model as it was tuned; `load` puts weights of a file into its denoiser."""
     if not head.tuned:
         return model
     folder = Path(place) if Path(place).is_dir() else Path(place).parent
@@ -61,6 +84,6 @@ def tuned_for(head: SceneHead, place: str | os.PathLike[str], model: Any) -> Any
     if UNET in head.tuned:
         if model.quantise:
             raise BadInput(f"{model.spec.name}: weights that were tuned replace plain ones; load it without quantise")
-        load_weights(model.denoiser, folder / UNET)
+        load(model.denoiser, folder / UNET)
     loras = [(str(folder / LORA), 1.0)] if LORA in head.tuned else []
     return TunedModel(model, fingerprint, prompt=prompt, loras=loras)

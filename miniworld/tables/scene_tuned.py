@@ -1,0 +1,77 @@
+"""The row of the tables of scenes whose denoiser learns together with the head: VPD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from miniworld.tables.scene_methods import HEAD, SETTINGS
+from miniworld.tables.scenes import Other, ScenePictures
+from shiftless.backbones.base import Backbone
+from shiftless.bench.published import published_scenes
+from shiftless.bench.tuned import tuned_scores
+from shiftless.errors import BadInput
+from shiftless.metrics.resplit import Split
+from shiftless.presets import preset
+from shiftless.reading.together import Reader
+from shiftless.recipe import Recipe
+from shiftless.training.scenesettings import SceneSettings
+from shiftless.tuning.published import published
+from shiftless.tuning.tuning import check_tunable
+
+VPD = "VPD: the U-Net learns too"
+TAPS = ("up0.attn1", "up1.attn1", "up2.res1", "both.cross.map.s16", "both.cross.map.s8")
+"""Where VPD reads a U-Net, for one of three levels: all of the decoder, and the attention of the coarser two."""
+
+
+def vpd_recipe() -> Recipe:
+    """Return the preset of VPD, read where the embedded model has its levels.
+
+    >>> vpd_recipe().timestep, vpd_recipe().noise, vpd_recipe().latent
+    (1, 'none', 'unscaled')
+    """
+    return preset("vpd").recipes[0].but(taps=TAPS)
+
+
+def tuned_rows(
+    model: Backbone,
+    keep: Path,
+    *,
+    settings: SceneSettings = SETTINGS,
+    head: Mapping[str, Any] = HEAD,
+    batch: int | None = None,
+    progress: bool = True,
+) -> dict[str, Other]:
+    """Return the row, by name, with the head, steps and views of the others; none for a model that cannot be tuned.
+
+    keep  folder of the heads, and of what was tuned beside them
+    """
+    tune = published("vpd").tune
+    assert tune is not None
+    tune = replace(tune, checkpointing=False)  # a small model's activations fit into memory
+    recipes = (vpd_recipe(),)
+    try:
+        check_tunable(model, recipes, tune)
+    except BadInput:
+        return {}
+
+    def scores(pictures: ScenePictures, seeds: int) -> list[Split]:
+        return tuned_scores(
+            Reader(model, recipes), pictures.train, pictures.test, keep / "heads", settings, tune, seeds=seeds,
+            validation=pictures.val, batch=batch, progress=progress, **head,
+        )  # fmt: skip
+
+    return {VPD: scores}
+
+
+def vpd_note() -> str:
+    """Return what is published for VPD on ADE20K, under two budgets, and under which it stands in the tables.
+
+    >>> vpd_note()
+    "VPD: published on ADE20K are 53.7 mIoU (VPD, ICCV 2023, ...) and 37.63 mIoU (GATE, ...); here it has the head..."
+    """
+    rows = published_scenes("ade20k", ("vpd",))
+    each = " and ".join(f"{100 * row['mIoU']:.4g} mIoU ({row['source']})" for row in rows)
+    return f"VPD: published on ADE20K are {each}; here it has the head, the steps and the views of the other rows"

@@ -1,0 +1,83 @@
+"""Scores of a model that is tuned together with a scene head, over several seeds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from shiftless.bench.seeded import mark_of
+from shiftless.data.labelledphoto import LabelledPhotos
+from shiftless.metrics.resplit import Split
+from shiftless.progress import Progress
+from shiftless.reading.together import Reader
+from shiftless.tasks.scenehead import SceneHead
+from shiftless.training.network import run_folder
+from shiftless.training.scenes import fit_scenes
+from shiftless.training.scenesettings import SceneSettings
+from shiftless.training.scenesource import ReadScenes
+from shiftless.tuning import TunedScenes, TuneSettings, as_tuned, tuning
+
+_DONE = "training.json"  # what fit_scenes writes last
+
+
+def tuned_scores(
+    reader: Reader,
+    train: LabelledPhotos,
+    test: LabelledPhotos,
+    folder: Path,
+    settings: SceneSettings,
+    tuned: TuneSettings,
+    *,
+    seeds: int,
+    validation: LabelledPhotos | None = None,
+    decoder: str = "upernet",
+    options: Mapping[str, Any] | None = None,
+    stride: int | None = None,
+    progress: bool | Progress = False,
+    **reading: Any,
+) -> list[Split]:
+    """Tune the model with a head of each seed, score both on the test photos, and return the counts: a Split a seed.
+
+    reader      the model, which is afterwards as it was before, and its recipes
+    folder      of the heads and of what was tuned beside them; what is there already is not trained again
+    validation  photos that choose the step to keep; None keeps the last
+    stride      pixels between the windows by which photos are segmented; None segments them as a whole
+    progress    whether to show that of each head, or the Progress that whole heads are to be reported to
+    reading     `fill` and `batch`, as `shiftless.stream` takes them
+
+    Raises BadInput as `tuning` and `fit_scenes` do.
+    """
+    model, recipes = reader.model, tuple(reader.recipes)
+    counted: list[Split] = []
+    for seed in range(seeds):
+        here, what = replace(settings, seed=seed), replace(tuned, seed=seed)
+        with tuning(model, recipes, what, train.classes) as learned:
+            learning, held = (
+                None if part is None else TunedScenes(
+                    learned, recipes, part, len(train.classes), here.side, part.unscored, stride=stride, **reading
+                )
+                for part in (train, validation)
+            )  # fmt: skip
+            assert learning is not None
+            about = [learning.source.to_list(), [one.to_dict() for one in recipes], what.plan(), asdict(here)]
+            about += [decoder, dict(options or {}), stride, train.classes]
+            about += [learning.names, None if held is None else held.names]
+            place = folder / mark_of(about)
+            if not (place / _DONE).is_file():
+                fit_scenes(
+                    learning, train.classes, place, here, validation=held, decoder=decoder, options=options,
+                    learned=learned, device=model.device, progress=progress is True,
+                )  # fmt: skip
+        shutil.rmtree(run_folder(place), ignore_errors=True)  # three times the model's size
+        head = SceneHead.from_pretrained(place)
+        with as_tuned(head, place, model) as own:
+            source = ReadScenes(
+                Reader(own, recipes), test, len(test.classes), here.side, test.unscored, stride=stride, **reading
+            )
+            counted.append(dict(enumerate(source.score(head.to(model.device)))))
+        if isinstance(progress, Progress):
+            progress.advance()
+    return counted
