@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from miniworld.tables.dataset_ddpm import Generated, distilled, generated
 from miniworld.tables.gan_features import DATASET_GAN, INVERSION, GanReader
 from miniworld.tables.labelled_pictures import labelled_pictures
@@ -17,6 +15,7 @@ from shiftless.backbones.base import Backbone
 from shiftless.backbones.registry import load
 from shiftless.bench.parts import COLOURS, fit_parts, score_parts, without_model
 from shiftless.bench.scarce import split_rows
+from shiftless.bench.seeded import about_of
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.labelledphoto import LabelledPhotos
 from shiftless.data.scarce import dealt
@@ -119,16 +118,6 @@ def rows_of(counted: Mapping[str, Sequence[Split]]) -> list[Row]:
                 gain = split_difference(splits, counted[against])
                 rows.append(Row(name, f"gain over {against}", gain.value, (gain.low, gain.high)))
     return rows
-
-
-def about_of(counted: Mapping[str, Sequence[Split]], pool: LabelledPhotos) -> dict[str, Any]:
-    """Return each method's IoU of each class, over all test pictures of all splits: {"classes", "iou"}."""
-    ious = {}
-    for name, splits in counted.items():
-        every = [one for split in splits for one in split.values()]
-        whole = sum(every[1:], every[0])
-        ious[name] = [None if np.isnan(iou) else round(float(iou), 4) for iou in whole.ious()]
-    return {"classes": list(pool.classes), "iou": ious}
 
 
 def class_table(table: Table) -> Any:

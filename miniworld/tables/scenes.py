@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from miniworld.tables.labelled_pictures import labelled_pictures
-from miniworld.tables.parts import about_of
 from miniworld.tables.scene_methods import (
     BASELINE,
     HEAD,
@@ -25,8 +24,9 @@ from miniworld.tables.scene_methods import (
 from shiftless import mini
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.registry import load
-from shiftless.bench.parts import COLOURS, COMMONEST, colour_and_position, commonest
-from shiftless.bench.seeded import scene_rows, seeded_scores
+from shiftless.bench.colours import Coloured, coloured_scenes
+from shiftless.bench.parts import COLOURS, COMMONEST, commonest
+from shiftless.bench.seeded import about_of, scene_rows, seeded_scores
 from shiftless.bench.table import Row, Table, machine
 from shiftless.data.labelledphoto import LabelledPhotos
 from shiftless.errors import BadInput
@@ -45,7 +45,7 @@ SIZES = (400, 100, 100)
 SEEDS = 3
 MEMORY = 6 * 2**30
 """The most bytes of features that one row keeps in main memory."""
-CELLS = 32  # along each side of the grid of colours, as of the finest features
+CELLS = (128, 4)  # pixels of a picture, and of a cell of colours, as of the finest features
 CHOICES: Mapping[str, tuple[int, tuple[str, ...], dict[str, Any], dict[str, Any]]] = {
     # a reading, changes of the settings, and changes of the head
     **{f"t={t}": (t, TAPS, {}, {}) for t in (20, 50, 100, 200)},
@@ -126,7 +126,7 @@ def run(
     readers = {key: (model, recipe) for key, recipe in own.items()}
     readers |= {key: (other, MAE_RECIPE) for key, other in beside.items()}
     with Progress(f"fitting {count(fits, 'head')}", fits, "head") as told:
-        train, val, test = (KeptScenes(part, _colours(part), len(classes), part.unscored) for part in pictures.parts)
+        train, val, test = (coloured_scenes(part, list(Coloured(part, *CELLS))) for part in pictures.parts)
         counted[COLOURS] = seeded_scores(train, test, classes, heads, settings, validation=val, progress=told, **how)
         for method in chosen:
             readings = [readers[key] for key in method.readings]
@@ -221,8 +221,3 @@ def check(name: str) -> None:
     """Raise BadInput for a table of another name."""
     if name not in ("scenes", "streets"):
         raise BadInput(f"table {name!r}: must be one of scenes, streets")
-
-
-def _colours(labelled: LabelledPhotos) -> list[Bucket]:
-    """What needs no model, on the grid of the finest features."""
-    return [Bucket((colour_and_position(open_photo(one.photo, one.name), CELLS),)) for one in labelled]

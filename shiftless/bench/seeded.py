@@ -8,8 +8,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from shiftless.backbones.device import choose_device
 from shiftless.bench.table import Row
+from shiftless.data.labelledphoto import LabelledPhotos
 from shiftless.digest import digest_of
 from shiftless.metrics.resplit import Score, Split, split_difference, split_interval, split_scores
 from shiftless.metrics.segmentation import mean_iou, mean_of_accuracies, pixel_accuracy_of
@@ -100,3 +103,13 @@ def scene_rows(
         gain = split_difference(counted, theirs)
         rows.append(Row(method, f"gain over {name}", gain.value, (gain.low, gain.high)))
     return rows
+
+
+def about_of(counted: Mapping[str, Sequence[Split]], pool: LabelledPhotos) -> dict[str, Any]:
+    """Return each method's IoU of each class, over all test pictures of all splits: {"classes", "iou"}."""
+    ious = {}
+    for name, splits in counted.items():
+        every = [one for split in splits for one in split.values()]
+        whole = sum(every[1:], every[0])
+        ious[name] = [None if np.isnan(iou) else round(float(iou), 4) for iou in whole.ious()]
+    return {"classes": list(pool.classes), "iou": ious}

@@ -62,22 +62,21 @@ def tuned_scores(
                 for part in (train, validation)
             )  # fmt: skip
             assert learning is not None
-            about = [learning.source.to_list(), [one.to_dict() for one in recipes], what.plan(), asdict(here)]
-            about += [decoder, dict(options or {}), stride, train.classes]
-            about += [learning.names, None if held is None else held.names]
-            place = folder / mark_of(about)
+            readings, names = [one.to_dict() for one in recipes], [None if held is None else held.names, learning.names]
+            head = [decoder, dict(options or {}), stride, train.classes]
+            place = folder / mark_of([learning.source.to_list(), readings, what.plan(), asdict(here), head, names])
             if not (place / _DONE).is_file():
                 fit_scenes(
                     learning, train.classes, place, here, validation=held, decoder=decoder, options=options,
                     learned=learned, device=model.device, progress=progress is True,
                 )  # fmt: skip
         shutil.rmtree(run_folder(place), ignore_errors=True)  # three times the model's size
-        head = SceneHead.from_pretrained(place)
-        with as_tuned(head, place, model) as own:
+        fitted = SceneHead.from_pretrained(place)
+        with as_tuned(fitted, place, model) as own:
             source = ReadScenes(
                 Reader(own, recipes), test, len(test.classes), here.side, test.unscored, stride=stride, **reading
             )
-            counted.append(dict(enumerate(source.score(head.to(model.device)))))
+            counted.append(dict(enumerate(source.score(fitted.to(model.device)))))
         if isinstance(progress, Progress):
             progress.advance()
     return counted

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from shiftless.data.labelledphoto import LabelledPhotos
-from shiftless.image import open_photo
 from shiftless.metrics.segmentation import Confusion
 from shiftless.segmenting import NormalisedCuts, Untrained
 from shiftless.segmenting.diffcut import told
+from shiftless.training.scenesource import picture_of
 
 
 def score_untrained(method: Untrained, labelled: LabelledPhotos, *, progress: bool = False) -> list[Confusion]:
@@ -18,7 +18,7 @@ def score_untrained(method: Untrained, labelled: LabelledPhotos, *, progress: bo
     BadInput for a photo that cannot be read.
     """
     classes = len(labelled.classes)
-    photos: list[Any] = [open_photo(one.photo, one.name) for one in labelled]
+    photos: list[Any] = [picture_of(one) for one in labelled]
     counted = []
     for one, parts in zip(labelled, method.segmented(photos, progress=progress), strict=True):
         mask = one.mask()

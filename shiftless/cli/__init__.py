@@ -36,7 +36,8 @@ def load_commands() -> None:
     """Add every command to the app: the library's own, then those of other packages (see `shiftless.plugins`)."""
     for room in (
         "read", "explore", "audit", "caption", "show", "bench", "lora", "correspond", "segment", "segment_photos",
-        "segment_words", "segment_train", "segment_distil", "bench_parts", "fetch", "convert", "store", "search",
+        "segment_words", "segment_train", "segment_distil", "bench_parts", "bench_scenes", "fetch", "convert", "store",
+        "search",
     ):  # fmt: skip
         import_module(f"shiftless.cli.{room}")
     for name in plugins.names(plugins.COMMANDS):

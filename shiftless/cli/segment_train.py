@@ -14,16 +14,12 @@ from shiftless.cli.segment import LABELLED_OR_SET, RECIPE, drawn, readers_for, s
 from shiftless.errors import BadInput
 
 if TYPE_CHECKING:
-    from shiftless.data.labelledphoto import LabelledPhotos
-    from shiftless.reading.together import Reader
     from shiftless.training.scenesource import SceneSource
     from shiftless.tuning.published import Published
     from shiftless.tuning.settings import TuneSettings
-    from shiftless.tuning.tuning import Tuning
 
-KEEP = ("memory", "disk", "no")
 _HEAD, _TRAIN, _TUNE = "Head", "Training", "Tuning of the diffusion model"
-SETTINGS = "Published settings that the other flags begin from: gate, or vpd (with --recipe vpd)."
+SETTINGS = "Published settings that the other flags begin from: gate, gate-cityscapes, or vpd (with --recipe vpd)."
 TUNE = (
     "What learns of the model together with the head: none, prompts (learned prompt embeddings), lora, or unet (all "
     "weights of the denoiser)."
@@ -163,6 +159,7 @@ def train(
     from shiftless.training.network import run_folder
     from shiftless.training.scenes import check_scene_place, fit_scenes
     from shiftless.tuning.published import published
+    from shiftless.tuning.sources import KEEP, scene_source, usual_side
     from shiftless.tuning.tuning import check_tunable, tuning, tuning_dtype
 
     began = published(settings)
@@ -193,20 +190,22 @@ def train(
         if one.joined:
             raise BadInput(f"{one.label or 'a reading'}: is joined and not merged; leave it out of a head of levels")
     values = filler(reader.recipes, fill, captions, [data, *([] if val is None else [val])])
-    place = {"folder": run_folder(out) / "features", "most": int(memory * 2**30)}
-    reading: dict[str, Any] = {"fill": values, "batch": batch}
+    reading: dict[str, Any] = {"keep": keep, "side": how.side, "stride": how.side, "fill": values, "batch": batch}
+    reading |= {"folder": run_folder(out) / "features", "most_bytes": int(memory * 2**30)}
     with ExitStack() as stack:
         learning = None
         if tuned is not None:
             learning = stack.enter_context(tuning(reader.model, reader.recipes, tuned, learned.classes))
         sources: list[SceneSource | None] = [
-            None if one is None else _source(reader, one, keep, how.side, place, reading, learning)
+            None
+            if one is None
+            else scene_source(reader, one, len(one.classes), one.unscored, learning=learning, **reading)
             for one in (learned, held)
         ]
         first = sources[0]
         assert first is not None
         if not size and not first.window:
-            how = replace(how, side=_side(first))
+            how = replace(how, side=usual_side(first))
         fitted = fit_scenes(
             first, learned.classes, out, how, validation=sources[1], decoder=head,
             options={"width": width or began.width, "gated": gated, "hidden": hidden, "order": order},
@@ -244,32 +243,3 @@ def _tuned(
         mode, prompts or usual, tokens=tokens, rank=rank, alpha=rank, denoiser_lr=denoiser_lr,
         checkpointing=checkpointing, seed=seed,
     )  # fmt: skip
-
-
-def _source(
-    reader: Reader, labelled: LabelledPhotos, keep: str, side: int, place: dict[str, Any], reading: dict[str, Any],
-    learning: Tuning | None,
-) -> SceneSource:  # fmt: skip
-    """Labelled photos with their features, kept as the user says."""
-    from shiftless.reading.together import stream_together
-    from shiftless.store.buckets import store_buckets
-    from shiftless.training.scenesource import KeptScenes, ReadScenes, in_memory, picture_of
-    from shiftless.tuning.scenes import TunedScenes
-
-    classes, unscored = len(labelled.classes), labelled.unscored
-    if learning is not None:
-        return TunedScenes(learning, reader.recipes, labelled, classes, side, unscored, stride=side, **reading)
-    if keep == "no":
-        return ReadScenes(reader, labelled, classes, side, unscored, stride=side, **reading)
-    pictures = [picture_of(one) for one in labelled]
-    if keep == "disk":
-        stored = store_buckets(place["folder"], reader, pictures, progress=True, **reading)
-        return KeptScenes(labelled, stored, classes, unscored)
-    read = stream_together([reader], pictures, dtype=None, progress=True, **reading)
-    return KeptScenes(labelled, in_memory((one for (one,) in read), len(labelled), place["most"]), classes, unscored)
-
-
-def _side(source: Any) -> int:
-    """The shorter side of photos as they were read, in whole cells of the coarsest level."""
-    stride = source.levels.strides[-1]
-    return max(stride, min(source.fed) // stride * stride)
