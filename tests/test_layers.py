@@ -79,7 +79,9 @@ READING = {"shiftless.conditions", "shiftless.backbones", "shiftless.reading", "
 MODEL_LIBRARIES = {"diffusers", "transformers", "peft"}
 MODEL_ROOMS = {"shiftless.conditions", "shiftless.backbones", "shiftless.training", "miniworld.training",
                "miniworld.oracle", "miniworld.gan"}  # fmt: skip
-MODEL_FILES = {"shiftless.tasks.upernet"}  # takes transformers' UPerNet: layers on features, which know no backbone
+MODEL_FILES = {  # take transformers' UPerNet and Mask2Former: layers on features, which know no backbone
+    "shiftless.tasks.upernet", "shiftless.tasks.mask2former",
+}  # fmt: skip
 NEVER = {"torchvision", "timm"}
 
 

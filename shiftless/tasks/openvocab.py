@@ -1,6 +1,7 @@
-"""Open vocabulary: every pixel of a photo goes to the class whose name's embedding its own embedding fits best.
+"""Open vocabulary: every pixel of a photo, or every mask, goes to the class whose name's embedding it fits best.
 
-Source: MaskCLIP (Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022).
+Sources: MaskCLIP (Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022); ODISE (Xu et al., "Open-Vocabulary
+Panoptic Segmentation with Text-to-Image Diffusion Models", CVPR 2023).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ SCALE = 100.0
 """What cosine similarities are multiplied by, as CLIP's own scale ends at."""
 ABSENT = -1e4
 """The logit of a class that is taken to be absent: finite, so that logits can be resized and have an entropy."""
+ALPHA, BETA = 0.3, 0.7
+"""How much CLIP counts for masks of classes that were there in training, and of others, in ODISE's published config."""
 
 
 def class_logits(dense: torch.Tensor, classes: torch.Tensor, scale: float = SCALE) -> torch.Tensor:
@@ -69,3 +72,63 @@ def without_absent(logits: torch.Tensor, least: float = 0.5, scale: float = 1.0)
     gone = surest < least
     gone = gone & ~gone.all(1, keepdim=True)
     return logits.masked_fill(gone, ABSENT)
+
+
+def mask_pooled(features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Return the mean of features over each mask, B Q C; zeros for a mask without a pixel.
+
+    features  B C h w             masks  B Q H W logits; a mask is where they are above 0
+
+    On another grid each cell counts by the share of it that a mask covers. No gradient reaches the masks.
+
+    >>> features = torch.tensor([1.0, 3.0, 5.0, 7.0]).view(1, 1, 1, 4)
+    >>> masks = torch.tensor([[1.0, 1, -1, -1], [-1, -1, -1, 1]]).view(1, 2, 1, 4)
+    >>> mask_pooled(features, masks).flatten().tolist()
+    [2.0, 7.0]
+    """
+    shares = F.adaptive_avg_pool2d((masks.detach() > 0).to(features.dtype), features.shape[-2:])
+    summed = torch.einsum("bchw,bqhw->bqc", features, shares)
+    return summed / shares.sum((2, 3)).clamp_min(1e-6)[..., None]
+
+
+def semantic_scores(classes: torch.Tensor, masks: torch.Tensor, hw: tuple[int, int]) -> torch.Tensor:
+    """Return how much masks of each class cover each pixel, B L H W, from 0 on.
+
+    classes  B Q L+1, the logits of each mask's class, the last of none; `masks` B Q h w, logits
+    hw       (H, W) that masks are enlarged to
+
+    Source: Cheng et al., CVPR 2022 (Mask2Former), semantic inference.
+
+    >>> classes = torch.tensor([[[0.0, -99.0, -99.0], [-99.0, 0.0, 0.0]]])
+    >>> semantic_scores(classes, torch.zeros(1, 2, 1, 1), (1, 1)).flatten().tolist()
+    [0.5, 0.25]
+    """
+    large = F.interpolate(masks.float(), hw, mode="bilinear", align_corners=False).sigmoid()
+    return torch.einsum("bql,bqhw->blhw", classes.float().softmax(-1)[..., :-1], large)
+
+
+def combined_classes(
+    own: torch.Tensor, clip: torch.Tensor, trained: torch.Tensor, alpha: float = ALPHA, beta: float = BETA
+) -> torch.Tensor:
+    """Return the logs of what two classifiers together say of each mask, B Q L+1; their exponentials sum to 1.
+
+    own      B Q L+1, logits of the classifier that was trained with the masks, the last of no class
+    clip     B Q L, logits of CLIP
+    trained  L, whether masks of a class were there in training
+    alpha    of the classes that were: probabilities are own ** (1 - alpha) * clip ** alpha
+    beta     of the others, in the place of alpha
+
+    The geometric means of all classes are made to sum to what is left by the probability of no class, which is the
+    first classifier's. Source: Xu et al., CVPR 2023 (ODISE); alpha and beta are those of its published config.
+
+    >>> own, clip = torch.tensor([[[0.8, 0.2, 1.0]]]).log(), torch.tensor([[[0.5, 0.5]]]).log()
+    >>> combined_classes(own, clip, torch.tensor([True, True]), alpha=0.5).exp().flatten().tolist()
+    [0.333..., 0.166..., 0.5...]
+    """
+    if clip.shape[-1] != own.shape[-1] - 1 or len(trained) != clip.shape[-1]:
+        raise BadInput(f"logits of {own.shape[-1] - 1} and of {clip.shape[-1]} classes: give both for the same names")
+    weight = torch.where(trained.to(own.device), alpha, beta)
+    logs = (1 - weight) * own[..., :-1].float().log_softmax(-1) + weight * clip.float().log_softmax(-1)
+    none = own.float().log_softmax(-1)[..., -1:]
+    left = torch.log1p(-none.exp().clamp_max(1 - 1e-6))
+    return torch.cat([logs.log_softmax(-1) + left, none], -1)
