@@ -55,6 +55,20 @@ class ClipFolder:
         self.patch = side(model.config.vision_config.patch_size)
         self.size = prepared.size or side(model.config.vision_config.image_size)
 
+    @property
+    def width(self) -> int:
+        """D of the space that pictures and words share."""
+        return int(self.model.config.projection_dim)
+
+    @torch.no_grad()
+    def image(self, photo: Photo) -> torch.Tensor:
+        """Return the embedding of a whole photo, 1 D float32, not normed; it is resized to the model's square."""
+        side = max(1, round(self.size / self.patch)) * self.patch
+        pixels = self._pixels(photo, (side, side))
+        seen = self.model.vision_model(pixel_values=pixels, interpolate_pos_encoding=True)
+        found: torch.Tensor = self.model.visual_projection(seen.pooler_output).float()
+        return found
+
     @torch.no_grad()
     def words(self, names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> torch.Tensor:
         """Return the embeddings of names, L D float32 of length 1: the mean over the templates of unit vectors.
@@ -82,9 +96,7 @@ class ClipFolder:
         h, w = photo.hw
         scale = self.size / min(h, w)
         rows, columns = (max(1, round(length * scale / self.patch)) for length in (h, w))
-        pixels = torch.from_numpy(photo.array.copy()).permute(2, 0, 1)[None].to(self.device).float() / 255
-        fed = (rows * self.patch, columns * self.patch)
-        pixels = F.interpolate(pixels, fed, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+        pixels = self._pixels(photo, (rows * self.patch, columns * self.patch))
         vision = self.model.vision_model
         attention = vision.encoder.layers[-1].self_attn
         taken: dict[str, torch.Tensor] = {}
@@ -94,7 +106,7 @@ class ClipFolder:
 
         hooks = [attention.v_proj.register_forward_hook(keep("v")), attention.k_proj.register_forward_hook(keep("k"))]
         try:
-            vision(pixel_values=self.prepared.normalise(pixels), interpolate_pos_encoding=True)
+            vision(pixel_values=pixels, interpolate_pos_encoding=True)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -102,6 +114,13 @@ class ClipFolder:
         dense = self.model.visual_projection(vision.post_layernorm(attention.out_proj(values)))
         maps = [one.float().transpose(1, 2).unflatten(2, (rows, columns)) for one in (dense, keys)]
         return Cells(*maps)
+
+    def _pixels(self, photo: Photo, fed: tuple[int, int]) -> torch.Tensor:
+        """A photo as the model takes it, 1 3 H W of the size (H, W)."""
+        pixels = torch.from_numpy(photo.array.copy()).permute(2, 0, 1)[None].to(self.device).float() / 255
+        pixels = F.interpolate(pixels, fed, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+        normal: torch.Tensor = self.prepared.normalise(pixels)
+        return normal
 
 
 def open_clip(folder: str | os.PathLike[str], device: str | torch.device = "auto") -> ClipFolder:

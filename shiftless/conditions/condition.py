@@ -11,6 +11,9 @@ import torch
 IMAGE_PROMPT = "image_prompt"
 """What the embeddings of image prompts are called in a Condition's `extra`, followed by their number."""
 
+SEEN = "seen"
+"""What a model that looks at the photo itself is given, in a Condition's `extra`: the photo's embedding, B D."""
+
 MASK, MASKED_IMAGE = "mask", "masked_image"
 """What a model for inpainting takes, in a Condition's `extra`: B 1 h w and B c h w, in cells of the latent."""
 

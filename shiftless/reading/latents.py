@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from shiftless.backbones.base import Backbone, steerable
-from shiftless.conditions.condition import Steer
+from shiftless.conditions.condition import SEEN, Steer
 from shiftless.conditions.inpaint import keeping
 from shiftless.pixels import floats_of
 from shiftless.reading.inputs import Inputs, latent_shape
@@ -80,6 +80,18 @@ class Latents:
         if (one.photo, name) not in self._embeds:
             self._embeds[one.photo, name] = adapter.embed(self.inputs[one.photo].photo)
         return self._embeds[one.photo, name]
+
+    def seen(self, one: Pass) -> dict[str, torch.Tensor]:
+        """What a model that looks at the photo itself is given of a pass's photo, made once; {} for other models."""
+        look = getattr(self.model, "seen", None)
+        if look is None:
+            return {}
+        if (one.photo, SEEN) not in self._embeds:
+            found: torch.Tensor | None = look(self.inputs[one.photo].photo)
+            if found is None:
+                return {}
+            self._embeds[one.photo, SEEN] = found
+        return {SEEN: self._embeds[one.photo, SEEN]}
 
     def mask(self, one: Pass) -> dict[str, torch.Tensor]:
         """What a model for inpainting is given beside the latent of a pass, 1 ... float32; {} to repaint all."""

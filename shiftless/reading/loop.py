@@ -287,7 +287,9 @@ def _text_of(model: Backbone, one: Pass) -> Condition:
 def _steered(latents: Latents, one: Pass, text: Condition) -> Condition:
     steers = tuple(latents.steer(one, name, scale) for name, scale in controls_of(one.recipe))
     images = {f"{IMAGE_PROMPT}{i}": latents.image_prompt(one, name) for i, name in enumerate(one.recipe.image_prompt)}
-    return Condition(text.embeds, text.words, {**text.extra, **images, **latents.mask(one)}, steers)
+    return Condition(
+        text.embeds, text.words, {**text.extra, **images, **latents.mask(one), **latents.seen(one)}, steers
+    )
 
 
 def _brought_to(

@@ -1,9 +1,9 @@
-"""Learned prompt embeddings: further tokens behind the prompt's own, or one for each class in its place."""
+"""Learned prompt embeddings: further tokens behind the prompt's own, one for each class in its place, or captions."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from shiftless.backbones.base import Backbone
-from shiftless.conditions.condition import Condition
+from shiftless.backbones.clip_folder import ClipFolder, open_clip
+from shiftless.conditions.condition import SEEN, Condition
 from shiftless.digest import in_order
 from shiftless.errors import BadInput
 
@@ -81,12 +82,47 @@ class ClassPrompt(nn.Module):
         return replace(condition, embeds=own, words=(tuple(f"{name} " for name in self.names),) * len(embeds))
 
 
-Prompt = TokenPrompt | ClassPrompt
+class ImplicitPrompt(nn.Module):
+    """What a CLIP sees of the photo, added to the embeddings of the prompt's T tokens: an implicit caption.
+
+    clip    what embeds photos (`open_clip`); it learns nothing and is not saved
+    tokens  T, `width` D of the prompt's embeddings
+
+    Each token is e + tanh(gate) * (W image + b + position), with a gate and a position of its own for each of the D
+    channels. Gates begin at zero, so that the first caption is the prompt. Source: Xu et al., CVPR 2023 (ODISE), its
+    implicit captioner; the same MLP of one layer as in its code.
+    """
+
+    kind = "implicit"
+
+    def __init__(self, clip: ClipFolder, tokens: int, width: int) -> None:
+        super().__init__()
+        self.clip = clip
+        self.project = nn.Linear(clip.width, width)
+        self.positions = nn.Parameter(nn.init.trunc_normal_(torch.zeros(tokens, width), std=0.02))
+        self.gate = nn.Parameter(torch.zeros(tokens, width))
+
+    def forward(self, condition: Condition) -> Condition:
+        """Return a condition of B images whose prompts say what CLIP sees; raises BadInput for another length."""
+        embeds, seen = condition.embeds, condition.extra[SEEN]
+        assert embeds is not None
+        if embeds.shape[1:] != self.gate.shape:
+            raise BadInput(f"prompts of {embeds.shape[1]} tokens; implicit captions were learned for {len(self.gate)}")
+        with torch.autocast(seen.device.type, enabled=False):
+            added = self.gate.tanh() * (self.project(seen)[:, None] + self.positions)
+        extra = {name: value for name, value in condition.extra.items() if name != SEEN}
+        return replace(condition, embeds=embeds + added.to(embeds.dtype), extra=extra)
 
 
-def new_prompt(model: Backbone, kind: str, tokens: int, classes: Sequence[str]) -> Prompt:
+Prompt = TokenPrompt | ClassPrompt | ImplicitPrompt
+
+
+def new_prompt(
+    model: Backbone, kind: str, tokens: int, classes: Sequence[str], clip: ClipFolder | None = None
+) -> Prompt:
     """Return learned prompt embeddings as they begin, on the model's device: copies of the last tokens of the empty
-    prompt, or the embeddings of the classes' names. Weights begin at random, from torch's own generator.
+    prompt, the embeddings of the classes' names, or an implicit caption by a CLIP. Weights begin at random, from
+    torch's own generator. Raises BadInput for an implicit caption without a CLIP.
 
     >>> from shiftless.backbones.registry import load
     >>> new_prompt(load("twin:sd15", dtype="fp32"), "tokens", 4, ()).tokens.shape
@@ -96,6 +132,10 @@ def new_prompt(model: Backbone, kind: str, tokens: int, classes: Sequence[str]) 
         return ClassPrompt(class_embeddings(model, classes), classes).to(model.device)
     embeds = model.encode_prompt([""]).embeds
     assert embeds is not None
+    if kind == "implicit":
+        if clip is None:
+            raise BadInput("prompts='implicit': a CLIP looks at the photos; give clip=open_clip(FOLDER)")
+        return ImplicitPrompt(clip, *embeds.shape[1:]).to(model.device)
     last = embeds[0, -min(tokens, embeds.shape[1] - 1) :]
     return TokenPrompt(last[torch.arange(tokens) % len(last)]).to(model.device)
 
@@ -129,25 +169,48 @@ def prompt_bytes(prompt: Prompt) -> bytes:
     from safetensors.torch import save
 
     state = {name: value.detach().float().cpu().contiguous() for name, value in prompt.state_dict().items()}
-    return in_order(save(state, {"format": "pt", "shiftless": f"prompts {prompt.kind}"}))
+    about = {"format": "pt", "shiftless": f"prompts {prompt.kind}"}
+    if isinstance(prompt, ImplicitPrompt):
+        about |= {"clip": os.path.abspath(prompt.clip.name), "clip_fingerprint": prompt.clip.fingerprint}
+    return in_order(save(state, about))
 
 
-def open_prompt(path: str | os.PathLike[str], names: Sequence[str] = ()) -> Prompt:
-    """Open what `prompt_bytes` gave, on the CPU; `names` are those of the classes.
+def open_prompt(path: str | os.PathLike[str], names: Sequence[str] = (), device: str | torch.device = "cpu") -> Prompt:
+    """Open what `prompt_bytes` gave; `names` are those of the classes.
 
-    Raises BadInput for a file of something else.
+    The CLIP of implicit captions is the folder `clip` beside the file, or where it was when they were learned. Raises
+    BadInput for a file of something else, and for another CLIP or none.
     """
     from safetensors import safe_open
 
     try:
         with safe_open(Path(path), "pt") as file:
-            kind = (file.metadata() or {}).get("shiftless", "")
+            about = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        made: Prompt = (
-            TokenPrompt(state["tokens"]) if kind == "prompts tokens" else ClassPrompt(state["classes"], names)
-        )
+        kind = about.get("shiftless", "")
+        made: Prompt
+        if kind == "prompts implicit":
+            made = ImplicitPrompt(_clip_of(Path(path), about, device), *state["gate"].shape)
+        elif kind == "prompts tokens":
+            made = TokenPrompt(state["tokens"])
+        else:
+            made = ClassPrompt(state["classes"], names)
         made.load_state_dict(state)
+    except BadInput:
+        raise
     except Exception as error:  # broken headers make the parser raise nearly anything
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise BadInput(f"{path}: not a whole file of learned prompt embeddings ({reason}); train again") from None
-    return made.requires_grad_(False)
+    return made.requires_grad_(False).to(device)
+
+
+def _clip_of(path: Path, about: Mapping[str, str], device: str | torch.device) -> ClipFolder:
+    """The CLIP that implicit captions were learned with."""
+    beside = path.parent / "clip"
+    place = beside if beside.is_dir() else Path(about["clip"])
+    if not place.is_dir():
+        raise BadInput(f"{place}: the CLIP of the captions in {path} is not here; copy its folder to {beside}")
+    found = open_clip(place, device)
+    if found.fingerprint != about["clip_fingerprint"]:
+        raise BadInput(f"{place}: another CLIP than the captions in {path} were learned with; copy that to {beside}")
+    return found

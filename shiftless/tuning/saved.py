@@ -80,7 +80,7 @@ def _tuned(head: SceneHead, place: str | os.PathLike[str], model: Any, load: Cal
             f"{place}: was tuned on other weights of {head.source.model} than those of {model.spec.name}; load the "
             "model that it was trained on"
         )
-    prompt = open_prompt(folder / PROMPTS, head.classes).to(model.device) if PROMPTS in head.tuned else None
+    prompt = open_prompt(folder / PROMPTS, head.classes, model.device) if PROMPTS in head.tuned else None
     if UNET in head.tuned:
         if model.quantise:
             raise BadInput(f"{model.spec.name}: weights that were tuned replace plain ones; load it without quantise")

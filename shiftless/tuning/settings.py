@@ -9,7 +9,7 @@ from shiftless.errors import BadInput
 from shiftless.training.lora.settings import TARGETS
 
 MODES = ("none", "prompts", "lora", "unet")
-PROMPTS = ("", "tokens", "classes")
+PROMPTS = ("", "tokens", "classes", "implicit")
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class TuneSettings:
     mode           "prompts" (learned prompt embeddings alone), "lora" (a LoRA of the denoiser) or "unet" (all of the
                    denoiser's weights)
     prompts        learned prompt embeddings, which every mode may have: "tokens" stand behind the prompt's own,
-                   "classes" in its place, one for each class, through a text adapter (VPD); "" is none, and in the
-                   mode "prompts" it is "tokens"
+                   "classes" in its place, one for each class, through a text adapter (VPD), "implicit" adds what a
+                   CLIP sees of the photo (ODISE); "" is none, and in the mode "prompts" it is "tokens"
     tokens         how many of the first kind
     rank, alpha    of the LoRA, whose update is alpha / rank B A       targets  "attention", or "all" layers
     denoiser_lr    learning rate of the denoiser's own weights, in the mode "unet", as a factor of the head's

@@ -11,8 +11,9 @@ import torch
 from shiftless.backbones.base import Reading
 from shiftless.conditions.condition import Condition
 from shiftless.digest import digest_of
+from shiftless.image import Photo
 from shiftless.taps.names import Tap
-from shiftless.tuning.prompts import Prompt
+from shiftless.tuning.prompts import ImplicitPrompt, Prompt
 
 
 class TunedModel:
@@ -59,6 +60,10 @@ class TunedModel:
             yield
         finally:
             self._learning = False
+
+    def seen(self, photo: Photo) -> torch.Tensor | None:
+        """Return what the learned prompt is told of a photo, 1 D; None if it looks at none."""
+        return self.prompt.clip.image(photo) if isinstance(self.prompt, ImplicitPrompt) else None
 
     def denoise(
         self,

@@ -12,6 +12,7 @@ from torch import nn
 
 from shiftless.atomic import write_atomic
 from shiftless.backbones.base import steerable
+from shiftless.backbones.clip_folder import ClipFolder
 from shiftless.backbones.device import choose_device, choose_dtype
 from shiftless.digest import digest_of
 from shiftless.errors import BadInput
@@ -23,7 +24,7 @@ from shiftless.training.lora.layers import Layers, in_training
 from shiftless.training.lora.run_folder import lora_bytes
 from shiftless.training.lora.settings import Settings
 from shiftless.tuning.masters import master_weights, weights_bytes
-from shiftless.tuning.prompts import Prompt, new_prompt, prompt_bytes
+from shiftless.tuning.prompts import ImplicitPrompt, Prompt, new_prompt, prompt_bytes
 from shiftless.tuning.saved import LORA, PROMPTS, UNET, digests_in, refer
 from shiftless.tuning.settings import TuneSettings
 from shiftless.tuning.tunedmodel import TunedModel
@@ -53,6 +54,8 @@ class Tuning:
         self.model, self.settings, self.base = model, settings, base
         self.prompt, self.layers, self.masters = prompt, layers, masters or {}
         self.plan: dict[str, Any] = {**settings.plan(), "model": base}
+        if isinstance(prompt, ImplicitPrompt):
+            self.plan["clip"] = prompt.clip.fingerprint
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Return the weights that learn, each group with its learning rate as a factor of the head's."""
@@ -104,13 +107,17 @@ class Tuning:
 
 @contextmanager
 def tuning(
-    model: Any, recipes: Sequence[Recipe], settings: TuneSettings | None = None, classes: Sequence[str] = ()
+    model: Any,
+    recipes: Sequence[Recipe],
+    settings: TuneSettings | None = None,
+    classes: Sequence[str] = (),
+    clip: ClipFolder | None = None,
 ) -> Iterator[Tuning]:
     """Let parts of a model learn inside the `with`; afterwards it is, to the bit, as it was before.
 
     model    a U-Net of this library, in the dtype that it computes in; what learns is fp32
     recipes  that it is read by
-    classes  names, for prompts of classes
+    classes  names, for prompts of classes; `clip` looks at photos, for implicit prompts
 
     The autoencoder and the text encoder learn nothing. Raises BadInput as `check_tunable` does.
 
@@ -128,7 +135,7 @@ def tuning(
         prompt, layers, masters = None, None, None
         if settings.prompts:
             with seeded(settings.seed):
-                prompt = new_prompt(model, settings.prompts, settings.tokens, classes)
+                prompt = new_prompt(model, settings.prompts, settings.tokens, classes, clip)
         if settings.mode == "lora":
             how = Settings(rank=settings.rank, alpha=settings.alpha, targets=settings.targets, seed=settings.seed)
             layers = stack.enter_context(in_training({"unet": model.denoiser}, how))

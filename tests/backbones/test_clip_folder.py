@@ -52,6 +52,17 @@ def test_cells_are_the_last_layers_values_on_their_way_out(folder):
     assert not any(module._forward_hooks for module in clip.model.modules())
 
 
+def test_a_photo_is_what_the_library_says_of_it(folder):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    clip, model = open_clip(folder, "cpu"), CLIPModel.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    with torch.no_grad():
+        shown = clip.prepared.normalise(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255)
+        expected = model.visual_projection(model.vision_model(pixel_values=shown).pooler_output)
+    torch.testing.assert_close(clip.image(open_photo(pixels, "a")), expected, atol=1e-5, rtol=1e-5)
+    assert clip.width == expected.shape[1]
+    assert clip.image(open_photo(np.zeros((20, 30, 3), np.uint8), "b")).shape == expected.shape
+
+
 def test_words_are_what_the_library_says_of_each_sentence(folder):
     clip, model = open_clip(folder, "cpu"), CLIPModel.from_pretrained(folder, torch_dtype=torch.float32).eval()
     found = clip.words(["horse", "sky"], ["a photo of a {}", "the {}"])

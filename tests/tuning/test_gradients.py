@@ -154,6 +154,38 @@ def test_prompt_embeddings(model, photo, kind, checkpointing):
         torch.testing.assert_close(mine[name], weight.grad, atol=1e-9, rtol=1e-3)
 
 
+class Eye:
+    """A stand-in of a CLIP that sees the mean colours of a photo."""
+
+    name, fingerprint, width = "eye", "1f", 3
+
+    def image(self, photo):
+        return torch.from_numpy(photo.array.mean((0, 1)))[None].float() / 255
+
+
+@CHECKPOINTING
+def test_an_implicit_caption_and_nothing_of_the_frozen_denoiser(model, photo, checkpointing):
+    settings = TuneSettings("prompts", "implicit", checkpointing=checkpointing)
+    with tuning(model, [RECIPE], settings, clip=Eye()) as learned:
+        prompt = learned.prompt
+        own = model.encode_prompt(["a horse"]).embeds
+        before = ours(learned, photo)
+        torch.testing.assert_close(before.detach(), plainly(model, model.unet, photo, own).detach())  # gates are shut
+        with torch.no_grad():
+            prompt.gate.normal_(generator=torch.Generator().manual_seed(0))
+        ours(learned, photo).backward()
+        mine = {name: weight.grad for name, weight in prompt.named_parameters()}
+        assert learned.groups() == [(list(prompt.parameters()), 1.0)]
+        assert all(one.grad is None and not one.requires_grad for one in model.unet.parameters())
+    weights = {name: weight.detach().clone().requires_grad_() for name, weight in prompt.named_parameters()}
+    said = Eye().image(photo) @ weights["project.weight"].T + weights["project.bias"]
+    embeds = own + torch.tanh(weights["gate"]) * (said + weights["positions"])
+    plainly(model, model.unet, photo, embeds).backward()
+    for name, weight in weights.items():
+        assert weight.grad.abs().max() > 0
+        torch.testing.assert_close(mine[name], weight.grad, atol=1e-9, rtol=1e-3)
+
+
 def test_in_bfloat16_fp32_masters_get_nearly_the_same_gradients(model, photo):
     found = []
     half = load("twin:sd15", device="cpu", dtype="bf16")
