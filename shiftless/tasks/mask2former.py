@@ -44,8 +44,12 @@ class Proposals:
 
     def logits(self) -> torch.Tensor:
         """Return the logs of the last layer's semantic scores, B L H W on a grid four times finer than the masks."""
+        return self.scored(self.classes[-1])
+
+    def scored(self, classes: torch.Tensor) -> torch.Tensor:
+        """Return them for other logits of the classes of the last layer's masks, B Q L+1."""
         h, w = self.masks[-1].shape[-2:]
-        return log_scores(self.classes[-1], self.masks[-1], (_LARGER * h, _LARGER * w))
+        return log_scores(classes, self.masks[-1], (_LARGER * h, _LARGER * w))
 
 
 def log_scores(classes: torch.Tensor, masks: torch.Tensor, hw: tuple[int, int]) -> torch.Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -24,7 +24,11 @@ from shiftless.tasks.parts import Parts
 from shiftless.tasks.pixels import Source, source_of
 from shiftless.tasks.upernet import POOL_SCALES, UperNet
 
-DECODERS = ("upernet", "fpn", "linear")
+if TYPE_CHECKING:
+    from shiftless.tasks.mask2former import Proposals
+
+MASKS = "mask2former"
+DECODERS = ("upernet", "fpn", "linear", MASKS)
 ORDERS = ("fine", "coarse")
 
 
@@ -33,8 +37,9 @@ class SceneHead(Saved):
 
     levels   what its buckets hold (a Levels, or its plain values)
     classes  their names
-    decoder  "upernet" with an auxiliary head in training, "fpn" (a feature pyramid) or "linear"
-    width    channels inside of the first two
+    decoder  "upernet" with an auxiliary head in training, "fpn" (a feature pyramid), "linear", or "mask2former", which
+             proposes masks and classifies them
+    width    channels inside, but for "linear"
     scales   cells along each side that UPerNet pools its last level to
     gated    weigh the readings of each level by an image-level weight assigner (GATE); else their mean is taken
     hidden   width of the assigners
@@ -44,6 +49,8 @@ class SceneHead(Saved):
     source   the model that read the buckets
     tuned    files beside it with what was tuned of that model, and the digests of their contents
     palette  colours of the classes, L 3, for pictures
+    proposals  of "mask2former": queries, layers and words as MaskProposals takes them, and `clip`, the fingerprint of
+             the CLIP whose embeddings of the classes' names it was trained with
     recipes  of the readings
 
     Raises BadInput for fewer than two classes or more than 255, and names that are none of these.
@@ -72,6 +79,7 @@ class SceneHead(Saved):
         source: Source | Sequence[Any] | None = None,
         palette: Sequence[Sequence[int]] | None = None,
         tuned: Mapping[str, str] | None = None,
+        proposals: Mapping[str, Any] | None = None,
         recipes: Sequence[Recipe] = (),
     ) -> None:
         levels = levels if isinstance(levels, Levels) else Levels.from_dict(levels)
@@ -81,6 +89,8 @@ class SceneHead(Saved):
         for what, value, legal in (("decoder", decoder, DECODERS), ("order", order, ORDERS)):
             if value not in legal:
                 raise BadInput(f"{what}={value!r}: must be one of {', '.join(legal)}")
+        if decoder == MASKS and order != "fine":
+            raise BadInput(f"order={order!r}: masks lie on the finest level; leave it out with decoder='{MASKS}'")
         settings: dict[str, Any] = {
             "levels": levels.to_dict(),
             "classes": list(classes),
@@ -95,6 +105,8 @@ class SceneHead(Saved):
             "palette": None if palette is None else [[int(v) for v in colour] for colour in palette],
             "tuned": dict(tuned or {}),
         }
+        if decoder == MASKS:
+            settings["proposals"] = dict(proposals or {})
         super().__init__(settings, recipes)
         self.levels, self.classes, self.source = levels, tuple(classes), named
         self.order, self.window = order, window
@@ -106,6 +118,11 @@ class SceneHead(Saved):
         channels = levels.channels if order == "fine" else levels.channels[::-1]
         if decoder == "upernet":
             self.decoder: nn.Module = UperNet(channels, len(classes), width, scales)
+        elif decoder == MASKS:
+            from shiftless.tasks.mask2former import MaskProposals
+
+            own = {name: value for name, value in settings["proposals"].items() if name != "clip"}
+            self.decoder = MaskProposals(channels, len(classes), width, **own)
         elif decoder == "fpn":
             self.decoder = PyramidDecoder(channels, len(classes), width)
         else:
@@ -137,6 +154,14 @@ class SceneHead(Saved):
         logits, auxiliary = self.decoder(merged if self.order == "fine" else merged[::-1])
         return logits, auxiliary
 
+    def proposals(self, features: Sequence[torch.Tensor], words: torch.Tensor | None = None) -> Proposals:
+        """Return the masks that a head of "mask2former" proposes; `words` L' D are names in the place of its own."""
+        if self.settings["decoder"] != MASKS:
+            raise BadInput(f"a head of {self.settings['decoder']} proposes no masks; train one with --head {MASKS}")
+        decoder: Any = self.decoder
+        found: Proposals = decoder.proposals(self.merged(features), words)
+        return found
+
     def merged(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return the levels with their readings merged, B C h w each; raises BadInput for features of another shape."""
         expected = [(self.levels.readings, c) for c in self.levels.channels]
@@ -156,8 +181,7 @@ class SceneHead(Saved):
 
         Raises BadInput for features of other readings, taps or channels, or of another model.
         """
-        features = [one[:, None].to(self.device) for one in self.levels.tensors(bucket)]
-        self.check_origin(bucket)
+        features = self.features(bucket)
         training = self.training
         self.eval()
         try:
@@ -166,6 +190,12 @@ class SceneHead(Saved):
         finally:
             self.train(training)
         return found.float(), torch.cat([one.float().mean((0, 2, 3)) for one in merged])
+
+    def features(self, bucket: Sequence[FeatureMaps]) -> list[torch.Tensor]:
+        """Return the levels K 1 C h w of one photo, on the head's device; raises BadInput as `logits` does."""
+        features = [one[:, None].to(self.device) for one in self.levels.tensors(bucket)]
+        self.check_origin(bucket)
+        return features
 
     def predict(self, bucket: Sequence[FeatureMaps], *, size: tuple[int, int] | None = None) -> Parts:
         """Say what each pixel of a photo shows, from one bucket of the whole photo.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,14 +11,26 @@ import torch.nn.functional as F
 from PIL import Image
 
 from shiftless.errors import BadInput
-from shiftless.features import FeatureMaps
 from shiftless.image import Photo, open_photo
 from shiftless.tasks.parts import Parts
-from shiftless.tasks.scenehead import SceneHead, parts_of
+from shiftless.tasks.scenehead import parts_of
 
 Box = tuple[int, int, int, int]
-Read = Callable[[Sequence[Photo]], Iterable[Sequence[FeatureMaps]]]
-"""What reads pictures: it gives each one's bucket, in order."""
+Read = Callable[[Sequence[Photo]], Iterable[Any]]
+"""What reads pictures: it gives what a head takes of each one, its bucket for a SceneHead, in order."""
+
+
+class Windowed(Protocol):
+    """What segments a window: a SceneHead, or another with names of its own."""
+
+    classes: tuple[str, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+
+    def logits(self, bucket: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits of one window, 1 L h w, and what describes it, D."""
 
 
 def windows(hw: tuple[int, int], side: int, stride: int) -> list[Box]:
@@ -36,7 +49,7 @@ def windows(hw: tuple[int, int], side: int, stride: int) -> list[Box]:
 
 
 def slide(
-    head: SceneHead, photo: Photo, read: Read, *, side: int, stride: int, size: tuple[int, int] | None = None
+    head: Windowed, photo: Photo, read: Read, *, side: int, stride: int, size: tuple[int, int] | None = None
 ) -> Parts:
     """Segment a photo by windows: each is read by itself, and where they overlap their logits are averaged.
 
@@ -45,8 +58,10 @@ def slide(
 
     Raises BadInput as `SceneHead.logits` and `windows` do.
 
+    >>> from shiftless.features import FeatureMaps
     >>> from shiftless.image import Frame
     >>> from shiftless.tasks.levels import Levels
+    >>> from shiftless.tasks.scenehead import SceneHead
     >>> from shiftless.taps.names import Tap
     >>> def read(pictures):
     ...     for one in pictures:

@@ -19,17 +19,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import clip_grad_norm_ as clip_norm
 
 from shiftless.atomic import write_atomic
 from shiftless.backbones.device import choose_device, trains_in_bf16
-from shiftless.digest import digest_of
+from shiftless.digest import digest_of, digest_of_tensors
 from shiftless.errors import BadInput
 from shiftless.metrics.segmentation import IGNORE, Confusion
 from shiftless.noise import seeded
 from shiftless.progress import Progress, reporting
-from shiftless.tasks.scenehead import SceneHead
+from shiftless.tasks.scenehead import MASKS, SceneHead
 from shiftless.training.checkpoint import INDEX, load_checkpoint, save_checkpoint
 from shiftless.training.lovasz import lovasz_softmax
+from shiftless.training.maskloss import MOST_NORM, mask_loss
 from shiftless.training.network import run_folder
 from shiftless.training.optimiserstate import optimiser_tensors, restore_optimiser
 from shiftless.training.scenesettings import SceneSettings
@@ -93,6 +95,7 @@ def fit_scenes(
     decoder: str = "upernet",
     options: Mapping[str, Any] | None = None,
     palette: Sequence[Sequence[int]] | None = None,
+    words: torch.Tensor | None = None,
     learned: Learned | None = None,
     run: str | os.PathLike[str] | None = None,
     restart: bool = False,
@@ -104,14 +107,16 @@ def fit_scenes(
     train       KeptScenes or ReadScenes      validation  photos that choose the step to keep; None keeps the last
     classes     L names                       palette     L colours
     out         the folder to write           decoder, options  as SceneHead takes them
+    words       L D, the embeddings of the classes' names, for a head of "mask2former" that was made for such
     learned     what learns of the backbone too, saved beside the head; by default the backbone stays as it is
     run         folder of the checkpoints; OUT.run by default
     restart     begin anew although a run has begun; by default it is continued
 
-    Cross-entropy and Lovász-softmax of logits enlarged to the view, and the cross-entropy of the auxiliary head;
-    AdamW with a polynomial decay. A run that is killed at any moment goes on from its last checkpoint, to the same
-    head on the same device. Raises BadInput for a folder of something else, a run of another head, other settings or
-    photos, labels that are no class, and a disk that is full, where the last checkpoint stays whole.
+    Cross-entropy and Lovász-softmax of logits enlarged to the view, and the cross-entropy of the auxiliary head; for
+    masks, Mask2Former's own loss. AdamW with a polynomial decay. A run that is killed at any moment goes on from its
+    last checkpoint, to the same head on the same device. Raises BadInput for a folder of something else, a run of
+    another head, other settings or photos, labels that are no class, and a disk that is full, where the last checkpoint
+    stays whole.
     Source: GATE, NeurIPS 2024, section on standard segmentation.
     """
     began = time.perf_counter()
@@ -125,6 +130,10 @@ def fit_scenes(
             palette=palette, recipes=train.recipes,
         )  # fmt: skip
     plan = _plan(head, train, validation, settings)
+    if words is not None:
+        named: Any = head.decoder
+        named.set_words(words)
+        plan["words"] = digest_of_tensors({"words": words})
     if learned is not None:
         plan["tuning"] = digest_of(json.dumps(learned.plan))
     training = _Training(head, settings, choose_device(device), folder, learned)
@@ -215,16 +224,24 @@ class _Training:
         """Take one step on views: levels K B C h w, labels B S S uint8."""
         settings = self.settings
         self.head.train()
+        masks = self.head.settings["decoder"] == MASKS
         for group in self.optimiser.param_groups:
             group["lr"] = group["factor"] * settings.rate(self.step)
         target = labels.to(self.device).long()
         placed = [one.to(self.device) for one in features]
         seed = (settings.seed * 1_000_003 + self.step) % 2**63  # of dropout
-        with seeded(seed, self.device), torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
-            logits, auxiliary = self.head.answers(placed)
-        loss, large = scene_loss(logits, auxiliary, target, settings.lovasz, settings.auxiliary)
+        with seeded(seed, self.device):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
+                answered: Any = self.head.proposals(placed) if masks else self.head.answers(placed)
+            if masks:
+                loss, large = mask_loss(answered, target)
+            else:
+                logits, auxiliary = answered
+                loss, large = scene_loss(logits, auxiliary, target, settings.lovasz, settings.auxiliary)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        if masks:
+            clip_norm([one for group in self.optimiser.param_groups for one in group["params"]], MOST_NORM)
         self.optimiser.step()
         value = float(loss.detach())
         if not math.isfinite(value):
