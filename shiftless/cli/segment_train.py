@@ -18,14 +18,20 @@ if TYPE_CHECKING:
     from shiftless.tuning.published import Published
     from shiftless.tuning.settings import TuneSettings
 
+_WIDTH_OF_MASKS = 256  # as published
 _HEAD, _TRAIN, _TUNE = "Head", "Training", "Tuning of the diffusion model"
 SETTINGS = "Published settings that the other flags begin from: gate, gate-cityscapes, or vpd (with --recipe vpd)."
 TUNE = (
     "What learns of the model together with the head: none, prompts (learned prompt embeddings), lora, or unet (all "
     "weights of the denoiser)."
 )
+CLIP = (
+    "The folder of a CLIP in transformers' layout. Its embeddings of the classes' names classify the masks of "
+    "mask2former, and `segment words` takes other names; without it a vector is learned for each class."
+)
 PROMPTS = (
-    "Learned prompt embeddings: tokens behind the prompt's own, or classes, one token for each, in its place (VPD)."
+    "Learned prompt embeddings: tokens behind the prompt's own; classes, one token for each, in its place (VPD); or "
+    "implicit, what the CLIP of --clip sees of a photo, added to them (ODISE)."
 )
 
 
@@ -35,6 +41,7 @@ PROMPTS = (
         "shiftless segment train ADEChallengeData2016/ --recipe gate-ade20k --keep no --out net",
         "shiftless segment train cityscapes/ -r gate-cityscapes --keep no --size 1024 --out streets",
         "shiftless segment train labelled/ --model sd15 --head linear --steps 2000 --keep disk --out net",
+        "shiftless segment train labelled/ --model sd15 --head mask2former --clip clip-vit-large-patch14 --out net",
         "shiftless segment train labelled/ --model sd15 --tune lora --rank 16 --steps 4000 --out net",
         "shiftless segment train ADEChallengeData2016/ --recipe vpd --settings vpd --out vpd",
     ),
@@ -64,13 +71,28 @@ def train(
     head: Annotated[
         str | None,
         typer.Option(
-            "--head", help="upernet, fpn (a feature pyramid) or linear.", rich_help_panel=_HEAD, show_default="upernet"
+            "--head",
+            help="upernet, fpn (a feature pyramid), linear, or mask2former (masks, each of which is classified).",
+            rich_help_panel=_HEAD,
+            show_default="upernet",
         ),
     ] = None,
     width: Annotated[
         int | None,
-        typer.Option(min=1, help="Channels inside of upernet and fpn.", rich_help_panel=_HEAD, show_default="512"),
+        typer.Option(
+            min=1,
+            help="Channels inside, but for linear.",
+            rich_help_panel=_HEAD,
+            show_default="512, and 256 of mask2former",
+        ),
     ] = None,
+    clip: Annotated[Path | None, typer.Option(help=CLIP, rich_help_panel=_HEAD)] = None,
+    queries: Annotated[
+        int, typer.Option(min=1, help="Of mask2former: masks that are proposed.", rich_help_panel=_HEAD)
+    ] = 100,
+    layers: Annotated[
+        int, typer.Option(min=1, help="Of mask2former: layers of its decoder.", rich_help_panel=_HEAD)
+    ] = 9,
     gated: Annotated[
         bool,
         typer.Option("--gated/--mean", help="Weigh several readings (GATE), or average.", rich_help_panel=_HEAD),
@@ -152,10 +174,11 @@ def train(
     from contextlib import ExitStack
     from dataclasses import replace
 
+    from shiftless.backbones.clip_folder import open_clip
     from shiftless.bench.parts import check_classes
     from shiftless.data.scenes import read_photos, splits_of
     from shiftless.progress import notice
-    from shiftless.tasks.scenehead import DECODERS, ORDERS
+    from shiftless.tasks.scenehead import DECODERS, MASKS, ORDERS
     from shiftless.training.network import run_folder
     from shiftless.training.scenes import check_scene_place, fit_scenes
     from shiftless.tuning.published import published
@@ -170,6 +193,11 @@ def train(
     for flag, value, legal in (("keep", keep, KEEP), ("head", head, DECODERS), ("order", order, ORDERS)):
         if value not in legal:
             raise BadInput(f"--{flag} {value}: must be one of {', '.join(legal)}")
+    implicit = tuned is not None and tuned.prompts == "implicit"
+    if clip is not None and head != MASKS and not implicit:
+        raise BadInput(f"--clip {clip}: is for --head {MASKS} and for --prompts implicit; leave it out, or take one")
+    if clip is None and implicit:
+        raise BadInput("--prompts implicit: a CLIP looks at the photos; give its folder by --clip")
     changes: dict[str, Any] = {"batch": views, "lr": lr, "warmup": warmup, "lovasz": lovasz, "side": size or None}
     changes = {name: value for name, value in changes.items() if value is not None}
     if lr is not None:
@@ -183,6 +211,7 @@ def train(
         check_classes(learned.classes, held, "training set")
         held = drawn(held, photos, seed)
     dtype = dtype if tuned is None else tuning_dtype(dtype, device)
+    opened = None if clip is None else open_clip(clip, device)
     (reader,) = readers_for(recipe, model, [], device=device, dtype=dtype, offload=offload, quantise=quantise)
     if tuned is not None:
         check_tunable(reader.model, reader.recipes, tuned)
@@ -195,7 +224,7 @@ def train(
     with ExitStack() as stack:
         learning = None
         if tuned is not None:
-            learning = stack.enter_context(tuning(reader.model, reader.recipes, tuned, learned.classes))
+            learning = stack.enter_context(tuning(reader.model, reader.recipes, tuned, learned.classes, opened))
         sources: list[SceneSource | None] = [
             None
             if one is None
@@ -206,10 +235,18 @@ def train(
         assert first is not None
         if not size and not first.window:
             how = replace(how, side=usual_side(first))
+        usual = began.width if began.head == head or head != MASKS else _WIDTH_OF_MASKS
+        options: dict[str, Any] = {"width": width or usual, "gated": gated, "hidden": hidden, "order": order}
+        words = None
+        if head == MASKS:
+            options["proposals"] = {"queries": queries, "layers": layers}
+            if opened is not None:
+                words = opened.words(learned.classes).cpu()
+                options["proposals"] |= {"words": words.shape[1], "clip": opened.fingerprint}
         fitted = fit_scenes(
             first, learned.classes, out, how, validation=sources[1], decoder=head,
-            options={"width": width or began.width, "gated": gated, "hidden": hidden, "order": order},
-            palette=learned.palette[: len(learned.classes)].tolist(), learned=learning, restart=restart,
+            options=options, palette=learned.palette[: len(learned.classes)].tolist(), words=words, learned=learning,
+            restart=restart,
             device=reader.model.device, progress=True,
         )  # fmt: skip
         also = 0 if learning is None else sum(one.numel() for group, _ in learning.groups() for one in group)

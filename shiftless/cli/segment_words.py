@@ -19,10 +19,16 @@ if TYPE_CHECKING:
     from shiftless.tasks.parts import Parts
 
 CLASSES = "The classes' names, as sky,road,car; or a file: classes.json, or classes.txt with a name a line."
-CLIP = "Of maskclip: the folder of a CLIP in transformers' layout, with its tokenizer."
+CLIP = "Of maskclip and odise: the folder of a CLIP in transformers' layout, with its tokenizer."
+HEAD = "Of odise: the folder that `segment train --head mask2former --clip` wrote; its CLIP must be this one."
 LEAST = "Of maskclip: drop classes that no cell shows with this probability (prompt denoising)."
-METHOD = "maskclip (needs --clip), or goca (a diffusion model's attention to the names; needs --model)."
-METHODS = ("maskclip", "goca")
+METHOD = (
+    "maskclip (needs --clip), goca (a diffusion model's attention to the names; needs --model), or odise (masks that a "
+    "trained head proposes; needs --head and --clip)."
+)
+NEEDS = {"maskclip": ("--clip",), "goca": ("--model",), "odise": ("--head", "--clip")}
+ALPHA = "Of odise: how much CLIP counts for names that the head was trained with."
+BETA = "Of odise: how much CLIP counts for other names."
 TIMES = "Of goca: how often scores are refined by self-attention."
 COST = "Cut a segment in two where the normalised cost is below this."
 TAP = "Where features are read; by default the encoder's coarsest transformer."
@@ -35,6 +41,7 @@ Classes = Annotated[str, typer.Option(help=CLASSES)]
         "shiftless segment words photos/ --classes sky,road,car,tree --clip clip-vit-base-patch16",
         "shiftless segment words street.jpg --classes classes.txt --clip clip-vit-base-patch16 --least 0.5 --out words",
         "shiftless segment words street.jpg --classes sky,road,car --method goca --model sd15",
+        "shiftless segment words a.jpg --classes sky,road,tram --method odise --head net --clip clip-vit-large-patch14",
     ),
 )
 def words(
@@ -43,34 +50,42 @@ def words(
     method: Annotated[str, typer.Option(help=METHOD)] = "maskclip",
     clip: Annotated[Path | None, typer.Option(help=CLIP)] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help=f"Of goca: {MODEL}")] = None,
+    head: Annotated[Path | None, typer.Option(help=HEAD)] = None,
     out: SegmentedOut = Path("segmented"),
     masks_only: MasksOnly = False,
     smooth: Annotated[bool, typer.Option("--smooth", help="Of maskclip: smooth by the similarity of keys.")] = False,
     least: Annotated[float, typer.Option(min=0, max=0.999, help=LEAST)] = 0.0,
     times: Annotated[int, typer.Option(min=0, help=TIMES)] = 1,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help=ALPHA)] = 0.3,
+    beta: Annotated[float, typer.Option(min=0, max=1, help=BETA)] = 0.7,
     batch: Batch = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     offload: Offload = "",
     quantise: Quantise = "",
 ) -> None:
-    """Segment photos into classes that are given by their names alone: no labels, no training.
+    """Segment photos into classes that are given by their names alone.
 
     A CLIP says of every cell which name fits it best (MaskCLIP), or a diffusion model attends to the names in its
-    prompt (GoCA). Masks and pictures are those of `segment predict`.
+    prompt (GoCA); both without labels or training. Or a head that was trained on other photos, with these names or
+    others, proposes masks, and it and a CLIP say which name fits each (ODISE). Masks and pictures are those of
+    `segment predict`.
     """
-    if method not in METHODS:
-        raise BadInput(f"--method {method}: must be one of {', '.join(METHODS)}")
-    needed, other = ("--clip", "--model") if method == "maskclip" else ("--model", "--clip")
-    given = {"--clip": clip, "--model": model}
-    if given[needed] is None or given[other] is not None:
-        raise BadInput(f"--method {method}: takes {needed} and no {other}; give the one and leave the other out")
+    if method not in NEEDS:
+        raise BadInput(f"--method {method}: must be one of {', '.join(NEEDS)}")
+    given = {"--clip": clip, "--model": model, "--head": head}
+    if {flag for flag, value in given.items() if value is not None} != set(NEEDS[method]):
+        others = [flag for flag in given if flag not in NEEDS[method]]
+        raise BadInput(f"--method {method}: takes {' and '.join(NEEDS[method])} and no {' or '.join(others)}")
     names = names_in(classes)
     places = places_in(photos, out)
     how: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload, "quantise": quantise}
-    segmentor = (
-        _by_clip(clip, device, names, smooth, least) if clip else _by_model(str(model), names, times, batch, how)
-    )
+    if head is not None:
+        segmentor = _by_head(head, Path(str(clip)), names, alpha, beta, batch, how)
+    elif clip is not None:
+        segmentor = _by_clip(clip, device, names, smooth, least)
+    else:
+        segmentor = _by_model(str(model), names, times, batch, how)
     write_segmented(ByMethod(segmentor), places, out, masks_only=masks_only)
 
 
@@ -117,6 +132,19 @@ def _by_clip(clip: Path, device: str, names: list[str], smooth: bool, least: flo
     from shiftless.segmenting import MaskClip
 
     return MaskClip(open_clip(clip, device), names, smooth=smooth, least=least)
+
+
+def _by_head(
+    head: Path, clip: Path, names: list[str], alpha: float, beta: float, batch: int | None, how: dict[str, Any]
+) -> Untrained:
+    from shiftless.backbones.clip_folder import open_clip
+    from shiftless.cli.segmenters import scene_head_in, scene_reader
+    from shiftless.segmenting import Odise
+
+    trained = scene_head_in(head)
+    opened = open_clip(clip, how["device"])
+    reader = scene_reader(trained, head, **how)
+    return Odise(trained.to(reader.model.device), reader, opened, names, alpha=alpha, beta=beta, batch=batch)
 
 
 def _by_model(model: str, names: list[str], times: int, batch: int | None, how: dict[str, Any]) -> Untrained:

@@ -68,7 +68,6 @@ def open_segmenter(
     """
     from shiftless.tasks.scenehead import SceneHead
     from shiftless.training.segmentation_network import SegmentationNetwork
-    from shiftless.tuning.saved import tuned_for
 
     scenes = SceneHead.is_at(path)
     if stride is not None and not scenes:
@@ -81,10 +80,9 @@ def open_segmenter(
         head = scene_head_in(path)
         if stride and not head.window:
             raise BadInput(f"{path}: was trained on photos that were read as a whole; leave --stride out")
-        (reader,) = _readers(models or [head.source.model], [head.recipes], device=device, **how)  # type: ignore[union-attr]
         reading: dict[str, Any] = {"fill": filler(head.recipes, fill, captions, photos), "batch": batch}
         reading["stride"] = (head.window if stride is None else stride) or None
-        reader = reader._replace(model=tuned_for(head, path, reader.model))
+        reader = scene_reader(head, path, models, device=device, **how)
         return _ByScenes(head.to(reader.model.device), reader, path, reading)
     ensemble = head_in(path)
     readers = own_readers(ensemble, models, device=device, **how)
@@ -113,6 +111,14 @@ def scene_head_in(path: Path) -> SceneHead:
     if not head.recipes or head.source is None:
         raise BadInput(f"{path}: does not say which model and recipes it reads with; train it with segment train")
     return head
+
+
+def scene_reader(head: SceneHead, path: Path, models: Sequence[str] = (), **how: Any) -> Reader:
+    """The model that a head of `segment train` reads with, loaded, with what was tuned of it."""
+    from shiftless.tuning.saved import tuned_for
+
+    (reader,) = _readers(models or [head.source.model], [head.recipes], **how)  # type: ignore[union-attr]
+    return reader._replace(model=tuned_for(head, path, reader.model))
 
 
 def own_readers(head: PixelEnsemble, models: list[str], **how: Any) -> list[Reader]:

@@ -64,6 +64,27 @@ def photo(tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def clip(tmp_path_factory) -> Path:
+    """The folder of a small CLIP with random weights."""
+    from transformers import CLIPConfig, CLIPModel
+
+    from miniworld.training.clip import save_clip
+    from miniworld.training.tokenizer import new_tokenizer
+
+    tokenizer = new_tokenizer(["a", "photo", "of", "the", "grass", "sky"])
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    text = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "max_position_embeddings": 16}
+    config = CLIPConfig(
+        vision_config={**small, "image_size": 32, "patch_size": 8}, text_config={**small, **text}, projection_dim=8
+    )
+    place = tmp_path_factory.mktemp("clip")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_clip(place, CLIPModel(config), tokenizer)
+    return place
+
+
+@pytest.fixture(scope="session")
 def narrow(tmp_path_factory) -> Path:
     """The folder of a model with the layout of the embedded one, whose UNet, ControlNet and LoRAs are a quarter as
     wide and random: for tests of what a command does and says, not of how good the embedded model is."""

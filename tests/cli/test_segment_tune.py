@@ -74,11 +74,36 @@ def test_vpd_s_settings_tune_the_denoiser_with_prompts_of_the_classes(command, l
     assert code == 0, err
 
 
+def test_masks_on_what_an_implicit_caption_reads_are_named_by_words(command, labelled, clip):
+    """ODISE: a learned caption, masks, and names that were not there in training."""
+    head = ("--head", "mask2former", "--clip", clip, "--width", 32, "--queries", 4, "--layers", 1)
+    code, _, err = command("train", "labelled", "--out", "net", "--tune", "prompts", "--prompts", "implicit",
+                           *QUICK, *head)  # fmt: skip
+    assert code == 0, err
+    trained = SceneHead.from_pretrained(labelled / "net")
+    assert (list(trained.tuned), trained.settings["proposals"]["words"]) == (["prompts.safetensors"], 8)
+    code, out, err = command("test", "net", "labelled", "--dtype", "fp32")
+    assert code == 0, err
+    assert "mask2former head" in out
+    words = ("words", "labelled/images/val", "--method", "odise", "--head", "net", "--classes", "sky,tram")
+    words = (*words, "--masks-only", "--dtype", "fp32")
+    code, _, err = command(*words, "--clip", clip)
+    assert code == 0, err
+    mask = np.array(Image.open(labelled / "segmented/masks/scene 1.png"))
+    assert (mask.shape, mask.max() <= 1) == ((32, 48), True)
+    code, _, err = command(*words)
+    assert (code, "--method odise: takes --head and --clip and no --model" in err) == (2, True)
+    (labelled / "net/clip").mkdir()
+    code, _, err = command(*words, "--clip", clip)
+    assert (code, "net/clip: no config.json of a CLIP" in err) == (2, True)
+
+
 def test_bad_input_is_one_line(command, labelled):
     new = ("train", "labelled", "--out", "new", *QUICK)
     says = {
         (*new, "--tune", "all"): "--tune all: must be one of none, prompts, lora, unet",
         (*new, "--tune", "lora", "--keep", "disk"): "--keep disk: features of a model that learns change",
+        (*new, "--tune", "lora", "--prompts", "implicit"): "--prompts implicit: a CLIP looks at the photos; give its",
         (*new, "--prompts", "classes"): "prompt embeddings learn with --tune prompts, lora or unet; give one",
         (*new, "--settings", "gates"): "no published settings 'gates': give one of gate",
         (*new, "--tune", "lora", "--dtype", "fp16"): "small gradients are lost in fp16",

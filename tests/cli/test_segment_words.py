@@ -5,29 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pytest
-import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPModel
-
-from miniworld.training.clip import save_clip
-from miniworld.training.tokenizer import new_tokenizer
-
-SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    """The folder of a small CLIP with random weights."""
-    tokenizer = new_tokenizer(["a", "photo", "of", "the", "grass", "sky"])
-    torch.manual_seed(0)
-    text = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "max_position_embeddings": 16}
-    config = CLIPConfig(
-        vision_config={**SMALL, "image_size": 32, "patch_size": 8}, text_config={**SMALL, **text}, projection_dim=8
-    )
-    place = tmp_path_factory.mktemp("clip")
-    save_clip(place, CLIPModel(config), tokenizer)
-    return place
 
 
 def test_names_become_masks_that_are_not_made_twice(command, tmp_path, photo, clip):
