@@ -186,6 +186,9 @@ _TABLE = (
     _one("vpd", "sd15", "VPD, ICCV 2023: ADE20K, the mode of the posterior without its factor and without noise; it is "
          "published with a tuned denoiser: segment train --settings vpd", timestep=1, noise="none", latent="unscaled",
          taps=("up0.res1", "up1.attn1", "up2.attn1", "up3.attn2", "both.cross.map.s32", "both.cross.map.s16")),
+    _one("odise", "sd15", "ODISE, CVPR 2023: four levels of the decoder at t = 0 and the empty prompt, to which a "
+         "learned caption is added: segment train --settings odise --clip", timestep=0,
+         taps=("up0.res1", "up1.attn1", "up2.attn1", "up3.attn1")),
     _one("gate-ade20k-plain", "sd15", f"{_GATE}: ADE20K's plain reading", prompt=_ADE20K, taps=_LEGACY, **_GDF),
     _one("gate-cityscapes-plain", "sd15", f"{_GATE}: Cityscapes' plain reading", prompt=_CITYSCAPES, taps=_LEGACY,
          **_GDF),

@@ -50,7 +50,7 @@ def _register(name: str) -> None:
 
         from miniworld.tables import scenes
         from miniworld.tables.parts import class_table
-        from miniworld.tables.scene_tuned import tuned_rows, vpd_note
+        from miniworld.tables.scene_tuned import odise_note, odise_rows, tuned_rows, vpd_note
         from miniworld.tables.scene_untrained import untrained_rows
         from shiftless.backbones.registry import load
         from shiftless.cli.answer import show as show_wide
@@ -63,9 +63,10 @@ def _register(name: str) -> None:
         if choose:
             show(scenes.choose(backbone, name, place, **options), json)
             return
-        tuned = tuned_rows(backbone, place, settings=options.get("settings", scenes.SETTINGS), batch=batch)
-        options["others"] = {**untrained_rows(backbone), **tuned}
-        options["notes"] = [vpd_note()] if tuned else []
+        how: dict[str, Any] = {"settings": options.get("settings", scenes.SETTINGS), "batch": batch}
+        tuned, masks = tuned_rows(backbone, place, **how), odise_rows(backbone, place, **how)
+        options["others"] = {**untrained_rows(backbone), **tuned, **masks}
+        options["notes"] = [*([vpd_note()] if tuned else []), *([odise_note()] if masks else [])]
         table = scenes.run(backbone, name, place, seeds=min(seeds, 2) if quick else seeds, **options)
         show(table, json)
         if by_class:

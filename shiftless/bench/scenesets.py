@@ -105,7 +105,7 @@ def run(
     stride   pixels between windows; by default that of the settings
     presets  names of the presets that were read: published numbers stand beside them
     colours  add a row of the same head on colours and places
-    clip     folder of a CLIP, for a row of MaskCLIP
+    clip     folder of a CLIP, for a row of MaskCLIP, and for ODISE's settings
     reading  `fill` and `batch`, as `shiftless.stream` takes them
 
     Beside the model stands the class that is commonest at each place. Raises BadInput for masks that do not fit the
@@ -143,14 +143,25 @@ def run(
         counted[COLOURS] = seeded_scores(
             plain[0], plain[2], train.classes, heads, settings, validation=plain[1], device=model.device, **training
         )
-    if clip is not None:
-        method = MaskClip(open_clip(clip, model.device), train.classes)
+    opened = None if clip is None else open_clip(clip, model.device)
+    if opened is not None:
+        method = MaskClip(opened, train.classes)
         counted[MASKCLIP] = [dict(enumerate(score_untrained(method, test, progress=progress)))] * seeds
     ours = f"{model.spec.name}, {how.head} head{'' if how.tune is None else f', {how.tune.mode} tuned'}"
     if sources is None:
         assert how.tune is not None
         counted[ours] = tuned_scores(
-            reader, train, test, heads, settings, how.tune, validation=held, stride=stride, **training, **reading
+            reader,
+            train,
+            test,
+            heads,
+            settings,
+            how.tune,
+            validation=held,
+            stride=stride,
+            clip=opened,
+            **training,
+            **reading,
         )
     else:
         assert sources[0] is not None

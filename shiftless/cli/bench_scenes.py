@@ -71,7 +71,7 @@ def _register(name: str) -> None:
             int | None, typer.Option(min=1, help="Pixels between windows of the test.", show_default="as published")
         ] = None,
         head: Annotated[
-            str | None, typer.Option("--head", help="upernet, fpn or linear.", show_default="as published")
+            str | None, typer.Option("--head", help="upernet, fpn, linear or mask2former.", show_default="as published")
         ] = None,
         width: Annotated[
             int | None, typer.Option(min=1, help="Channels inside of the head.", show_default="as published")
@@ -80,7 +80,7 @@ def _register(name: str) -> None:
             str | None, typer.Option(help="Whose grid answers: the fine or coarse level.", show_default="as published")
         ] = None,
         colours: Annotated[bool, typer.Option(help="A row of the same head on colours and places.")] = True,
-        clip: Annotated[Path | None, typer.Option(help="A CLIP's folder, for a row of MaskCLIP.")] = None,
+        clip: Annotated[Path | None, typer.Option(help="A CLIP's folder, for a row of MaskCLIP and for ODISE.")] = None,
         fill: Fill = None,
         captions: Captions = None,
         batch: Batch = None,

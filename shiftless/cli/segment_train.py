@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 _WIDTH_OF_MASKS = 256  # as published
 _HEAD, _TRAIN, _TUNE = "Head", "Training", "Tuning of the diffusion model"
-SETTINGS = "Published settings that the other flags begin from: gate, gate-cityscapes, or vpd (with --recipe vpd)."
+SETTINGS = (
+    "Published settings that the other flags begin from: gate, gate-cityscapes, vpd (with --recipe vpd), or odise "
+    "(with --recipe odise and --clip)."
+)
 TUNE = (
     "What learns of the model together with the head: none, prompts (learned prompt embeddings), lora, or unet (all "
     "weights of the denoiser)."

@@ -23,8 +23,8 @@ from transformers.models.mask2former.modeling_mask2former import (
 from shiftless.errors import BadInput
 from shiftless.tasks.openvocab import mask_pooled, semantic_scores
 
-MULTIPLE = 32
-"""The width is a multiple of this: Mask2Former norms channels in 32 groups."""
+GROUPS = 32
+"""In how many groups Mask2Former norms channels."""
 _LEVELS = 3  # that the transformer attends to; finer ones are joined as in a feature pyramid
 _TEMPERATURE, _LARGEST_SCALE = 0.07, 100.0
 _LARGER = 4  # times the grid of the masks that answers have along each side
@@ -57,7 +57,7 @@ def log_scores(classes: torch.Tensor, masks: torch.Tensor, hw: tuple[int, int]) 
     return semantic_scores(classes, masks, hw).clamp_min(_LEAST).log()
 
 
-class Mask2FormerParts(Mask2FormerPreTrainedModel):  # type: ignore[misc]
+class Mask2FormerParts(Mask2FormerPreTrainedModel):
     """The pixel decoder and the transformer of Mask2Former, with its initial weights, for features of any channels."""
 
     def __init__(self, config: Any, channels: Sequence[int]) -> None:
@@ -71,7 +71,7 @@ class MaskProposals(nn.Module):
     """Q masks of a picture, each classified by how well its embedding fits those of the classes' names.
 
     channels  of each level, the finest first; `classes` L
-    width     channels inside, a multiple of 32
+    width     channels inside: 64, 96, 128 ...
     queries   Q
     layers    of the decoder; the pixel decoder has two thirds as many, as published
     words     D, the width of the embeddings of names, which `set_words` sets; 0 learns a vector for each class instead
@@ -80,7 +80,7 @@ class MaskProposals(nn.Module):
     than three levels the coarsest is halved until there are three. Logits of `forward` are the logs of semantic scores.
     Sources: Cheng et al., CVPR 2022 (Mask2Former); Xu et al., CVPR 2023 (ODISE).
 
-    >>> decoder = MaskProposals((8, 16), 5, width=32, queries=4, layers=1).eval()
+    >>> decoder = MaskProposals((8, 16), 5, width=64, queries=4, layers=1).eval()
     >>> levels = [torch.randn(2, 8, 4, 6), torch.randn(2, 16, 2, 3)]
     >>> proposals = decoder.proposals(levels)
     >>> proposals.masks[-1].shape, proposals.classes[-1].shape, decoder(levels)[0].shape
@@ -97,10 +97,8 @@ class MaskProposals(nn.Module):
         words: int = 0,
     ) -> None:
         super().__init__()
-        if width % MULTIPLE or width < MULTIPLE:
-            raise BadInput(
-                f"width={width}: mask2former norms {MULTIPLE} groups of channels; give a multiple of {MULTIPLE}"
-            )
+        if width % GROUPS or width < 2 * GROUPS:  # a group of one channel cannot be normed on a grid of one cell
+            raise BadInput(f"width={width}: mask2former norms {GROUPS} groups of channels; give 64, 96, 128 ...")
         if min(queries, layers) < 1:
             raise BadInput(f"queries={queries}, layers={layers}: give at least 1")
         self.missing = max(0, _LEVELS - len(channels))

@@ -86,7 +86,8 @@ def mask_pooled(features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     >>> mask_pooled(features, masks).flatten().tolist()
     [2.0, 7.0]
     """
-    shares = F.adaptive_avg_pool2d((masks.detach() > 0).to(features.dtype), features.shape[-2:])
+    h, w = features.shape[-2:]
+    shares = F.adaptive_avg_pool2d((masks.detach() > 0).to(features.dtype), (h, w))
     summed = torch.einsum("bchw,bqhw->bqc", features, shares)
     return summed / shares.sum((2, 3)).clamp_min(1e-6)[..., None]
 

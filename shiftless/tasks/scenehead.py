@@ -90,7 +90,7 @@ class SceneHead(Saved):
             if value not in legal:
                 raise BadInput(f"{what}={value!r}: must be one of {', '.join(legal)}")
         if decoder == MASKS and order != "fine":
-            raise BadInput(f"order={order!r}: masks lie on the finest level; leave it out with decoder='{MASKS}'")
+            raise BadInput(f"order={order!r}: masks lie on the finest level; take order='fine' with '{MASKS}'")
         settings: dict[str, Any] = {
             "levels": levels.to_dict(),
             "classes": list(classes),

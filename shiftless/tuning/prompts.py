@@ -134,7 +134,7 @@ def new_prompt(
     assert embeds is not None
     if kind == "implicit":
         if clip is None:
-            raise BadInput("prompts='implicit': a CLIP looks at the photos; give clip=open_clip(FOLDER)")
+            raise BadInput("prompts='implicit': a CLIP looks at the photos; give its folder (--clip, or open_clip)")
         return ImplicitPrompt(clip, *embeds.shape[1:]).to(model.device)
     last = embeds[0, -min(tokens, embeds.shape[1] - 1) :]
     return TokenPrompt(last[torch.arange(tokens) % len(last)]).to(model.device)

@@ -76,7 +76,7 @@ def test_vpd_s_settings_tune_the_denoiser_with_prompts_of_the_classes(command, l
 
 def test_masks_on_what_an_implicit_caption_reads_are_named_by_words(command, labelled, clip):
     """ODISE: a learned caption, masks, and names that were not there in training."""
-    head = ("--head", "mask2former", "--clip", clip, "--width", 32, "--queries", 4, "--layers", 1)
+    head = ("--head", "mask2former", "--clip", clip, "--width", 64, "--queries", 4, "--layers", 1)
     code, _, err = command("train", "labelled", "--out", "net", "--tune", "prompts", "--prompts", "implicit",
                            *QUICK, *head)  # fmt: skip
     assert code == 0, err

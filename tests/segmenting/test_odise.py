@@ -40,7 +40,7 @@ class Known:
 def head():
     torch.manual_seed(0)
     proposals = {"queries": 4, "layers": 1, "words": 3, "clip": "1f"}
-    made = SceneHead(ONE.levels, CLASSES, "mask2former", width=32, source=ONE.source, proposals=proposals).eval()
+    made = SceneHead(ONE.levels, CLASSES, "mask2former", width=64, source=ONE.source, proposals=proposals).eval()
     made.decoder.set_words(Named().words(CLASSES))
     return made
 

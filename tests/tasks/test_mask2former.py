@@ -18,12 +18,12 @@ def test_the_masks_are_those_of_the_whole_model():
     backbone = SwinConfig(image_size=32, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2,
                           out_features=["stage1", "stage2", "stage3", "stage4"])  # fmt: skip
     config = Mask2FormerConfig(
-        backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=128,
-        dim_feedforward=256, encoder_layers=1, decoder_layers=3, num_queries=5, num_labels=3,
+        backbone_config=backbone, feature_size=64, mask_feature_size=64, hidden_dim=64, encoder_feedforward_dim=256,
+        dim_feedforward=512, encoder_layers=1, decoder_layers=3, num_queries=5, num_labels=3,
     )  # fmt: skip
     torch.manual_seed(0)
     whole = Mask2FormerForUniversalSegmentation(config).eval()
-    ours = MaskProposals((8, 16, 32, 64), 3, width=32, queries=5, layers=2).eval()
+    ours = MaskProposals((8, 16, 32, 64), 3, width=64, queries=5, layers=2).eval()
     ours.parts.pixel_decoder.load_state_dict(whole.model.pixel_level_module.decoder.state_dict())
     ours.parts.transformer.load_state_dict(whole.model.transformer_module.state_dict())
     pixels = torch.randn(2, 3, 64, 64)
@@ -50,7 +50,7 @@ def test_semantic_inference_is_transformers_own():
 
 def test_a_mask_goes_to_the_word_that_its_embedding_fits():
     torch.manual_seed(0)
-    head = MaskProposals((8, 8, 8), 3, width=32, queries=4, layers=1, words=6).eval()
+    head = MaskProposals((8, 8, 8), 3, width=64, queries=4, layers=1, words=6).eval()
     words = torch.randn(3, 6)
     head.set_words(words)
     levels = [torch.randn(1, 8, n, n) for n in (8, 4, 2)]
@@ -90,7 +90,7 @@ def test_features_are_pooled_where_a_mask_is_and_cells_count_by_their_share():
 
 
 def test_what_it_cannot_be_is_refused():
-    with pytest.raises(BadInput, match="width=48: mask2former norms 32 groups of channels; give a multiple of it"):
+    with pytest.raises(BadInput, match="width=48: mask2former norms 32 groups of channels; give 64, 96"):
         MaskProposals((8,), 3, width=48)
     with pytest.raises(BadInput, match="queries=0"):
-        MaskProposals((8,), 3, width=32, queries=0)
+        MaskProposals((8,), 3, width=64, queries=0)

@@ -23,7 +23,7 @@ from tests.training.scenedata import CLASSES, kept
 
 ONE = kept(0, 1)
 SETTINGS = SceneSettings(steps=12, batch=1, side=32, every=12, lr=5e-3, least_lr=5e-3, scales=(1, 1), flip=False)
-MASKS = {"width": 32, "proposals": {"queries": 4, "layers": 1, "words": 6, "clip": "1f"}}
+MASKS = {"width": 64, "proposals": {"queries": 4, "layers": 1, "words": 6, "clip": "1f"}}
 WORDS = torch.eye(3, 6)
 
 

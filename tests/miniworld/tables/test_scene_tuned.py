@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from transformers import CLIPConfig, CLIPModel
+
 from miniworld.tables.scene_methods import SETTINGS
-from miniworld.tables.scene_tuned import VPD, tuned_rows, vpd_note
+from miniworld.tables.scene_tuned import ODISE, VPD, odise_note, odise_rows, tuned_rows, vpd_note
 from miniworld.tables.scenes import ScenePictures
+from miniworld.training.clip import save_clip
+from miniworld.training.tokenizer import new_tokenizer
 from shiftless.backbones.registry import load
 from shiftless.tasks.scenehead import SceneHead
 
@@ -37,3 +41,27 @@ def test_both_published_numbers_are_told_with_their_budgets():
     assert "53.7 mIoU (VPD, ICCV 2023, ADE20K, with its own head" in vpd_note()
     assert "37.63 mIoU (GATE, NeurIPS 2024" in vpd_note()
     assert "under that paper's budget" in vpd_note()
+
+
+def test_masks_are_named_where_the_embedded_model_has_a_clip(tmp_path):
+    model = load("mini", device="cpu")
+    assert odise_rows(model, tmp_path, weights=tmp_path) == {}
+    tokenizer = new_tokenizer(["a", "photo", "of", "the"])
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    text = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "max_position_embeddings": 16}
+    config = CLIPConfig(
+        vision_config={**small, "image_size": 32, "patch_size": 8}, text_config={**small, **text}, projection_dim=8
+    )
+    save_clip(tmp_path / "clip", CLIPModel(config), tokenizer)
+    masks = {"decoder": "mask2former", "options": {"width": 64, "proposals": {"queries": 4, "layers": 1}}}
+    settings = replace(SETTINGS, steps=1, batch=1, every=1)
+    before = model.fingerprint
+    rows = odise_rows(model, tmp_path, weights=tmp_path, settings=settings, head=masks, progress=False)
+    (counted,) = rows[ODISE](ScenePictures.drawn("scenes", (1, 1, 1)), 1)
+    assert counted[0].totals()[1].sum() == 128 * 128
+    assert model.fingerprint == before
+    (place,) = (tmp_path / "heads").iterdir()
+    head = SceneHead.from_pretrained(place)
+    assert (list(head.tuned), head.settings["proposals"]["words"]) == (["prompts.safetensors"], 8)
+    assert "29.9 mIoU (ODISE, CVPR 2023" in odise_note()
+    assert "lacks" in odise_note()
