@@ -98,7 +98,6 @@ def test_bad_input_is_one_line_and_nothing_is_written(command, labelled):
         (*new, "--head", "unet"): "--head unet: must be one of upernet, fpn, linear, mask2former",
         (*new, "--clip", "nowhere"): "--clip nowhere: is for --head mask2former and for --prompts implicit",
         (*new, "--head", "mask2former", "--clip", "nowhere"): "nowhere: no config.json of a CLIP",
-        (*new, "--head", "mask2former"): "width=8: mask2former norms 32 groups of channels; give 64, 96",
         (*new, "--keep", "all"): "--keep all: must be one of memory, disk, no",
         (*new, "--views", 1): "batch=1: UPerNet pools",
         (*new, "--size", 512): "side=512: views are larger than the photos, which were read at 64x",
