@@ -33,10 +33,10 @@ TAPS = ("up0.attn1", "up1.attn1", "up2.res1", "both.cross.map.s16", "both.cross.
 
 
 MASK_HEAD: Mapping[str, Any] = {
-    "decoder": "mask2former", "options": {"width": 64, "hidden": 32, "proposals": {"queries": 25, "layers": 3}},
+    "decoder": "mask2former", "options": {"width": 64, "hidden": 32, "proposals": {"queries": 25, "layers": 2}},
 }  # fmt: skip
-MASK_SETTINGS: Mapping[str, Any] = {"lr": 1e-3, "least_lr": 1e-5, "weight_decay": 0.05}
-"""What a transformer that proposes masks is trained with, besides the steps and views of the other heads."""
+MASK_SETTINGS: Mapping[str, Any] = {"batch": 2, "lr": 1e-3, "least_lr": 1e-5, "weight_decay": 0.05}
+"""What a transformer that proposes masks is trained with, besides the steps of the other heads."""
 
 
 def vpd_recipe() -> Recipe:
@@ -98,7 +98,7 @@ def odise_rows(
     batch: int | None = None,
     progress: bool = True,
 ) -> dict[str, Other]:
-    """Return the row, by name, with the steps and views of the others.
+    """Return the row, by name, with the steps of the others, but two views in each.
 
     It is there if `weights` holds a CLIP, by default those of the embedded model, and the model can be tuned. `keep`
     is the folder of the heads, and of the captions beside them.
@@ -133,8 +133,8 @@ def odise_note() -> str:
     return (
         f"ODISE: published on ADE20K are {100 * row['mIoU']:.4g} mIoU ({row['source']}); the row learns from the "
         "pictures and classes of the others and so names no class that it was not trained with; it lacks features of "
-        "the autoencoder and a learned time embedding, has a small head, and pools CLIP's cells over each mask where "
-        "ODISE lets CLIP attend to it"
+        "the autoencoder and a learned time embedding, has a small head and two views a step, and pools CLIP's cells "
+        "over each mask where ODISE lets CLIP attend to it"
     )
 
 
