@@ -19,6 +19,7 @@ from shiftless.recipe import Recipe
 from shiftless.tasks.scenehead import SceneHead
 from shiftless.tuning.published import published, settings_of
 from tests.data.scenelayouts import ade20k, cityscapes, own
+from tests.smallclip import small_clip
 
 PLAIN = Recipe(taps=("block0",), size=32)
 VPD = Recipe(timestep=1, noise="none", latent="unscaled", taps=("up1.attn1", "both.cross.map.s16"), size=64)
@@ -81,6 +82,23 @@ def test_vpd_s_settings_tune_the_model(tmp_path):
     assert {"unet.safetensors", "prompts.safetensors"} <= {one.name for one in place.iterdir()}
     with pytest.raises(BadInput, match="keep=disk: features of a model that learns change"):
         run(reader, parts, how, tmp_path / "out", keep="disk")
+
+
+def test_odise_s_settings_name_masks_by_words(tmp_path):
+    parts = scene_parts(cityscapes(tmp_path), "cityscapes")
+    parts = replace(parts, train=parts.train[:1])
+    reader = Reader(load("twin:sd15", device="cpu", dtype="fp32"), (Recipe(timestep=0, taps=("up0", "up1"), size=64),))
+    how = published(settings_of(["odise"]))
+    how = replace(how, width=64, scenes=replace(how.scenes, steps=1, batch=1, every=1, side=32, scales=(1.0, 1.0)))
+    options = {"colours": False, "presets": ["odise"], "progress": False}
+    table = run(reader, parts, how, tmp_path / "out", clip=small_clip(tmp_path / "clip"), **options)
+    assert [row.method for row in table.rows if row.metric == "mIoU"] == [
+        COMMONEST, "MaskCLIP", "twin:sd15, mask2former head, prompts tuned",
+    ]  # fmt: skip
+    (place,) = (tmp_path / "out/heads").iterdir()
+    assert SceneHead.from_pretrained(place).settings["proposals"]["words"] == 8
+    with pytest.raises(BadInput, match="prompts='implicit': a CLIP looks at the photos; give its folder"):
+        run(reader, parts, how, tmp_path / "out", **options)
 
 
 def test_photos_of_one_s_own_are_chosen_by_val_and_scored_on_test(tmp_path):

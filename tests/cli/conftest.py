@@ -17,6 +17,7 @@ from PIL import Image
 from shiftless.backbones.registry import load
 from shiftless.cli import main
 from shiftless.mini import weights
+from tests.smallclip import small_clip
 
 
 @pytest.fixture
@@ -66,22 +67,7 @@ def photo(tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory) -> Path:
     """The folder of a small CLIP with random weights."""
-    from transformers import CLIPConfig, CLIPModel
-
-    from miniworld.training.clip import save_clip
-    from miniworld.training.tokenizer import new_tokenizer
-
-    tokenizer = new_tokenizer(["a", "photo", "of", "the", "grass", "sky"])
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    text = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "max_position_embeddings": 16}
-    config = CLIPConfig(
-        vision_config={**small, "image_size": 32, "patch_size": 8}, text_config={**small, **text}, projection_dim=8
-    )
-    place = tmp_path_factory.mktemp("clip")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        save_clip(place, CLIPModel(config), tokenizer)
-    return place
+    return small_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from transformers import CLIPConfig, CLIPModel
-
 from miniworld.tables.scene_methods import SETTINGS
 from miniworld.tables.scene_tuned import ODISE, VPD, odise_note, odise_rows, tuned_rows, vpd_note
 from miniworld.tables.scenes import ScenePictures
-from miniworld.training.clip import save_clip
-from miniworld.training.tokenizer import new_tokenizer
 from shiftless.backbones.registry import load
 from shiftless.tasks.scenehead import SceneHead
+from tests.smallclip import small_clip
 
 HEAD = {"decoder": "linear", "options": {}}
 
@@ -46,13 +43,7 @@ def test_both_published_numbers_are_told_with_their_budgets():
 def test_masks_are_named_where_the_embedded_model_has_a_clip(tmp_path):
     model = load("mini", device="cpu")
     assert odise_rows(model, tmp_path, weights=tmp_path) == {}
-    tokenizer = new_tokenizer(["a", "photo", "of", "the"])
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    text = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "max_position_embeddings": 16}
-    config = CLIPConfig(
-        vision_config={**small, "image_size": 32, "patch_size": 8}, text_config={**small, **text}, projection_dim=8
-    )
-    save_clip(tmp_path / "clip", CLIPModel(config), tokenizer)
+    small_clip(tmp_path / "clip")
     masks = {"decoder": "mask2former", "options": {"width": 64, "proposals": {"queries": 4, "layers": 1}}}
     settings = replace(SETTINGS, steps=1, batch=1, every=1)
     before = model.fingerprint
