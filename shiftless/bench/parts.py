@@ -17,7 +17,7 @@ from shiftless.header import Origin
 from shiftless.image import Frame, Photo, open_photo
 from shiftless.metrics.bootstrap import interval
 from shiftless.metrics.segmentation import Confusion, mean_of_accuracies, miou_difference, miou_interval
-from shiftless.progress import count
+from shiftless.progress import count, reporting
 from shiftless.reading.together import Reader, stream_together
 from shiftless.taps.names import Tap
 from shiftless.tasks.parts import Parts
@@ -100,8 +100,15 @@ def score_parts(
     return counted
 
 
-def commonest(train: LabelledPhotos, test: LabelledPhotos) -> list[Confusion]:
+def commonest(train: LabelledPhotos, test: LabelledPhotos, *, progress: bool = False) -> list[Confusion]:
     """Score what needs no features: at each place, the class that most training masks show there."""
+    with reporting(progress, "reading masks", len(train) + len(test), "mask") as report:
+        best = _commonest(train, report)
+        return _counted(best, test, report)
+
+
+def _commonest(train: LabelledPhotos, report: Callable[..., object]) -> np.ndarray:
+    """The class of each place that most masks show there."""
     side, n = 64, len(train.classes)
     votes = np.zeros((n, side, side))
     for one in train:
@@ -109,12 +116,19 @@ def commonest(train: LabelledPhotos, test: LabelledPhotos) -> list[Confusion]:
         ys, xs = ((np.arange(side) + 0.5) / side * length for length in mask.shape)
         small = mask[ys.astype(int)][:, xs.astype(int)]
         votes += small == np.arange(n)[:, None, None]
-    best = votes.argmax(0)
-    counted = []
+        report(1)
+    result: np.ndarray = votes.argmax(0)
+    return result
+
+
+def _counted(best: np.ndarray, test: LabelledPhotos, report: Callable[..., object]) -> list[Confusion]:
+    """Each photo's counts of an answer that is the same for all, on a square grid."""
+    side, n, counted = len(best), len(test.classes), []
     for one in test:
         mask = one.mask()
         ys, xs = ((np.arange(length) + 0.5) / length * side for length in mask.shape)
         counted.append(Confusion(n, test.unscored).add(mask, best[ys.astype(int)][:, xs.astype(int)].astype(np.uint8)))
+        report(1)
     return counted
 
 

@@ -116,7 +116,7 @@ def run(
     if how.tune is not None and keep != "no":
         raise BadInput(f"keep={keep}: features of a model that learns change, so none are kept; take keep=no")
     check_views(parts, side or (how.scenes.side if keep == "no" else 0))
-    trivial = dict(enumerate(commonest(train, test)))  # reads all masks, so that a wrong one is told before any work
+    trivial = dict(enumerate(commonest(train, test, progress=progress)))  # tells of a wrong mask before any work
     settings = replace(how.scenes, side=side or how.scenes.side)
     stride = min(how.stride, settings.side) if stride is None else stride
     head: dict[str, Any] = {"decoder": how.head, "options": {"width": how.width, "order": how.order}}
