@@ -172,7 +172,8 @@ def train(
 
     The model stays as it is, or learns too: --tune says what of it, and OUT then holds that beside the head. The
     settings are GATE's for ADE20K, unless --settings names others. A run that was stopped, however it was, continues
-    by the same command. `segment test` and `segment predict` take OUT.
+    by the same command. Several GPUs share each step's views: accelerate launch -m shiftless segment train ...
+    `segment test` and `segment predict` take OUT.
     """
     from contextlib import ExitStack
     from dataclasses import replace
@@ -180,14 +181,18 @@ def train(
     from shiftless.backbones.clip_folder import open_clip
     from shiftless.bench.parts import check_classes
     from shiftless.data.scenes import read_photos, splits_of
-    from shiftless.progress import notice
+    from shiftless.progress import QUIET, notice, set_verbosity
     from shiftless.tasks.scenehead import DECODERS, MASKS, ORDERS
     from shiftless.training.network import run_folder
+    from shiftless.training.processes import Processes
     from shiftless.training.scenes import check_scene_place, fit_scenes
     from shiftless.tuning.published import published
     from shiftless.tuning.sources import KEEP, scene_source, usual_side
     from shiftless.tuning.tuning import check_tunable, tuning, tuning_dtype
 
+    processes = Processes.launched(device)
+    if not processes.main:
+        set_verbosity(QUIET)
     began = published(settings)
     tuned = _tuned(began, tune, prompts, tokens, rank, denoiser_lr, checkpointing, seed)
     if tuned is not None and keep in ("memory", "disk"):
@@ -201,6 +206,8 @@ def train(
         raise BadInput(f"--clip {clip}: is for --head {MASKS} and for --prompts implicit; leave it out, or take one")
     if clip is None and implicit:
         raise BadInput("--prompts implicit: a CLIP looks at the photos; give its folder by --clip")
+    if processes.number > 1 and keep != "no":
+        raise BadInput(f"--keep {keep}: several devices share the reading of views; give --keep no, or take one device")
     changes: dict[str, Any] = {"batch": views, "lr": lr, "warmup": warmup, "lovasz": lovasz, "side": size or None}
     changes = {name: value for name, value in changes.items() if value is not None}
     if lr is not None:
@@ -249,10 +256,12 @@ def train(
         fitted = fit_scenes(
             first, learned.classes, out, how, validation=sources[1], decoder=head,
             options=options, palette=learned.palette[: len(learned.classes)].tolist(), words=words, learned=learning,
-            restart=restart,
-            device=reader.model.device, progress=True,
+            restart=restart, device=reader.model.device, processes=processes, progress=True,
         )  # fmt: skip
         also = 0 if learning is None else sum(one.numel() for group, _ in learning.groups() for one in group)
+    processes.end()
+    if not processes.main:
+        return
     last = fitted.history[-1]
     scores = "" if held is None else f", validation mIoU {max(row['miou'] for row in fitted.history):.3f}"
     weights = sum(one.numel() for one in fitted.head.parameters())

@@ -34,6 +34,7 @@ from shiftless.training.lovasz import lovasz_softmax
 from shiftless.training.maskloss import MOST_NORM, mask_loss
 from shiftless.training.network import run_folder
 from shiftless.training.optimiserstate import optimiser_tensors, restore_optimiser
+from shiftless.training.processes import Processes
 from shiftless.training.scenesettings import SceneSettings
 from shiftless.training.scenesource import Features, SceneSource
 
@@ -100,6 +101,7 @@ def fit_scenes(
     run: str | os.PathLike[str] | None = None,
     restart: bool = False,
     device: str | torch.device = "auto",
+    processes: Processes | None = None,
     progress: bool | Progress = False,
 ) -> FittedScenes:
     """Train a scene head on views of labelled photos, and save the best as a folder.
@@ -111,6 +113,7 @@ def fit_scenes(
     learned     what learns of the backbone too, saved beside the head; by default the backbone stays as it is
     run         folder of the checkpoints; OUT.run by default
     restart     begin anew although a run has begun; by default it is continued
+    processes   that train together, with the batch shared out among them; the first one writes
 
     Cross-entropy and Lovász-softmax of logits enlarged to the view, and the cross-entropy of the auxiliary head; for
     masks, Mask2Former's own loss. AdamW with a polynomial decay. A run that is killed at any moment goes on from its
@@ -122,7 +125,8 @@ def fit_scenes(
     began = time.perf_counter()
     settings, out = settings or SceneSettings(), Path(out)
     check_scene_place(out)
-    _check(train, validation, settings, decoder)
+    processes = processes or Processes()
+    _check(train, validation, settings, decoder, processes)
     folder = Path(run) if run is not None else run_folder(out)
     with seeded(settings.seed):
         head = SceneHead(
@@ -136,31 +140,37 @@ def fit_scenes(
         plan["words"] = digest_of_tensors({"words": words})
     if learned is not None:
         plan["tuning"] = digest_of(json.dumps(learned.plan))
-    training = _Training(head, settings, choose_device(device), folder, learned)
-    if restart and (folder / _CHECKPOINT / INDEX).is_file():
+    training = _Training(head, settings, choose_device(device), folder, learned, processes)
+    if restart and processes.main and (folder / _CHECKPOINT / INDEX).is_file():
         shutil.rmtree(folder / _CHECKPOINT)
+    processes.wait()
     training.restore(plan)
     left = settings.steps - training.step
     doing = f"training a {decoder} head on {len(train.names)} photos"
     with reporting(progress and bool(left), doing, left, "step") as report:
-        for features, labels in _batches(train, settings, training.step):
+        for features, labels in _batches(train, settings, training.step, processes):
             training.learn(features, labels)
             report(1, f"loss {training.loss:.3f}, mIoU {training.running.miou():.3f}")
             if training.step % settings.every == 0 or training.step == settings.steps:
                 training.look(validation)
-                training.save(plan)
+                if processes.main:
+                    training.save(plan)
+                processes.wait()
     best = training.best_step if validation is not None else settings.steps
     head = SceneHead.from_pretrained(folder / _BEST) if validation is not None else head.cpu().eval()
     files: list[Path] = []
     if learned is not None:
-        if validation is None:
+        if validation is None and processes.main:
             learned.save(folder / _TUNED)
+        processes.wait()
         files = learned.seal(head, folder / _TUNED)
-    head.save_pretrained(out)
-    for file in files:
-        write_atomic(out / file.name, file.read_bytes())
-    about = {"settings": asdict(settings), "best": best, "photos": len(train.names), "history": training.history}
-    write_atomic(out / _REPORT, (json.dumps(about, indent=1) + "\n").encode())
+    if processes.main:
+        head.save_pretrained(out)
+        for file in files:
+            write_atomic(out / file.name, file.read_bytes())
+        about = {"settings": asdict(settings), "best": best, "photos": len(train.names), "history": training.history}
+        write_atomic(out / _REPORT, (json.dumps(about, indent=1) + "\n").encode())
+    processes.wait()
     return FittedScenes(head, out, training.history, best, time.perf_counter() - began)
 
 
@@ -205,10 +215,11 @@ class _Training:
     """A head in training: its weights, its optimiser, and where it stands."""
 
     def __init__(
-        self, head: SceneHead, settings: SceneSettings, device: torch.device, folder: Path, learned: Learned | None
-    ) -> None:
+        self, head: SceneHead, settings: SceneSettings, device: torch.device, folder: Path, learned: Learned | None,
+        processes: Processes,
+    ) -> None:  # fmt: skip
         self.head, self.settings, self.device, self.folder = head.to(device), settings, device, folder
-        self.learned = learned
+        self.learned, self.processes = learned, processes
         groups = [(list(head.parameters()), 1.0), *([] if learned is None else learned.groups())]
         self.optimiser = torch.optim.AdamW(
             [{"params": weights, "factor": factor} for weights, factor in groups],
@@ -221,14 +232,15 @@ class _Training:
         self.fast = trains_in_bf16(device)
 
     def learn(self, features: Features, labels: torch.Tensor) -> None:
-        """Take one step on views: levels K B C h w, labels B S S uint8."""
+        """Take one step on views, this process's own and the others': levels K B C h w, labels B S S uint8."""
         settings = self.settings
         self.head.train()
         masks = self.head.settings["decoder"] == MASKS
         for group in self.optimiser.param_groups:
             group["lr"] = group["factor"] * settings.rate(self.step)
-        target = labels.to(self.device).long()
-        placed = [one.to(self.device) for one in features]
+        labels = self.processes.joined(labels.to(self.device))
+        target = labels.long()
+        placed = [self.processes.joined(one.to(self.device), dim=1) for one in features]
         seed = (settings.seed * 1_000_003 + self.step) % 2**63  # of dropout
         with seeded(seed, self.device):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
@@ -240,6 +252,8 @@ class _Training:
                 loss, large = scene_loss(logits, auxiliary, target, settings.lovasz, settings.auxiliary)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        of_model = [] if self.learned is None else [one for group, _ in self.learned.groups() for one in group]
+        self.processes.reduce_gradients(self.head.parameters(), of_model)
         if masks:
             clip_norm([one for group in self.optimiser.param_groups for one in group["params"]], MOST_NORM)
         self.optimiser.step()
@@ -247,23 +261,30 @@ class _Training:
         if not math.isfinite(value):
             raise BadInput(f"the loss is {value} at step {self.step}; take a smaller learning rate")
         self.loss = value if math.isnan(self.loss) else _SMOOTH * self.loss + (1 - _SMOOTH) * value
-        self.running.add(labels.numpy(), large.detach().argmax(1).cpu().numpy())
+        self.running.add(labels.cpu().numpy(), large.detach().argmax(1).cpu().numpy())
         self.step += 1
 
     def look(self, validation: SceneSource | None) -> None:
         """Score the validation photos, and keep the head if it is the best so far."""
         miou = None
         if validation is not None:
-            counted = validation.score(self.head)
+            counted = self._scored(validation)
             miou = float(np.nan_to_num(sum(counted[1:], counted[0]).miou()))
             if miou > self.best or not self.best_step:
                 self.best, self.best_step = miou, self.step
-                self.head.save(self.folder / _BEST)
-                if self.learned is not None:
-                    self.learned.save(self.folder / _TUNED)
+                if self.processes.main:
+                    self.head.save(self.folder / _BEST)
+                    if self.learned is not None:
+                        self.learned.save(self.folder / _TUNED)
         train_miou = self.running.miou() if self.running.counts.any() else None
         self.history.append({"step": self.step, "loss": self.loss, "train_miou": train_miou, "miou": miou})
         self.running = Confusion(len(self.head.classes))
+
+    def _scored(self, validation: SceneSource) -> list[Confusion]:
+        if self.processes.number == 1:
+            return validation.score(self.head)
+        own = self.processes.share(range(len(validation.names)))
+        return self.processes.collected(validation.score(self.head, own) if own else [])
 
     def save(self, plan: dict[str, str]) -> None:
         """Leave a checkpoint."""
@@ -318,16 +339,19 @@ def _plan(
     return {name: digest_of(json.dumps(value)) for name, value in values.items()}
 
 
-def _batches(source: SceneSource, settings: SceneSettings, first: int) -> Iterator[tuple[Features, torch.Tensor]]:
-    """Yield the views of every step from `first` on; they are prepared ahead.
+def _batches(
+    source: SceneSource, settings: SceneSettings, first: int, processes: Processes | None = None
+) -> Iterator[tuple[Features, torch.Tensor]]:
+    """Yield this process's views of every step from `first` on; they are prepared ahead.
 
     View k of a run is drawn from (seed, k), and of the photo that its epoch's order gives, wherever a run begins.
     """
+    share = (processes or Processes()).share
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         waiting: deque[list[Future[Any]]] = deque()
         for step in range(first, settings.steps + _AHEAD):
             if step < settings.steps:
-                numbers = range(step * settings.batch, (step + 1) * settings.batch)
+                numbers = share(range(step * settings.batch, (step + 1) * settings.batch))
                 waiting.append([pool.submit(_view, source, settings, k) for k in numbers])
             if waiting and (len(waiting) > _AHEAD or step >= settings.steps):
                 yield source.batch([one.result() for one in waiting.popleft()])
@@ -346,8 +370,14 @@ def _order(seed: int, epoch: int, photos: int) -> np.ndarray:
     return np.random.default_rng([seed, 1, epoch]).permutation(photos)
 
 
-def _check(train: SceneSource, validation: SceneSource | None, settings: SceneSettings, decoder: str) -> None:
+def _check(
+    train: SceneSource, validation: SceneSource | None, settings: SceneSettings, decoder: str, processes: Processes
+) -> None:
     train.check(settings)
+    if settings.batch % processes.number:
+        raise BadInput(
+            f"batch={settings.batch}: {processes.number} devices share the views of a step; give a multiple of that"
+        )
     if decoder == "upernet" and settings.batch < 2:
         raise BadInput("batch=1: UPerNet pools a level to one cell and norms it over the batch; give at least 2")
     if validation is not None and (validation.levels, validation.window) != (train.levels, train.window):

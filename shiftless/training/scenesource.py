@@ -55,8 +55,8 @@ class SceneSource(Protocol):
     def batch(self, views: Sequence[Any]) -> tuple[Features, torch.Tensor]:
         """Return the features of views, and their labels B S S uint8."""
 
-    def score(self, head: SceneHead) -> list[Confusion]:
-        """Segment every photo, and count its pixels."""
+    def score(self, head: SceneHead, part: range | None = None) -> list[Confusion]:
+        """Segment every photo, or those of some numbers, and count the pixels of each."""
 
 
 class KeptScenes:
@@ -112,12 +112,12 @@ class KeptScenes:
         levels, labels = zip(*views)
         return [torch.stack(one, 1) for one in zip(*levels)], torch.from_numpy(np.stack(labels))
 
-    def score(self, head: SceneHead) -> list[Confusion]:
-        """Segment every photo as a whole, and count its pixels."""
+    def score(self, head: SceneHead, part: range | None = None) -> list[Confusion]:
+        """Segment every photo, or those of some numbers, as a whole, and count the pixels of each."""
         counted = []
-        for one, bucket in zip(self.labelled, self.buckets):
-            mask = one.mask()
-            found = head.predict(bucket, size=(mask.shape[0], mask.shape[1])).mask
+        for i in range(len(self.labelled)) if part is None else part:
+            mask = self.labelled[i].mask()
+            found = head.predict(self.buckets[i], size=(mask.shape[0], mask.shape[1])).mask
             counted.append(Confusion(self.classes, self.unscored).add(mask, found))
         return counted
 
@@ -181,13 +181,14 @@ class ReadScenes:
         levels = [self.levels.tensors(bucket) for bucket in self._read(photos)]
         return [torch.stack(one, 1) for one in zip(*levels)], torch.from_numpy(np.stack(labels))
 
-    def score(self, head: SceneHead) -> list[Confusion]:
-        """Segment every photo by windows, or as a whole, and count its pixels."""
-        pictures = [picture_of(one) for one in self.labelled]
+    def score(self, head: SceneHead, part: range | None = None) -> list[Confusion]:
+        """Segment every photo, or those of some numbers, by windows or as a whole, and count the pixels of each."""
+        some = self.labelled if part is None else [self.labelled[i] for i in part]
+        pictures = [picture_of(one) for one in some]
         found = segmented(head, self.reader, pictures, stride=self.stride, **self.options)
         return [
             Confusion(self.classes, self.unscored).add(one.mask(), parts.mask)
-            for one, parts in zip(self.labelled, found, strict=True)
+            for one, parts in zip(some, found, strict=True)
         ]
 
     def _read(self, photos: Sequence[Photo]) -> Iterator[Bucket]:
