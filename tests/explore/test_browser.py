@@ -8,23 +8,28 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import spearmanr
 
 import shiftless
 from shiftless.explore.clicks import found
 from shiftless.explore.explorer import Explorer
+from shiftless.image import open_photo
 from shiftless.presets import Preset
 from shiftless.recipe import Recipe
+from shiftless.store.writer import StoreWriter
+from shiftless.taps.attention import word_columns
 from tests.explore.browsing import Visitor, chromium_or_skip, contrast, served
 
 BLUE, YELLOW = (20, 40, 180), (210, 200, 30)
 SIZE, EDGE = (160, 120), 100  # pixels of a photo; where its colour changes
-TABS = ("match", "look", "audit", "label")
-RECIPE = Recipe(timestep=20, taps=("up1",), size=128)
+MOVED = 40  # pixels by which a photo of the store is moved to the left
+TABS = ("match", "look", "audit", "search", "label")
+RECIPE = Recipe(timestep=20, taps=("up1",), prompt="a photo of a horse", size=128)
 
 
-def coloured(seed: int, flip: bool) -> np.ndarray:
+def coloured(seed: int, flip: bool, edge: int = EDGE) -> np.ndarray:
     noise = np.random.default_rng(seed).integers(0, 20, (SIZE[1], SIZE[0], 3))
-    left = (np.arange(SIZE[0]) < EDGE)[None, :, None] != flip
+    left = (np.arange(SIZE[0]) < edge)[None, :, None] != flip
     return (np.where(left, BLUE, YELLOW) + noise).astype(np.uint8)
 
 
@@ -45,13 +50,33 @@ def browser():
         opened.close()
 
 
+def stored(model, folder) -> str:
+    """Write a store of a.png, of its copy that is moved to the left, and of two photos of one colour: its path."""
+    pytest.importorskip("zarr", reason='needs the extra "store", which `make venv` installs')
+    photo = coloured(0, False)
+    pictures = {
+        "a": photo,
+        "moved": np.concatenate([photo[:, MOVED:], photo[:, -MOVED:]], 1),
+        "blue": coloured(3, False, edge=SIZE[0]),
+        "yellow": coloured(4, True, edge=SIZE[0]),
+    }
+    with StoreWriter(folder / "feats.zarr", model, [RECIPE]) as writer:
+        for name, pixels in pictures.items():
+            Image.fromarray(pixels).save(folder / f"{name}.png")
+            opened = open_photo(folder / f"{name}.png")
+            assert writer.claim(opened)
+            writer.write(shiftless.extract(model, opened, [RECIPE]))
+    return str(folder / "feats.zarr")
+
+
 @pytest.fixture(scope="module")
 def explorer(tmp_path_factory, browser):
     folder = tmp_path_factory.mktemp("browser")
     for name, seed, flip in (("a", 0, False), ("b", 1, True), ("c", 2, False)):
         Image.fromarray(coloured(seed, flip)).save(folder / f"{name}.png")
     model = shiftless.load("mini", device="cpu", dtype="fp32")
-    made = Explorer.of(model, [folder], [Preset("plain", "", (RECIPE,), "")])
+    store = stored(model, tmp_path_factory.mktemp("searched"))
+    made = Explorer.of(model, [folder], [Preset("plain", "", (RECIPE,), "")], store=store)
     yield made
     made.close()
 
@@ -241,6 +266,70 @@ def test_look_draws_the_features_of_each_photo_in_shared_colours(visit):
     third = first.shape[1] // 4
     here, there = first[:, :third].mean((0, 1)), second[:, -third:].mean((0, 1))  # both are blue in the photos
     assert np.abs(here - there).sum() < np.abs(here - first[:, -third:].mean((0, 1))).sum()
+
+
+def test_look_lists_the_words_of_the_prompt_and_shows_where_one_is_attended_to(visit, explorer):
+    visitor = visit("look")
+    tap = "up1.attn0.block0.cross.map"
+    assert not visitor.at("look-words").is_visible()  # before a tap of the prompt's words is chosen
+    visitor.at("look-tap").select_option(tap)
+    visitor.page.wait_for_selector(f"[data-testid=look-0][data-ready='{tap}']")
+    words = visitor.at("look-words").get_by_role("button")
+    assert words.all_inner_texts() == ["a", "photo", "of", "horse"]
+    colours = screen(visitor, "look-0")
+    words.nth(3).click()
+    visitor.page.wait_for_selector("[data-testid=look-0][data-shows=horse]")
+    assert [one.get_attribute("aria-pressed") for one in words.all()] == ["false", "false", "false", "true"]
+    shown = screen(visitor, "look-0")
+    assert (np.abs(shown - colours).sum(2) > 20).mean() > 0.5
+
+    maps = explorer.readings.held(0, (RECIPE.but(taps=(tap,)),)).bucket[0]
+    heat = maps[tap][0, word_columns(maps.words, "horse")].mean(0).numpy()
+    h, w = heat.shape
+    sums = Image.fromarray(shown.sum(2).astype(np.float32))
+    brightness = np.asarray(sums.resize((w, h), Image.Resampling.BOX))  # of each cell of the map
+    split = EDGE * w // SIZE[0]
+    # where the photo is dark, a place is the brighter the more attention it gets
+    assert spearmanr(brightness[:, :split].ravel(), heat[:, :split].ravel()).statistic > 0.95
+
+    words.nth(3).click()  # lets it go
+    visitor.page.wait_for_selector("[data-testid=look-0][data-shows=colours]")
+    np.testing.assert_allclose(screen(visitor, "look-0"), colours, atol=3)
+
+
+def test_search_finds_a_clicked_part_and_a_dragged_box_in_the_moved_copy_of_the_photo(visit):
+    visitor = visit("search")
+    visitor.shown("search-view")
+    assert visitor.at("search-store").inner_text() == "4 photos of feats.zarr"
+    visitor.page.mouse.click(*visitor.to_screen("search-view", EDGE, 60))
+    visitor.shown("hit-0")
+    assert visitor.at("search-hits").locator("figure").count() == 3  # the photo itself is left out
+    assert "moved.png" in visitor.at("hit-0").inner_text()
+    x, y = visitor.point("hit-0")
+    assert x == pytest.approx(EDGE - MOVED, abs=10)  # a cell of the map
+    pixels = screen(visitor, "hit-0")
+    scale = pixels.shape[1] / SIZE[0]
+    for column, colour in ((30, BLUE), (80, YELLOW), (140, YELLOW)):  # the one at 80 is blue in a.png
+        np.testing.assert_allclose(pixels[int(10 * scale), int(column * scale)], np.array(colour) + 10, atol=14)
+    about = [slice(max(0, int(at * scale) - 10), int(at * scale) + 11) for at in (y, x)]
+    assert (pixels[about[0], about[1]].min(2) > 235).any()  # the ring about the hit
+
+    visitor.at("search-box").check()
+    with visitor.page.expect_response("**/api/search") as asked:
+        visitor.stroke("search-view", (80, 20), (120, 100))
+    assert asked.value.request.post_data_json["region"] == pytest.approx([80, 20, 120, 100], abs=0.5)
+    hits = asked.value.json()["hits"]
+    assert hits[0]["photo"] == "moved.png"
+    for number, hit in enumerate(hits):
+        visitor.until(
+            "([one, point]) => document.querySelector(`[data-testid=hit-${one}]`)?.dataset.point === point",
+            [number, visitor.page.evaluate("point => point.join(',')", hit["point"])],
+        )
+        assert f"cosine {hit['score']:.3f}" in visitor.at(f"hit-{number}").inner_text()
+    pixels = screen(visitor, "search-view")
+    scale = pixels.shape[1] / SIZE[0]
+    side = pixels[int(60 * scale), int(80 * scale) - 5 : int(80 * scale) + 6]
+    assert (np.abs(side - (255, 196, 0)).sum(1) < 40).any()  # the left side of the box
 
 
 def test_audit_lists_techniques_with_intervals_and_wipes_between_photo_and_prediction(visit, monkeypatch):
