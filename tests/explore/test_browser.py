@@ -322,14 +322,23 @@ def test_search_finds_a_clicked_part_and_a_dragged_box_in_the_moved_copy_of_the_
     assert hits[0]["photo"] == "moved.png"
     for number, hit in enumerate(hits):
         visitor.until(
-            "([one, point]) => document.querySelector(`[data-testid=hit-${one}]`)?.dataset.point === point",
-            [number, visitor.page.evaluate("point => point.join(',')", hit["point"])],
+            "([one, point]) => document.querySelector(`[data-testid=hit-${one}]`)?.dataset.point === point.join(',')",
+            [number, hit["point"]],
         )
         assert f"cosine {hit['score']:.3f}" in visitor.at(f"hit-{number}").inner_text()
     pixels = screen(visitor, "search-view")
     scale = pixels.shape[1] / SIZE[0]
     side = pixels[int(60 * scale), int(80 * scale) - 5 : int(80 * scale) + 6]
     assert (np.abs(side - (255, 196, 0)).sum(1) < 40).any()  # the left side of the box
+
+    with visitor.page.expect_response("**/api/search") as asked:
+        visitor.at("search-view-canvas").press("ArrowRight")  # by keyboard it begins in the middle
+    assert asked.value.request.post_data_json["point"] == [SIZE[0] / 2, SIZE[1] / 2]
+    visitor.until(
+        "point => document.querySelector('[data-testid=hit-0]').dataset.point === point.join(',')",
+        asked.value.json()["hits"][0]["point"],
+    )
+    visitor.page.wait_for_load_state("networkidle")
 
 
 def test_audit_lists_techniques_with_intervals_and_wipes_between_photo_and_prediction(visit, monkeypatch):
