@@ -78,7 +78,7 @@ def train_ddpm(
     stage: Stage,
     *,
     start_from: str | Path | None = None,
-    batch: int = 32,
+    batch: int = 16,
     lr: float = 8e-4,
     changes: dict[str, Any] | None = None,
 ) -> Path:

@@ -39,7 +39,7 @@ DROPPED = 0.1
 """How often the picture is not shown. Its pixels are zero then, which is what pipelines show without an image."""
 TAUGHT = 10.0
 """What the error against the denoiser that reads the fine caption weighs at first, beside the error of the noise."""
-TAUGHT_IMAGES = 25_000
+TAUGHT_IMAGES = 50_000
 """After how many images this weight has fallen to zero, so that the adapter may know more than a caption says."""
 
 RESAMPLER: dict[str, Any] = {"hidden_dims": 128, "depth": 4, "dim_head": 64, "heads": 2, "num_queries": 16}
@@ -145,8 +145,8 @@ def train_image_prompt(
     stage: Stage,
     *,
     model: str | Path | None = None,
-    batch: int = 32,
-    lr: float = 1e-3,
+    batch: int = 8,
+    lr: float = 5e-4,
     latest: str | Path | None = None,
     changes: dict[str, Any] | None = None,
 ) -> Path:
