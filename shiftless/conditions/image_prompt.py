@@ -151,7 +151,10 @@ class ImageInjection:
     """
 
     def __init__(self, unet: Any, adapters: Sequence[ImageAdapter]) -> None:
-        """Let diffusers' own loader make the attention processors that look at the adapters' image prompts."""
+        """Let diffusers' own loader make the attention processors that look at the adapters' image prompts.
+
+        Raises BadInput when the layers of an adapter are of other widths than the UNet's.
+        """
         with silenced():
             from diffusers.loaders import IPAdapterMixin
 
@@ -172,6 +175,11 @@ class ImageInjection:
                 Holder().load_ip_adapter(states, subfolder="", weight_name=names, low_cpu_mem_usage=False)
                 unet.requires_grad_(False).eval()
             self._made = self._parts()
+        except RuntimeError as error:  # of weights that do not fit
+            raise BadInput(
+                f"image_prompt {', '.join(adapter.name for adapter in adapters)}: its layers are not this model's "
+                f"({first_line(error)}); take one that was trained with this model's family"
+            ) from error
         finally:
             self._place(before)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import shiftless
 from shiftless import BadInput, Recipe
@@ -108,7 +108,7 @@ def test_an_audit_tries_it_beside_the_others(twin):
 
 
 def test_one_that_lies_in_the_folder_of_its_model_is_known_by_its_name(tmp_path):
-    folder = shutil.copytree(shiftless.mini.weights(), tmp_path / "mini")
+    folder = shutil.copytree(shiftless.mini.weights(), tmp_path / "mini", ignore=shutil.ignore_patterns("ip-adapter*"))
     assert shiftless.load(folder, device="cpu").image_prompts() == []
     model = shiftless.load(folder, device="cpu", dtype="fp32")
     write(folder / "ip-adapter", model.unet).rename(folder / "ip-adapter" / "ip-adapter.safetensors")
@@ -122,8 +122,6 @@ def test_a_file_of_other_contents_is_read_anew(twin, tmp_path):
     file = write(tmp_path, twin.unet)
     recipe = Recipe(taps=("up1",), image_prompt=str(file))
     first, digest = shiftless.extract(twin, PICTURE, recipe)["up1"], twin.digest("image_prompt", str(file))
-    from safetensors.torch import load_file
-
     save_file({name: 2 * value for name, value in load_file(file).items()}, file)
     assert twin.digest("image_prompt", str(file)) != digest
     assert not torch.allclose(shiftless.extract(twin, PICTURE, recipe)["up1"], first)
@@ -143,6 +141,10 @@ def test_what_cannot_be_taken_is_one_line(twin, tmp_path):
         in missing
     )
     alone = write(tmp_path / "alone", twin.unet)
+    own = load_file(alone)
+    halved = {name: value[: len(value) // 2] if "_ip." in name else value for name, value in own.items()}
+    save_file(halved, alone)
+    assert "its layers are not this model's (" in says(alone)
     wide = shiftless.load("twin:sd21", device="cpu", dtype="fp32")
     save_file({"image_proj.proj.weight": torch.zeros(8, 4), "ip_adapter.1.to_k_ip.weight": torch.zeros(4, 7)}, alone)
     assert "this IP-Adapter is for another model (its keys are 7 wide" in says(alone, wide)
