@@ -28,8 +28,10 @@ def mask_loss(proposals: Proposals, labels: torch.Tensor) -> tuple[torch.Tensor,
 
     >>> masks = torch.tensor([[-9.0, 9.0], [9.0, -9.0]]).view(1, 2, 1, 2)
     >>> classes = torch.tensor([[[-9.0, 9.0, -9.0], [9.0, -9.0, -9.0]]])
-    >>> loss, large = mask_loss(Proposals((masks,), (classes,)), torch.tensor([[[0, 1], [0, 1]]]))
-    >>> bool(loss < 0.1), large.argmax(1).tolist()
+    >>> labels = torch.tensor([[[0, 1], [0, 1]]])
+    >>> right, large = mask_loss(Proposals((masks,), (classes,)), labels)
+    >>> wrong, _ = mask_loss(Proposals((masks,), (classes.flip(1),)), labels)
+    >>> bool(right < wrong / 3), large.argmax(1).tolist()
     (True, [[[0, 1], [0, 1]]])
     """
     count = proposals.classes[-1].shape[-1] - 1

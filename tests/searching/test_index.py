@@ -16,7 +16,7 @@ from shiftless.searching import SearchIndex
 from shiftless.store.pool import pooled
 from shiftless.store.writer import StoreWriter
 
-RECIPE = shiftless.Recipe(taps=("up1", "up2"), size=128)
+RECIPE = shiftless.Recipe(taps=("up1", "up2"), size=128, seed=2)
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +50,17 @@ def store(model, pictures, readings, tmp_path_factory):
 def test_each_photo_has_the_hit_that_match_finds_in_it(store, readings, engine):
     if engine == "faiss":
         pytest.importorskip("faiss", reason='needs the extra "search"')
-    index, query = SearchIndex(store, engine=engine), readings[4][0]
+    index, query = SearchIndex(store, engine=engine), readings[4][0]  # asked within a cell: at its edge two are alike
     for refine in ("cell", "soft"):
-        hits = index.search(query, at=(20, 40), top=99, refine=refine)
+        hits = index.search(query, at=(20, 42), top=99, refine=refine)
         assert sorted(hit.number for hit in hits) == list(range(10))
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         for hit in hits:
-            expected = shiftless.match(query, readings[hit.number][0], [(20, 40)], refine=refine)
+            expected = shiftless.match(query, readings[hit.number][0], [(20, 42)], refine=refine)
             np.testing.assert_allclose(hit.point, expected.points[0], atol=1e-4)
             assert hit.score == pytest.approx(expected.scores[0], abs=1e-5)
             assert (hit.photo, hit.digest) == (store.photos[hit.number], store.digests[hit.number])
-    assert index.search(query, at=(20, 40), top=3) == hits[:3]
+    assert index.search(query, at=(20, 42), top=3) == hits[:3]
 
 
 def test_a_photo_is_left_out_by_its_digest(store, readings, pictures):
