@@ -73,13 +73,14 @@ def clip(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def narrow(tmp_path_factory) -> Path:
     """The folder of a model with the layout of the embedded one, whose UNet, ControlNet and LoRAs are a quarter as
-    wide and random: for tests of what a command does and says, not of how good the embedded model is."""
+    wide and random, and which has no IP-Adapter: for tests of what a command does and says, not of how good it is."""
     from diffusers import ControlNetModel, UNet2DConditionModel
     from safetensors import safe_open
     from safetensors.torch import save_file
 
     folder = tmp_path_factory.mktemp("narrow") / "weights"
-    shutil.copytree(weights(), folder, ignore=shutil.ignore_patterns("unet", "controlnet-*", "loras", "heads"))
+    others = ("unet", "controlnet-*", "ip-adapter-*", "loras", "heads", "mae", "ddpm")
+    shutil.copytree(weights(), folder, ignore=shutil.ignore_patterns(*others))
     made = {}
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -304,7 +304,7 @@ def test_lists_and_matches_are_written_as_json_too(command, photos, tmp_path):
 def test_a_model_that_is_not_known_says_what_is(command):
     code, _, err = command("taps", "sd51")
     assert code == 2
-    assert "'sd51': no such model; use one of mini, sd15" in err
+    assert "'sd51': no such model; use one of mini, mini-mae, mini-ddpm, sd15" in err
     assert "of one of the families sd, " in err
     code, _, err = command("taps", "someone/else")
     assert "of one of the families" in err

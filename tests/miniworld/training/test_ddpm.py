@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -123,6 +125,7 @@ def test_bad_input_is_one_line_that_says_what_to_do(tmp_path, train):
         with pytest.raises(BadInput, match=message) as caught:
             train(tmp_path / "out", **options)
         assert "\n" not in str(caught.value)
-    latent = shiftless.mini.weights()
+    latent = tmp_path / "latent"
+    shutil.copytree(shiftless.mini.weights() / "unet", latent / "unet")
     with pytest.raises(BadInput, match="no DDPM here"):
         train(tmp_path / "out", start_from=latent)
