@@ -13,7 +13,7 @@ from shiftless.view.page import Bars, Chapter, draw_figure
 
 _ATTENTION, _, _ON_HORSE, _ON_RIDER = METRICS
 _BOXES = "PCK@0.1 bbox"
-_PAIRS = 24  # the whole demo takes three minutes on two cores without bf16
+_PAIRS = 12  # the whole demo takes less than three minutes on two cores without bf16
 _HOW = {
     PROMPT: "a detailed caption of the picture, written by a captioner (fine prompt)",
     CONTROL: "the picture's edges (ControlNet)",
