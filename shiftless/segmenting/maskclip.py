@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from shiftless.backbones.clip_folder import TEMPLATES, ClipFolder
 from shiftless.digest import digest_of
 from shiftless.errors import BadInput
 from shiftless.image import open_photo
-from shiftless.progress import count, reporting
+from shiftless.segmenting.named import NamedClasses
 from shiftless.segmenting.untrained import check_names, parts_of
 from shiftless.tasks.openvocab import SCALE, class_logits, smooth_by_keys, without_absent
 from shiftless.tasks.parts import Parts
 
 
-class MaskClip:
+class MaskClip(NamedClasses):
     """Segments photos by the embeddings of class names, without any training.
 
     clip       what `open_clip` gave
@@ -50,18 +50,3 @@ class MaskClip:
         if self.least:
             logits = without_absent(logits, self.least)
         return parts_of(logits[0], opened.hw, opened.name)
-
-    def segmented(
-        self, photos: Sequence[Any], *, skipped: list[str] | None = None, progress: bool = False
-    ) -> Iterator[Parts]:
-        """Yield each photo's parts, in order; one that cannot be read is left out, and `skipped` gets its message."""
-        doing = f"segmenting {count(len(photos), 'photo')} by {count(len(self.classes), 'name')}"
-        with reporting(progress, doing, len(photos), "photo") as report:
-            for photo in photos:
-                try:
-                    yield self.segment(photo)
-                except BadInput as error:
-                    if skipped is None:
-                        raise
-                    skipped.append(str(error))
-                report(1)

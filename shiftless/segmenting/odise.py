@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +13,9 @@ from shiftless.digest import digest_of, digest_of_tensors
 from shiftless.errors import BadInput
 from shiftless.features import FeatureMaps
 from shiftless.image import Photo, open_photo
-from shiftless.progress import count, reporting
 from shiftless.reading.extraction import stream
 from shiftless.reading.together import Reader
+from shiftless.segmenting.named import NamedClasses
 from shiftless.segmenting.untrained import check_names
 from shiftless.tasks.openvocab import ALPHA, BETA, SCALE, combined_classes, mask_pooled
 from shiftless.tasks.parts import Parts
@@ -23,7 +23,7 @@ from shiftless.tasks.scenehead import SceneHead, parts_of
 from shiftless.tasks.windows import slide
 
 
-class Odise:
+class Odise(NamedClasses):
     """Segments photos into classes that are given by their names, which need not be those of the training.
 
     head         a SceneHead of "mask2former" that was trained with the embeddings of this CLIP
@@ -79,21 +79,6 @@ class Odise:
         classes = combined_classes(proposals.classes[-1], SCALE * pooled @ names.T, self.trained, self.alpha, self.beta)
         described = torch.cat([one.float().mean((0, 2, 3)) for one in self.head.merged(features)])
         return proposals.scored(classes), described
-
-    def segmented(
-        self, photos: Sequence[Any], *, skipped: list[str] | None = None, progress: bool = False
-    ) -> Iterator[Parts]:
-        """Yield each photo's parts, in order; one that cannot be read is left out, and `skipped` gets its message."""
-        doing = f"segmenting {count(len(photos), 'photo')} by {count(len(self.classes), 'name')}"
-        with reporting(progress, doing, len(photos), "photo") as report:
-            for photo in photos:
-                try:
-                    yield self.segment(photo)
-                except BadInput as error:
-                    if skipped is None:
-                        raise
-                    skipped.append(str(error))
-                report(1)
 
     def segment(self, photo: Any) -> Parts:
         """Say what each pixel of a photo shows; raises BadInput for one that cannot be read."""

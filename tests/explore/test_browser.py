@@ -287,8 +287,7 @@ def test_look_lists_the_words_of_the_prompt_and_shows_where_one_is_attended_to(v
     maps = explorer.readings.held(0, (RECIPE.but(taps=(tap,)),)).bucket[0]
     heat = maps[tap][0, word_columns(maps.words, "horse")].mean(0).numpy()
     h, w = heat.shape
-    sums = Image.fromarray(shown.sum(2).astype(np.float32))
-    brightness = np.asarray(sums.resize((w, h), Image.Resampling.BOX))  # of each cell of the map
+    brightness = np.asarray(Image.fromarray(shown.sum(2).astype(np.float32)).resize((w, h), Image.Resampling.BOX))
     split = EDGE * w // SIZE[0]
     # where the photo is dark, a place is the brighter the more attention it gets; without any, its own noise is seen
     dark, clear = brightness[:, :split], heat[:, :split] > heat.min() + 0.1 * np.ptp(heat)
