@@ -76,7 +76,7 @@ def read_ahead_of(asked: Mapping[str, Any], limits: Limits) -> tuple[tuple[int, 
 
 
 def look_of(asked: Mapping[str, Any], limits: Limits) -> Look:
-    """Read a look: photos, recipe, tap, timestep, word, segments."""
+    """Read a look: photos, recipe, tap, timestep, word, segments, cuts."""
     tap, timestep = asked.get("tap", ""), asked.get("timestep")
     word, segments = asked.get("word", ""), _whole(asked, "segments", 0)
     if not isinstance(word, str) or len(word) > 200:
@@ -87,7 +87,8 @@ def look_of(asked: Mapping[str, Any], limits: Limits) -> Look:
         raise BadInput("tap: give the name of one")
     if timestep is not None:
         timestep = _whole(asked, "timestep")
-    return Look(_wholes(asked, "photos", limits.photos), _whole(asked, "recipe", 0), tap, timestep, word, segments)
+    photos, recipe = _wholes(asked, "photos", limits.photos), _whole(asked, "recipe", 0)
+    return Look(photos, recipe, tap, timestep, word, segments, asked.get("cuts") is True)
 
 
 def shift_of(asked: Mapping[str, Any], limits: Limits) -> ShiftRequest:

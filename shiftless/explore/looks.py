@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from shiftless.errors import BadInput
 from shiftless.explore.clicks import quantised
 from shiftless.explore.readings import Readings, Recipes
+from shiftless.explore.segments import clustered, cut
 from shiftless.explore.worker import Job, Step, Steps
 from shiftless.reading.loop import check
 from shiftless.recipe import Recipe
@@ -28,6 +27,7 @@ class Look:
     timestep  None takes the recipe's own
     word      of the prompt: its attention is shown in place of the colours; the tap must be a cross-attention map
     segments  how many segments of k-means are shown in place of the colours, 0 for none
+    cuts      whether each photo's own segments, by normalised cuts, are shown in place of the colours
     """
 
     photos: tuple[int, ...]
@@ -36,6 +36,7 @@ class Look:
     timestep: int | None = None
     word: str = ""
     segments: int = 0
+    cuts: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +88,10 @@ def look_at(readings: Readings, look: Look, job: Job) -> Steps:
             heats.append(quantised(maps[-1][0, columns].float().mean(0).cpu().numpy())[0])
         yield Step(done, len(look.photos), "reading")
     pictures = heats or pca_rgb(maps)
-    if look.segments and not heats:
-        pictures = segmented(maps, pictures, look.segments)
+    if look.cuts and not heats:
+        pictures = [cut(one, picture) for one, picture in zip(maps, pictures)]
+    elif look.segments and not heats:
+        pictures = clustered(maps, pictures, look.segments)
     side = readings.album.limits.side
     return [Looked(_shrunk(picture, side), here) for picture, here in zip(pictures, words)]
 
@@ -106,32 +109,6 @@ def words_of(tokens: Sequence[str]) -> tuple[str, ...]:
             words.append(text.strip())
             text = ""
     return tuple(dict.fromkeys(word for word in words if word))
-
-
-def segmented(maps: Sequence[torch.Tensor], pictures: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
-    """Part the cells of all maps together into segments by k-means of their unit vectors, each in its mean colour.
-
-    maps      1 C H W each        pictures  H W 3 uint8 each, the colours of the cells
-
-    The same maps give the same segments. Source: Arthur & Vassilvitskii, "k-means++", 2007, as OpenCV has it.
-
-    >>> steps = torch.eye(2).repeat_interleave(3, 1)[None, :, None]  # six cells: three of one kind, three of another
-    >>> colours = np.array([[[0] * 3, [6] * 3, [3] * 3, [90] * 3, [90] * 3, [93] * 3]], np.uint8)
-    >>> segmented([steps], [colours], 2)[0][0, :, 0].tolist()
-    [3, 3, 3, 91, 91, 91]
-    """
-    vectors = torch.cat([F.normalize(one[0].float().cpu().flatten(1).T, dim=1) for one in maps]).numpy()
-    colours = np.concatenate([picture.reshape(-1, 3) for picture in pictures]).astype(np.float64)
-    count = min(count, len(vectors))
-    cv2.setRNGSeed(0)
-    until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
-    start = np.zeros((len(vectors), 1), np.int32)
-    _, found, _ = cv2.kmeans(vectors, count, start, until, 3, cv2.KMEANS_PP_CENTERS)
-    labels = found.ravel()
-    means = [colours[labels == k].mean(0) if (labels == k).any() else np.zeros(3) for k in range(count)]
-    drawn = np.stack(means).round().astype(np.uint8)[labels]
-    ends = np.cumsum([picture.shape[0] * picture.shape[1] for picture in pictures])[:-1]
-    return [part.reshape(picture.shape) for part, picture in zip(np.split(drawn, ends), pictures)]
 
 
 def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:

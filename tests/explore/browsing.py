@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
 import time
@@ -9,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WHOLE_TIME = 60_000  # milliseconds that a page may take for anything
@@ -132,3 +135,10 @@ def contrast(first: str, second: str) -> float:
 
     low, high = sorted((light(first), light(second)))
     return (high + 0.05) / (low + 0.05)
+
+
+def png_of(pixels: np.ndarray) -> bytes:
+    """Give H W 3 uint8 as the bytes of a PNG file."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()

@@ -19,6 +19,7 @@ from shiftless.explore.packing import unpack
 from shiftless.presets import Preset
 from shiftless.reading.counted import Counted
 from shiftless.taps.attention import word_columns
+from shiftless.tasks.cuts import affinities, normalised_cuts
 from tests.explore.conftest import HALF, LIMITS, PLAIN, by_http, two_coloured
 
 CLASSES = [{"name": "blue", "colour": "#1428b4"}, {"name": "yellow", "colour": "#d2c81e"}]
@@ -98,6 +99,12 @@ def test_a_word_s_attention_is_that_of_its_tokens_and_segments_are_few_colours(m
     colours = np.unique(np.concatenate([one.reshape(-1, 3) for one in parted]), axis=0)
     assert 2 <= len(colours) <= 3
     assert web.post("/api/look", json={**asked, "segments": 99}).status_code == 400
+    _, cuts = matches_of(web.post("/api/look", json={**asked, "tap": "up1", "cuts": True}))
+    for one, photo in zip(cuts, "ab"):
+        features = shiftless.extract(model, folder / f"{photo}.png", recipe)["up1"]
+        labels = normalised_cuts(affinities(features[0]), most=24).numpy()
+        shown = one.reshape(-1, 3)
+        assert all((shown[labels == k] == shown[labels == k][0]).all() for k in range(labels.max() + 1))
     web.explorer.close()
 
 

@@ -18,7 +18,7 @@ from shiftless.presets import Preset
 from shiftless.recipe import Recipe
 from shiftless.store.writer import StoreWriter
 from shiftless.taps.attention import word_columns
-from tests.explore.browsing import Visitor, chromium_or_skip, contrast, served
+from tests.explore.browsing import Visitor, chromium_or_skip, contrast, png_of, served
 
 BLUE, YELLOW = (20, 40, 180), (210, 200, 30)
 SIZE, EDGE = (160, 120), 100  # pixels of a photo; where its colour changes
@@ -31,12 +31,6 @@ def coloured(seed: int, flip: bool, edge: int = EDGE) -> np.ndarray:
     noise = np.random.default_rng(seed).integers(0, 20, (SIZE[1], SIZE[0], 3))
     left = (np.arange(SIZE[0]) < edge)[None, :, None] != flip
     return (np.where(left, BLUE, YELLOW) + noise).astype(np.uint8)
-
-
-def png_of(pixels: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +292,8 @@ def test_look_lists_the_words_of_the_prompt_and_shows_where_one_is_attended_to(v
     words.nth(3).click()  # lets it go
     visitor.page.wait_for_selector("[data-testid=look-0][data-shows=colours]")
     np.testing.assert_allclose(screen(visitor, "look-0"), colours, atol=3)
+    visitor.at("look-segments").select_option("cuts")
+    visitor.page.wait_for_selector("[data-testid=look-0][data-shows=cuts]")
 
 
 def test_search_finds_a_clicked_part_and_a_dragged_box_in_the_moved_copy_of_the_photo(visit):

@@ -84,7 +84,8 @@ export class Look {
     await this.app.attempt(async () => {
       const json = {
         photos: photos.map(({ id }) => id), recipe: Number(this.recipe.value), tap: this.tap.value,
-        timestep: Number(this.timestep.value), word: this.word, segments: Number(this.segments.value),
+        timestep: Number(this.timestep.value), word: this.word,
+        segments: Number(this.segments.value) || 0, cuts: this.segments.value === "cuts",
       };
       const { about, arrays } = await this.app.during(askPacked("/api/look", { json }));
       if (number !== this.number) return;
@@ -95,7 +96,7 @@ export class Look {
         if (view) {
           view.text.textContent = `${arrays[i].shape[1]} × ${arrays[i].shape[0]} cells`;
           view.figure.dataset.ready = this.tap.value;
-          view.figure.dataset.shows = json.word || json.segments || "colours";
+          view.figure.dataset.shows = json.word || (json.cuts ? "cuts" : json.segments) || "colours";
         }
       });
       this.listWords([...new Set(about.words.flat())]);
