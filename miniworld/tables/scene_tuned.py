@@ -64,19 +64,7 @@ def tuned_rows(
     tune = published("vpd").tune
     assert tune is not None
     tune = replace(tune, checkpointing=False)  # a small model's activations fit into memory
-    recipes = (vpd_recipe(),)
-    try:
-        check_tunable(model, recipes, tune)
-    except BadInput:
-        return {}
-
-    def scores(pictures: ScenePictures, seeds: int) -> list[Split]:
-        return tuned_scores(
-            Reader(model, recipes), pictures.train, pictures.test, keep / "heads", settings, tune, seeds=seeds,
-            validation=pictures.val, batch=batch, progress=progress, **head,
-        )  # fmt: skip
-
-    return {VPD: scores}
+    return _rows(VPD, model, vpd_recipe(), tune, keep, settings=settings, head=head, batch=batch, progress=progress)
 
 
 def odise_recipe() -> Recipe:
@@ -105,22 +93,41 @@ def odise_rows(
     """
     place = (mini.weights() if weights is None else weights) / CLIP
     tune = TuneSettings("prompts", "implicit", checkpointing=False)
-    recipes = (odise_recipe(),)
     if not (place / "config.json").is_file():
         return {}
+    return _rows(
+        ODISE, model, odise_recipe(), tune, keep, settings=replace(settings, **MASK_SETTINGS), head=head, clip=place,
+        batch=batch, progress=progress,
+    )  # fmt: skip
+
+
+def _rows(
+    name: str,
+    model: Backbone,
+    recipe: Recipe,
+    tune: TuneSettings,
+    keep: Path,
+    *,
+    settings: SceneSettings,
+    head: Mapping[str, Any],
+    clip: Path | None = None,
+    batch: int | None,
+    progress: bool,
+) -> dict[str, Other]:
+    """Return a row by its name, or none for a model that cannot be tuned so; `clip` is the folder of a CLIP."""
     try:
-        check_tunable(model, recipes, tune)
+        check_tunable(model, (recipe,), tune)
     except BadInput:
         return {}
 
     def scores(pictures: ScenePictures, seeds: int) -> list[Split]:
         return tuned_scores(
-            Reader(model, recipes), pictures.train, pictures.test, keep / "heads",
-            replace(settings, **MASK_SETTINGS), tune, seeds=seeds, validation=pictures.val,
-            clip=open_clip(place, model.device), batch=batch, progress=progress, **head,
+            Reader(model, (recipe,)), pictures.train, pictures.test, keep / "heads", settings, tune, seeds=seeds,
+            validation=pictures.val, clip=None if clip is None else open_clip(clip, model.device), batch=batch,
+            progress=progress, **head,
         )  # fmt: skip
 
-    return {ODISE: scores}
+    return {name: scores}
 
 
 def odise_note() -> str:
