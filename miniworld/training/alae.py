@@ -12,7 +12,6 @@ from miniworld.gan.alae import AlaeLoss, Judge, LatentDiscriminator
 from miniworld.gan.encoder import Encoder
 from miniworld.gan.generator import Generator
 from miniworld.training.batches import Batch
-from miniworld.training.checkpoint import swap_folder
 from miniworld.training.gan import (
     LOGGED,
     adversarial_batch,
@@ -44,7 +43,7 @@ def train_alae(
     `start_from` is a folder that holds `generator` and `encoder`, or one that has an `alae` in it, to train further
     with a new latent discriminator. Raises `BadInput` if it does not, or for pictures of another size.
     """
-    with stage.begin(NAME) as log:
+    with stage.begin(NAME):
         data = PartPictures(stage.drawn(N_PICTURES, draw_part_pictures, FOLDER))
         torch.manual_seed(stage.seed)
         if start_from is None:
@@ -68,8 +67,9 @@ def train_alae(
         loss_of, batches = loss_on(stage, network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(data))
         run.go(step)
-        with optimiser.averaged():
+
+        def save(path: Path) -> None:
             generator.measure_means()
-            swap_folder(stage.out / NAME, lambda path: save_parts(path, {"generator": generator, "encoder": encoder}))
-        log.say(f"written to {stage.out / NAME}")
-    return stage.out / NAME
+            save_parts(path, {"generator": generator, "encoder": encoder})
+
+        return stage.write(optimiser, save)

@@ -22,7 +22,7 @@ from miniworld.oracle import load_oracle
 from miniworld.training.attention import use_fast_attention
 from miniworld.training.batches import Batch
 from miniworld.training.captioned import LENGTH, CaptionedPictures
-from miniworld.training.checkpoint import save_half, save_preprocessor, swap_folder
+from miniworld.training.checkpoint import save_half, save_preprocessor
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.run import Numbers
 from miniworld.training.stage import Stage
@@ -164,7 +164,7 @@ def train_captioner(
     (`miniworld.oracle`), whose encoder a new captioner begins with.
     """
     tokenizer, model = _networks(start_from, stage.seed, changes or {})
-    with stage.begin(NAME) as log:
+    with stage.begin(NAME):
         data = CaptionedPictures(stage.picture_folder(N_PICTURES), tokenizer)
         network = CaptionLoss(model, tokenizer.eos_token_id).train().to(stage.device)
         use_fast_attention(model)
@@ -182,10 +182,7 @@ def train_captioner(
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(data))
         run.go(step)
-        with optimiser.averaged():
-            swap_folder(stage.out / NAME, lambda path: save_captioner(path, model, tokenizer))
-        log.say(f"written to {stage.out / NAME}")
-    return stage.out / NAME
+        return stage.write(optimiser, lambda path: save_captioner(path, model, tokenizer))
 
 
 def save_captioner(folder: str | Path, model: VisionEncoderDecoderModel, tokenizer: Any) -> None:

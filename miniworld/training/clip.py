@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from miniworld.training.batches import Batch
 from miniworld.training.captioned import LENGTH, CaptionedPictures
 from miniworld.training.captioner import use_exact_norms
-from miniworld.training.checkpoint import save_half, save_preprocessor, swap_folder
+from miniworld.training.checkpoint import save_half, save_preprocessor
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.run import Numbers
 from miniworld.training.stage import Stage
@@ -103,7 +103,7 @@ def train_clip(
     `start_from` is a CLIP's folder, or one that has a `clip` in it, to train further. Raises `BadInput` when it is
     not, or when it takes pictures of another size.
     """
-    with stage.begin(NAME) as log:
+    with stage.begin(NAME):
         pictures = stage.picture_folder(N_PICTURES)
         side = pictures[0][0].shape[0]
         if start_from is None:
@@ -128,10 +128,7 @@ def train_clip(
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(data))
         run.go(step)
-        with optimiser.averaged():
-            swap_folder(stage.out / NAME, lambda path: save_clip(path, model, tokenizer))
-        log.say(f"written to {stage.out / NAME}")
-    return stage.out / NAME
+        return stage.write(optimiser, lambda path: save_clip(path, model, tokenizer))
 
 
 def normalised(images: Tensor) -> Tensor:

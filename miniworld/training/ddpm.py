@@ -13,7 +13,6 @@ from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor, nn
 
 from miniworld.training.batches import Batch
-from miniworld.training.checkpoint import swap_folder
 from miniworld.training.encoded_pictures import stratified
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import crops
@@ -86,7 +85,7 @@ def train_ddpm(
 
     `start_from` is a DDPM's folder, or one that has a `ddpm` in it, to train further. Raises `BadInput` if it is not.
     """
-    with stage.begin(NAME) as log:
+    with stage.begin(NAME):
         data = stage.picture_folder(N_PICTURES)
         side = data[0][0].shape[0]
         new = {"sample_size": side, **(changes or {})}
@@ -109,10 +108,7 @@ def train_ddpm(
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(data))
         run.go(step)
-        with optimiser.averaged():
-            swap_folder(stage.out / NAME, lambda path: save_ddpm(path, unet))
-        log.say(f"written to {stage.out / NAME}")
-    return stage.out / NAME
+        return stage.write(optimiser, lambda path: save_ddpm(path, unet))
 
 
 def use_plain_attention(network: nn.Module) -> None:

@@ -15,7 +15,7 @@ from miniworld.gan.discriminator import Discriminator
 from miniworld.gan.generator import Generator
 from miniworld.gan.losses import AdversarialLoss, r1_penalty
 from miniworld.training.batches import Batch
-from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.checkpoint import save_half
 from miniworld.training.compiled import Loss
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.part_pictures import FOLDER, N_PICTURES, PartPictures, draw_part_pictures
@@ -45,7 +45,7 @@ def train_gan(
     `start_from` is a folder that holds both, or one that has a `gan` in it, to train further; `changes` are `channels`
     and `patch` of both. Raises `BadInput` if it does not hold both, or for pictures of another size than they paint.
     """
-    with stage.begin(NAME) as log:
+    with stage.begin(NAME):
         data = PartPictures(stage.drawn(N_PICTURES, draw_part_pictures, FOLDER))
         generator, discriminator = new_gan(stage.seed, **(changes or {})) if start_from is None else _both(start_from)
         check_side(generator, data)
@@ -63,12 +63,12 @@ def train_gan(
         loss_of, batches = loss_on(stage, network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(data))
         run.go(step)
-        with optimiser.averaged():
+
+        def save(path: Path) -> None:
             generator.measure_means()
-            parts = {"generator": generator, "discriminator": discriminator}
-            swap_folder(stage.out / NAME, lambda path: save_parts(path, parts))
-        log.say(f"written to {stage.out / NAME}")
-    return stage.out / NAME
+            save_parts(path, {"generator": generator, "discriminator": discriminator})
+
+        return stage.write(optimiser, save)
 
 
 def new_gan(seed: int = 0, **changes: Any) -> tuple[Generator, Discriminator]:

@@ -12,7 +12,6 @@ from miniworld.gan.encoder import Encoder
 from miniworld.gan.generator import Generator
 from miniworld.gan.inversion import picture_error
 from miniworld.training.batches import Batch
-from miniworld.training.checkpoint import swap_folder
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.gan import adversarial_batch, check_side, generator_folder, loss_on, open_part, save_parts
 from miniworld.training.part_pictures import FOLDER, N_PICTURES, PartPictures, draw_part_pictures
@@ -63,7 +62,7 @@ def train_gan_encoder(
     `model` is the folder that holds the generator, or one that has a `gan` in it; by default the run's folder. Raises
     `BadInput` if there is none, or for pictures of another size.
     """
-    with stage.begin(NAME) as log:
+    with stage.begin(NAME):
         generator: Generator = open_part(generator_folder(model or stage.out), Generator, "generator")
         data = PartPictures(stage.drawn(N_PICTURES, draw_part_pictures, FOLDER))
         check_side(generator, data)
@@ -88,10 +87,7 @@ def train_gan_encoder(
         loss_of, batches = loss_on(stage, network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(data))
         run.go(step)
-        with optimiser.averaged():
-            swap_folder(stage.out / NAME, lambda path: save_parts(path, {"encoder": encoder}))
-        log.say(f"written to {stage.out / NAME}")
-    return stage.out / NAME
+        return stage.write(optimiser, lambda path: save_parts(path, {"encoder": encoder}))
 
 
 @torch.no_grad()

@@ -18,7 +18,6 @@ from miniworld.datasets import drawer, seeds
 from miniworld.training.attention import RecordedAttention, use_fast_attention
 from miniworld.training.attention_share import attention_share
 from miniworld.training.batches import Batch
-from miniworld.training.checkpoint import swap_folder
 from miniworld.training.control import load_pipeline, model_of
 from miniworld.training.encoded_pictures import encode, stratified, tokenize
 from miniworld.training.epochs import Epochs
@@ -178,7 +177,7 @@ def train_grounding(
     """
     source = model_of(stage.out) if start_from is None else Path(start_from)
     coder, tokenizer, text_encoder, unet = load_pipeline(source)
-    with stage.begin("grounding") as log:
+    with stage.begin("grounding"):
         size = int(coder.config.sample_size)
         data = grounded_pictures(coder, stage.n_pictures or N_PICTURES, size, stage.device)
         epochs = Epochs(len(data.captions), stream=6)
@@ -202,8 +201,9 @@ def train_grounding(
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(data.captions))
         run.go(step)
-        with optimiser.averaged():
+
+        def save(path: Path) -> None:
             use_fast_attention(unet)
-            swap_folder(stage.out / NAME, lambda path: save_pipeline(path, coder, unet, text_encoder, tokenizer))
-        log.say(f"written to {stage.out / NAME}")
-    return stage.out / NAME
+            save_pipeline(path, coder, unet, text_encoder, tokenizer)
+
+        return stage.write(optimiser, save, NAME)

@@ -15,7 +15,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Vision
 from miniworld.training.attention import use_fast_attention
 from miniworld.training.batches import Batch
 from miniworld.training.captioner import captioner_folder, use_exact_norms
-from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.checkpoint import save_half
 from miniworld.training.clip import normalised
 from miniworld.training.epochs import Epochs
 from miniworld.training.fp32_master import Fp32MasterAdamW
@@ -96,7 +96,7 @@ def train_image_encoder(
     if not (folder / "config.json").is_file():
         raise BadInput(f"{folder}: no captioner is here; give the folder that `--stage captioner` wrote")
     teacher = VisionEncoderDecoderModel.from_pretrained(folder, torch_dtype=torch.float32)
-    with stage.begin(NAME) as log:
+    with stage.begin(NAME):
         pictures = stage.picture_folder(N_PICTURES)
         side = pictures[0][0].shape[0]
         torch.manual_seed(stage.seed)
@@ -125,10 +125,7 @@ def train_image_encoder(
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(pictures))
         run.go(step)
-        with optimiser.averaged():
-            swap_folder(stage.out / NAME, lambda path: save_half(deepcopy(encoder), path))
-        log.say(f"written to {stage.out / NAME}")
-    return stage.out / NAME
+        return stage.write(optimiser, lambda path: save_half(deepcopy(encoder), path))
 
 
 def mirrored(pictures: PictureFolder, rows: list[int], seed: list[int]) -> np.ndarray:

@@ -13,7 +13,7 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from miniworld.training.batches import Batch
 from miniworld.training.captioner import use_exact_norms
-from miniworld.training.checkpoint import save_half, save_preprocessor, swap_folder
+from miniworld.training.checkpoint import save_half, save_preprocessor
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.pictures import crops
 from miniworld.training.run import Numbers
@@ -115,7 +115,7 @@ def train_mae(
     `start_from` is a masked autoencoder's folder, or one that has a `mae` in it, to train further. Raises `BadInput`
     when it is not, or when it takes pictures of another size.
     """
-    with stage.begin(NAME) as log:
+    with stage.begin(NAME):
         data = stage.picture_folder(N_PICTURES)
         side = data[0][0].shape[0]
         # said when it is built, since the decoder's layers have a config of their own
@@ -146,10 +146,7 @@ def train_mae(
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)
         stage.ready(network, len(data))
         run.go(step)
-        with optimiser.averaged():
-            swap_folder(stage.out / NAME, lambda path: save_mae(path, model))
-        log.say(f"written to {stage.out / NAME}")
-    return stage.out / NAME
+        return stage.write(optimiser, lambda path: save_mae(path, model))
 
 
 def save_mae(folder: str | Path, model: ViTMAEForPreTraining) -> None:

@@ -15,7 +15,7 @@ from miniworld.oracle import CHANNELS, NAME, STRIDE, SUB, load_oracle
 from miniworld.training.attention import use_fast_attention
 from miniworld.training.batches import Batch, Batches
 from miniworld.training.captioner import begin_depthwise, use_exact_norms
-from miniworld.training.checkpoint import save_half, swap_folder
+from miniworld.training.checkpoint import save_half
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.labelled import LabelledPictures, draw_labelled
 from miniworld.training.run import Numbers
@@ -117,7 +117,7 @@ def train_oracle(
     `start_from` is an oracle's folder, or a model's that has one, to train further.
     """
     model = new_oracle(stage.seed, **(changes or {})) if start_from is None else load_oracle(start_from).network
-    with stage.begin(NAME) as log:
+    with stage.begin(NAME):
         data = LabelledPictures(stage.drawn(N_PICTURES, draw_labelled, "labelled"))
         network = OracleLoss(model).train().to(stage.device)
         use_fast_attention(model)
@@ -136,11 +136,12 @@ def train_oracle(
         batches = stage.batches(batch_of)
         stage.ready(network, len(data))
         run.go(step)
-        with optimiser.averaged():
+
+        def save(path: Path) -> None:
             take_statistics(network, batches)
-            swap_folder(stage.out / NAME, lambda path: save_oracle(path, model))
-        log.say(f"written to {stage.out / NAME}")
-    return stage.out / NAME
+            save_oracle(path, model)
+
+        return stage.write(optimiser, save)
 
 
 @torch.no_grad()

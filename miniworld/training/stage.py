@@ -11,6 +11,7 @@ from torch import nn
 
 from miniworld.training.batches import Batch, Batches, to_device
 from miniworld.training.budget import Budget, Log
+from miniworld.training.checkpoint import swap_folder
 from miniworld.training.compiled import Loss, compiled
 from miniworld.training.fp32_master import Fp32MasterAdamW
 from miniworld.training.losslog import LossLog
@@ -105,6 +106,17 @@ class Stage:
         run = Run(folder, optimiser, self.budget, self.log, losses, lr, self.seed, self.checkpoint_minutes)
         run.begin(self.resume)
         return run
+
+    def write(self, optimiser: Fp32MasterAdamW, save: Callable[[Path], None], name: str = "") -> Path:
+        """Write the averaged weights to a folder of the run by `save`, whole or not at all, and give that folder.
+
+        name  of the folder; by default that of the stage
+        """
+        folder = self.out / (name or self.name)
+        with optimiser.averaged():
+            swap_folder(folder, save)
+        self.log.say(f"written to {folder}")
+        return folder
 
     def ready(self, network: Any, pictures: int) -> None:
         """Say what is going to be trained, and where."""
