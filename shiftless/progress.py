@@ -63,10 +63,12 @@ def duration(seconds: float) -> str:
 def count(n: float, unit: str) -> str:
     """Write a number of things.
 
-    >>> count(1, "photo"), count(412, "denoiser call"), count(18, "category")
-    ('1 photo', '412 denoiser calls', '18 categories')
+    >>> count(1, "photo"), count(412, "denoiser call"), count(18, "category"), count(2, "class")
+    ('1 photo', '412 denoiser calls', '18 categories', '2 classes')
     """
-    plural = unit if n == 1 else f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
+    if n == 1:
+        return f"{n:,.0f} {unit}"
+    plural = f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}es" if unit.endswith(("s", "x", "ch")) else f"{unit}s"
     return f"{n:,.0f} {plural}"
 
 
