@@ -99,6 +99,7 @@ class MemberMLP(nn.Module):
         self.first, self.norm1 = MemberLinear(members, channels, first, 0.02), MemberNorm(members, first)
         self.second, self.norm2 = MemberLinear(members, first, second, 0.02), MemberNorm(members, second)
         self.last = MemberLinear(members, second, classes, 0.02)
+        self.widths = (first, second, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm1(self.first(x).relu())

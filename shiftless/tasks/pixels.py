@@ -20,7 +20,7 @@ from shiftless.tasks.pixelgroups import PixelGroups, unit_grid
 
 _LONGEST = 20_000  # characters of photos' names that a head keeps
 _ROWS = 4096  # pixels whose statistics are taken at once
-_VALUES = 1 << 24  # of the largest tensor that predicting holds at once
+_VALUES = 1 << 22  # of the largest tensor that predicting makes: 16 MB, less than what is mapped anew each time
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class PixelEnsemble(Saved):
         """Features of the grid's pixels, some at a time."""
         place = next(self.parameters()).device
         units = unit_grid(grid)
-        widest = max(k * c for k, c in self.groups.groups)
+        widest = max(*(k * c for k, c in self.groups.groups), *self.classifiers.widths)
         step = max(256, _VALUES // (self.members * widest))
         for start in range(0, len(units), step):
             read = self.groups.at(buckets, units[start : start + step])
