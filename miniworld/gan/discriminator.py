@@ -73,7 +73,7 @@ class Discriminator(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        channels: tuple[int, ...] = (192, 192, 128, 96, 48),
+        channels: tuple[int, ...] = (96, 96, 64, 48, 24),
         patch: int = 2,
         labels: int = len(WORLDS),
         group: int = 4,

@@ -35,9 +35,9 @@ class Encoder(ModelMixin, ConfigMixin):
         self,
         width: int = 128,
         styles: int = 14,
-        channels: tuple[int, ...] = (192, 192, 128, 96, 48),
+        channels: tuple[int, ...] = (96, 96, 64, 48, 24),
         patch: int = 2,
-        inner: int = 256,
+        inner: int = 96,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(channels, patch)

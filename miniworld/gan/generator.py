@@ -93,7 +93,7 @@ class Generator(ModelMixin, ConfigMixin):
         self,
         latent: int = 128,
         width: int = 128,
-        channels: tuple[int, ...] = (192, 192, 128, 96, 48),
+        channels: tuple[int, ...] = (96, 96, 64, 48, 24),
         patch: int = 2,
         labels: int = len(WORLDS),
         layers: int = 4,
