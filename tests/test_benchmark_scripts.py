@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -211,3 +212,50 @@ def test_compressed_stores_are_scored_on_pairs(capsys):
     assert exact[3] == none[3]  # all components
     assert int(none[1].replace(",", "")) == 2 * 192 * 16 * 16
     assert coarse[1] == "1,024"
+
+
+def test_runtimes_compute_the_same_networks_with_the_same_weights(tmp_path, capsys):
+    pytest.importorskip("torchao", reason='needs the extra "quantise"')
+    runtimes, place = script("runtimes"), tmp_path / "numbers.json"
+    with torch.no_grad():
+        encoder, denoiser = runtimes.parts_of("sd15", 64, torch.float32, full=False)
+        before, blocks = denoiser.read(denoiser.network, *denoiser.inputs), runtimes.shared(denoiser.network)
+        runtimes.compile_blocks(blocks.up_blocks[1], backend="eager")  # hooks and the early stop lie between graphs
+        compiled = denoiser.read(blocks, *denoiser.inputs)
+    counted = script("flops").operations("sd15", 64, full=False)
+    assert encoder.operations == counted["encoder"]
+    assert counted["denoiser to up2"] < denoiser.operations <= counted["denoiser to up3"]
+    assert tuple(before) == runtimes.TAPS
+    assert all(torch.equal(compiled[name], before[name]) for name in before)
+    assert [one._compiled_call_impl is None for one in blocks.up_blocks[1].resnets] == [False] * 3
+    assert denoiser.network.up_blocks[1].resnets[0]._compiled_call_impl is None
+    runtimes.main("sd15", 64, "fp32", "encoder,denoiser", "contiguous,int8,int8-dynamic", 1, True, place)
+    found = json.loads(place.read_text())
+    assert all(sum(spent.values()) == pytest.approx(1) for spent in found["shares"].values())
+    rows = {(row["part"], row["way"]): row for row in found["rows"]}
+    likeness = {way: row["cosine"] for (_, way), row in rows.items()}
+    assert list(rows) == [("encoder", "contiguous"), *(("denoiser", way) for way in likeness)]
+    assert likeness["contiguous"] == pytest.approx(1)
+    assert likeness["int8-dynamic"] < likeness["int8"] < likeness["contiguous"]
+    assert f"{rows['denoiser', 'int8']['faster']:.2f} | " in capsys.readouterr().out
+
+
+def test_a_runtime_is_worth_having_if_it_is_faster_and_alike():
+    runtimes = script("runtimes")
+    assert runtimes.worth({"faster": 1.1, "cosine": 0.9991})
+    assert not runtimes.worth({"faster": 1.09, "cosine": 1.0})
+    assert not runtimes.worth({"faster": 2.0, "cosine": 0.9989})
+    assert not runtimes.worth({"faster": 2.0, "cosine": float("nan")})
+    conv, image = torch.nn.Conv2d(64, 64, 3, padding=1), torch.randn(1, 64, 64, 64)
+    spent = runtimes.shares(lambda: conv(image).relu())
+    assert spent["convolutions"] > 0.5 > spent["all else"] > 0 == spent["attention"]
+
+
+def test_openvino_computes_what_torch_does():
+    pytest.importorskip("openvino", reason="not a dependency: benchmarks/runtimes.py alone tries it")
+    runtimes = script("runtimes")
+    with torch.no_grad():
+        for part in runtimes.parts_of("sd15", 64, torch.float32, full=False):
+            plain, there = part.read(part.network, *part.inputs), runtimes.with_openvino(part)()
+            assert list(there) == list(plain)
+            assert runtimes.likeness(there, plain) > 0.999
