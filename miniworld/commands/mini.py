@@ -139,8 +139,8 @@ def train(
     mini,
     examples=(
         "shiftless mini prove",
-        "shiftless mini prove out/mini",
-        "shiftless mini prove out/mini --out proof",
+        "shiftless mini prove out/mini/mini",
+        "shiftless mini prove out/mini/grounded --out proof",
     ),
 )
 def prove(

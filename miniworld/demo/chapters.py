@@ -53,7 +53,8 @@ def meet(plan: Plan) -> Chapter:
         if plan.model.spec.name == "mini":
             text.append(
                 "A model small enough to ship inside a Python package has learned this world from pictures and their "
-                "captions, and from nothing else. These six pictures were not among them."
+                "captions; a last, short stage told it where in a picture the words of its caption are. These six "
+                "pictures were not among them."
             )
         caption = f"Six drawn pictures of {size} pixels, each with the caption that its seed gives it."
         for i, subject in enumerate(plan.subjects, 1):
@@ -96,8 +97,8 @@ def features(plan: Plan) -> tuple[Chapter, list[FeatureMaps]]:
         f"Add a little noise to a picture (timestep {t} of 1000), run the denoiser once, and keep what its layers "
         "compute. Each place of the picture then has a vector of numbers. Here the three directions in which those "
         "vectors vary most are shown as red, green and blue, with the same directions for all pictures in a row.",
-        "Similar colours therefore mean similar vectors. No part was labelled in the model's training: it was not told "
-        "what a leg or a head is.",
+        "Similar colours therefore mean similar vectors. Nothing in the model's training said which places of two "
+        "pictures belong together.",
     ]
     caption = "A row is one place to read inside the model. Compare colours along a row, not between rows."
     look = "which things have similar colours in both photos"

@@ -131,7 +131,12 @@ def _told(shares: Measured) -> str:
         f"Clear changes of the rider's share against the baseline, in percentage points: {points} (95%, paired)."
     )
     sentences.append(
-        f"Attention to the word itself {'does not locate' if looked < even else 'weakly locates'} the {WORD} in this "
+        f"Attention to the word itself {_locates(looked / even)} the {WORD} in this "
         f"model: {looked:.1f}% of it lies on the {WORD}, which takes up {even:.1f}% of the picture."
     )
     return " ".join(sentences)
+
+
+def _locates(times: float) -> str:
+    """Say whether a map locates a thing on which it has so many times the thing's area of its mass."""
+    return "does not locate" if times < 1 else "weakly locates" if times < 2 else "locates"

@@ -63,7 +63,8 @@ class AttentionPicture:
         """Explain how to read the maps, and give the fine prompt."""
         lines = [
             "Colours of features are fitted on horse and rider, for all columns together. Percentages are shares of a "
-            "map's mass; an even map would have the shares of the areas. All maps of a row are on one scale. Where "
+            "map's mass; an even map would have the shares of the areas. All maps of a row are on one scale. The "
+            "embedded model was told where words are, in a last, short stage of its training. Where "
             f'"{WORD}" acts: how far the features move when the prompt says "{OTHER}" in its place.'
         ]
         if PROMPT in self.shares:

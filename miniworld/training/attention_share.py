@@ -46,7 +46,8 @@ def attention_share(coder: AutoencoderKL, tokenizer: Any, n: int = 8) -> Callabl
     """Make a function of (denoiser, text encoder) that says how much of a word's map lies on its thing, by word.
 
     It is a multiple of the thing's area, over `n` unseen horses with riders: 1 is a map that does not look at all. Maps
-    are the mean of all cross-attention in the up blocks. `bench mini-attention` measures the same on more pictures.
+    are the mean of all cross-attention in the up blocks. `bench mini-attention` measures the horse's on more pictures,
+    and for another prompt.
     """
     pictures = [draw(seed, kind="horse", rider=True) for seed in seeds("prove", n)]
     images = np.stack([picture.image for picture in pictures])

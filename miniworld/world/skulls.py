@@ -13,6 +13,7 @@ from miniworld.world.poses import Bones, Point, along, ray
 
 def draw_head(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: Bones, points: dict[str, Point],
           bridle: bool) -> None:  # fmt: skip
+    """Draw the head on a pose's neck, with or without a bridle, and add its named points to `points`."""
     root, middle, poll = bones.neck
     tip, turn = bones.at["tip"], bones.head_turn
     r, rm = kind.head_r
@@ -80,6 +81,7 @@ def draw_head(rng: np.random.Generator, sketch: Sketch, kind: Kind, bones: Bones
 
 
 def draw_ear(sketch: Sketch, kind: Kind, bones: Bones, points: dict[str, Point], far: bool) -> None:
+    """Draw the near or the far ear, and add its named points to `points`."""
     poll, turn = bones.at["poll"], bones.head_turn
     long, wide = kind.ear
     up = turn + kind.ear_angle + (14 if not far else -12)
