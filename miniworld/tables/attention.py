@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ from shiftless.recipe import Recipe
 MAPS = "up.cross.map.s*"
 N, QUICK = 48, 12
 EVEN = "trivial: a map that is even everywhere"
+NAMED = "a photo of a horse, ridden by a person"
+"""A prompt that names both, each by its own word."""
 METRICS = ("attention on the horse", "attention on the rider", "effect on the horse", "effect on the rider")
 _HORSE, _RIDER = SCENE_CLASSES.index("animal"), SCENE_CLASSES.index("person")
 
@@ -138,10 +140,7 @@ def observe_attention(
     """
     from shiftless.reading import stream
 
-    groups = [tap.name for tap in model.taps if tap.kind == "group" and tap.name.startswith(MAPS[:-1])]
-    if not groups:
-        raise BadInput(f"{model.spec.name}: no cross-attention maps in its up blocks, so no word has a map")
-    words = tuple(f"{name}:{WORD}" for name in groups)
+    words = word_taps(model, WORD)
     pairs: list[Recipe] = []
     for recipe in recipes.values():
         other = swap(recipe.prompt).replace("{caption}", f"{{{SWAPPED}}}")
@@ -159,6 +158,43 @@ def observe_attention(
                 looks = [_mass(read[word], photo.hw) for word in words]
                 shares[name] = AttentionShares(read, np.mean(looks, axis=0), _mass(moved, photo.hw))
             yield shares
+
+
+def word_taps(model: Backbone, word: str) -> tuple[str, ...]:
+    """Return the taps of a word's maps in the up blocks, one for each resolution.
+
+    Raises BadInput for a model without such maps.
+    """
+    groups = [tap.name for tap in model.taps if tap.kind == "group" and tap.name.startswith(MAPS[:-1])]
+    if not groups:
+        raise BadInput(f"{model.spec.name}: no cross-attention maps in its up blocks, so no word has a map")
+    return tuple(f"{name}:{word}" for name in groups)
+
+
+def named_note(
+    model: Backbone, recipe: Recipe, pictures: Sequence[Picture], *, batch: int | None = None, progress: bool = False
+) -> str:
+    """Say how much of each word's map lies on what it names, as multiples of the areas, where one prompt names both.
+
+    Nothing steers; maps are merged as in `observe_attention`. Intervals resample mass and area together.
+    """
+    from shiftless.reading import stream
+
+    named = {word: word_taps(model, word) for word in ("horse", "person")}
+    read = Recipe(timestep=recipe.timestep, taps=sum(named.values(), ()), prompt=NAMED)
+    photos = [open_photo(one.image) for one in pictures]
+    masses, areas = [], []
+    with reporting(progress, "reading both words", len(photos) * calls([read]), "denoiser call") as report:
+        for picture, bucket in zip(pictures, stream(Counted(model, report), photos, [read], batch=batch), strict=True):
+            maps = [np.mean([_mass(bucket[0][tap], picture.image.shape[:2]) for tap in taps], axis=0)
+                    for taps in named.values()]  # fmt: skip
+            masses.append([share(one, mask) for one, mask in zip(maps, subjects(picture))])
+            areas.append([float(mask.mean()) for mask in subjects(picture)])
+    said = []
+    for (word, mass, area), thing in zip(zip(named, np.transpose(masses), np.transpose(areas)), ("horse", "rider")):
+        low, high = interval(mass, area)
+        said.append(f'"{word}" {mass.sum() / area.sum():.2f} [{low:.2f}, {high:.2f}] times the {thing}\'s area')
+    return f"mass of the maps of {NAMED!r} on what is named: {' and '.join(said)}"
 
 
 def measure(
@@ -217,7 +253,9 @@ def run(
     many = n if n is not None else QUICK if quick else N
     options: dict[str, Any] = {"n": many, "controls": controls, "batch": batch, "progress": progress}
     name = "mini-attention" + ("" if look == "photo" else f" {look}")
-    return measure(model, recipe or Recipe(), look, **options).table(name, model.spec.name)
+    table = measure(model, recipe or Recipe(), look, **options).table(name, model.spec.name)
+    both = named_note(model, recipe or Recipe(), riders(many, look), batch=batch, progress=progress)
+    return replace(table, notes=[*table.notes, both])
 
 
 def _mass(one: torch.Tensor, hw: tuple[int, int]) -> np.ndarray:

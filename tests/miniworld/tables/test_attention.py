@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from miniworld.tables import techniques
-from miniworld.tables.attention import EVEN, METRICS, Measured, observe_attention, riders, run, share, subjects
+from miniworld.tables.attention import (
+    EVEN,
+    METRICS,
+    NAMED,
+    Measured,
+    named_note,
+    observe_attention,
+    riders,
+    run,
+    share,
+    subjects,
+    word_taps,
+)
 from miniworld.world.labels import PARTS
 from miniworld.world.picture import draw
 from shiftless.backbones.registry import load
@@ -126,3 +140,17 @@ def test_gains_are_paired_and_of_the_metric_asked_for():
     assert table.notes[-1] == "without ControlNet: why"
     assert table.notes[3].startswith("8 gains: ")
     assert measured.gain("baseline", "effect on the rider", EVEN).clear
+
+
+def test_each_word_of_a_prompt_of_both_is_counted_on_its_own_thing(twin):
+    pictures = riders(2)
+    note = named_note(twin, Recipe(timestep=300), pictures)
+    for which, (word, thing) in enumerate((("horse", "horse"), ("person", "rider"))):
+        on, there = 0.0, 0.0
+        for picture in pictures:
+            read = extract(twin, picture.image, Recipe(timestep=300, taps=word_taps(twin, word), prompt=NAMED))
+            mask = subjects(picture)[which]
+            large = [F.interpolate(one, mask.shape, mode="bilinear")[0, 0].numpy() for one in read.values()]
+            on += float(np.mean([one[mask].sum() / one.sum() for one in large]))
+            there += float(mask.mean())
+        assert re.search(f'"{word}" {on / there:.2f} .* times the {thing}\'s area', note)
