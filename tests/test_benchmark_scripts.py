@@ -1,4 +1,4 @@
-"""Scripts behind figures: PF-WILLOW's conversion by a made copy of its layout, and the audit's memory."""
+"""Scripts behind figures: PF-WILLOW's conversion by a made copy of its layout, memory, and counted costs."""
 
 from __future__ import annotations
 
@@ -81,6 +81,26 @@ def test_an_audit_s_peak_memory_is_that_of_its_process(tmp_path, capsys):
     assert 150 < float(size.split()[0]) < 4000  # torch alone takes more than 150 MB
     with pytest.raises(SystemExit, match="nowhere"):
         memory.peak_bytes(["nowhere"])
+
+
+def test_memory_that_grows_with_the_photos_is_seen_in_each_tenth(tmp_path, capsys):
+    memory = script("extract_memory")
+    paths = list(memory.draw(tmp_path / "photos", 10))
+    rows = memory.measure(tmp_path / "photos", str(tmp_path / "a.zarr"), "twin:sd15")
+    assert (len(paths), [row["photos"] for row in rows]) == (10, list(range(1, 11)))
+    assert all(row["peak MB"] > 100 and row["CPU ms a photo"] > 0 for row in rows)
+    if not sys.platform.startswith("linux"):
+        return  # where the peak cannot be reset
+    watch, kept, large = memory.Watch(20), [], np.ones(2**24)
+    for _ in range(20):
+        watch(kept.append(np.ones(2**18)))  # 2 MiB a photo, and 128 MiB during the first tenth
+        large = large[:0].copy() if len(kept) == 2 else large
+    peaks = [row["peak MB"] for row in watch.rows]
+    assert peaks[0] - peaks[2] > 100
+    assert 15 < peaks[-1] - peaks[2] < 35  # of 28 MiB
+    memory.show(watch.rows)
+    grown = int(capsys.readouterr().out.split("(")[1].split(" bytes")[0])
+    assert grown == round((peaks[-1] - peaks[1]) * 1e6 / 16)
 
 
 def test_pictures_for_memory_are_measured_by_no_table(tmp_path):
