@@ -44,7 +44,7 @@ def labelled(tmp_path_factory):
 @pytest.mark.parametrize("name", STAGES)
 def test_a_step_on_a_device_is_that_of_the_cpu(name, tmp_path, drawn, labelled, tokenizer, monkeypatch):
     networks = new_vae(**TINY_VAE), tokenizer, new_text_encoder(tokenizer, **SHORT), new_unet(**TINY_UNET)
-    for module in ("vae", "unet", "control", "captioner", "oracle"):  # written by the libraries, see below
+    for module in ("vae", "unet", "control", "stage"):  # written by the libraries, see below
         monkeypatch.setattr(f"miniworld.training.{module}.swap_folder", lambda *_: None)
     # kept in memory: the stand-in knows nothing of the libraries' way to load weights
     monkeypatch.setattr("miniworld.training.unet.AutoencoderKL.from_pretrained", lambda *_, **__: networks[0])
