@@ -43,7 +43,7 @@ class Plan:
 
 
 def meet(plan: Plan) -> Chapter:
-    """Chapter 1: the pictures."""
+    """Show the pictures."""
     size = plan.model.spec.size
     if plan.drawn:
         text = [
@@ -76,7 +76,7 @@ def meet(plan: Plan) -> Chapter:
 
 
 def features(plan: Plan) -> tuple[Chapter, list[FeatureMaps]]:
-    """Chapter 2: PCA of the features in one colour space; returns the readings for the next chapter."""
+    """Show the PCA of the features in one colour space; returns the readings for the next chapter."""
     stages = [tap.name for tap in plan.model.taps if re.fullmatch(r"up\d+", tap.name)]
     read = extract(plan.model, [s.photo for s in plan.subjects], plan.recipe.but(taps=tuple(stages)))
     maps: list[FeatureMaps] = extract(plan.model, [s.photo for s in plan.subjects], plan.recipe)
@@ -111,7 +111,7 @@ def features(plan: Plan) -> tuple[Chapter, list[FeatureMaps]]:
 
 
 def matches(plan: Plan, maps: list[FeatureMaps]) -> Chapter:
-    """Chapter 3: nearest features are matching points."""
+    """Match points by their nearest features."""
     text = [
         "Take the vector at a point of the left picture and look for the most similar one in the right picture. That "
         "is all: no training for matching, no template, no flipping.",
@@ -120,7 +120,8 @@ def matches(plan: Plan, maps: list[FeatureMaps]) -> Chapter:
     if not plan.drawn:
         return _your_matches(plan, maps, chapter)
     count = _FEW if plan.quick else PAIRS
-    middle, quarter = typical(plan.model, plan.recipe, count)
+    found = typical(plan.model, plan.recipe, count)
+    middle, quarter, overall = found.middle, found.quarter, found.overall()
     chapter.text.append(
         f"The pair shown is picked by a rule: the first {count} validation pairs (the tables below score test pairs) "
         "are ordered by the share of their points that are right, and the one in the middle is taken. So half of the "
@@ -138,8 +139,10 @@ def matches(plan: Plan, maps: list[FeatureMaps]) -> Chapter:
         return matches_picture(a, b, matches.source, matches.points, theme=theme, **options)
 
     caption = (
-        f"The pair in the middle: {_score(middle)}, within a tenth of the box's longer side (PCK@0.1). A ring marks "
-        "where a wrong point belongs. Below, how similar every place on the right is to point 1: bright is similar."
+        f"The pair in the middle: {_score(middle)}, within a tenth of the box's longer side (PCK@0.1). Over all "
+        f"{count} pairs, {100 * overall.value:.0f}% of the points are right [{100 * overall.low:.0f}, "
+        f"{100 * overall.high:.0f}; 95%]. A ring marks where a wrong point belongs. Below, how similar every place on "
+        "the right is to point 1: bright is similar."
     )
     chapter.figures.append(draw_figure(plan.out, "matches.png", caption, sheet))
     caption = f"A harder pair, a quarter from the bottom of the same order: {_score(quarter)}."
@@ -174,7 +177,7 @@ def _your_matches(plan: Plan, maps: list[FeatureMaps], chapter: Chapter) -> Chap
 
 
 def table(plan: Plan) -> Chapter:
-    """Chapter 5: the small table, with intervals and both controls."""
+    """Score the model in a small table, with intervals and both controls."""
     from miniworld.tables.pairs import run
 
     options: dict[str, Any] = {"quick": True, "n": 6 if plan.quick else None, "progress": not plan.quick}

@@ -22,7 +22,7 @@ _NONE, _TRUE, _OTHER = "with no prompt", "with its caption", "with another's cap
 
 
 def content_shift(plan: Plan) -> Chapter:
-    """Chapter 4: content shift made visible, and measured."""
+    """Show content shift, and measure it."""
     subject = plan.subjects[0]
     prompts = {_NONE: ""}
     if subject.prompt:

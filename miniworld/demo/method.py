@@ -48,7 +48,7 @@ def steering(plan: Plan) -> Chapter:
     chapter.figures.append(draw_figure(plan.out, "method.png", caption, shown.draw))
     for metric, about in ((_ON_HORSE, WORD), (_ON_RIDER, "rider")):
         chapter.bars.append(_bars(table, metric, f'Share of where "{WORD}" acts that lies on the {about}, percent'))
-    chapter.after.append(_told(shares))
+    chapter.after.append(_summary(shares))
     return chapter
 
 
@@ -118,7 +118,7 @@ def _bars(table: Table, metric: str, title: str) -> Bars:
     return Bars(title, rows, top=max(row[3] for row in rows) * 1.02, form="{:.1f}")
 
 
-def _told(shares: Measured) -> str:
+def _summary(shares: Measured) -> str:
     looked, even = (100 * float(shares.scores[name][:, 0].mean()) for name in (BASELINE, EVEN))
     sentences = [f"Counted on {len(shares.scores[EVEN])} such pictures, without selection."]
     clear = []

@@ -11,7 +11,8 @@ from miniworld.tables.pairs import mini_pairs
 from shiftless.backbones.base import Backbone
 from shiftless.data.photopair import PhotoPair
 from shiftless.features import FeatureMaps
-from shiftless.metrics.pck import hits
+from shiftless.metrics.bootstrap import Difference, interval
+from shiftless.metrics.pck import hits, pooled
 from shiftless.reading import extract
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import Matches, match
@@ -38,6 +39,24 @@ class Judged:
         return float(self.right.mean())
 
 
+@dataclass(frozen=True, eq=False)
+class Typical:
+    """Two pairs out of many, chosen by their place in the order of scores.
+
+    middle  the pair in the middle                   quarter  the pair a quarter from the bottom
+    every   all pairs, in the order of their scores
+    """
+
+    middle: Judged
+    quarter: Judged
+    every: list[Judged]
+
+    def overall(self) -> Difference:
+        """Return the share of right points over all pairs, with its 95% interval; the pairs share no picture."""
+        counts, totals = ([f(one.right) for one in self.every] for f in (np.sum, len))
+        return Difference(pooled(counts, totals), *interval(counts, totals))
+
+
 def judged(model: Backbone, recipe: Recipe, pairs: Sequence[PhotoPair]) -> list[Judged]:
     """Match every point of the pairs and score each match."""
     every = []
@@ -48,10 +67,10 @@ def judged(model: Backbone, recipe: Recipe, pairs: Sequence[PhotoPair]) -> list[
     return every
 
 
-def typical(model: Backbone, recipe: Recipe, count: int = PAIRS) -> tuple[Judged, Judged]:
+def typical(model: Backbone, recipe: Recipe, count: int = PAIRS) -> Typical:
     """Return the pair in the middle of the first `count` validation pairs, and the one a quarter from the bottom.
 
     The tables of the demo score test pairs, and the pairs shown were not picked by eye.
     """
     ordered = sorted(judged(model, recipe, mini_pairs("val", count)), key=lambda one: one.share)
-    return ordered[len(ordered) // 2], ordered[len(ordered) // 4]
+    return Typical(ordered[len(ordered) // 2], ordered[len(ordered) // 4], ordered)

@@ -39,7 +39,7 @@ class AttentionShares:
     """Attention to the word and the word's effect, for one recipe on one picture.
 
     read       the features, and what they were read with
-    attention  H W, how much each place looks at the word; its sum is 1
+    attention  H W, how much each place attends to the word; its sum is 1
     effect     H W, how far the features move when the word is exchanged for another; its sum is 1
     """
 
@@ -155,8 +155,8 @@ def observe_attention(
                 read, other = bucket[2 * i], bucket[2 * i + 1]
                 plain = list(other)
                 moved = (read.dense(plain) - other.dense(plain)).norm(dim=1, keepdim=True)
-                looks = [_mass(read[word], photo.hw) for word in words]
-                shares[name] = AttentionShares(read, np.mean(looks, axis=0), _mass(moved, photo.hw))
+                maps = [_mass(read[word], photo.hw) for word in words]
+                shares[name] = AttentionShares(read, np.mean(maps, axis=0), _mass(moved, photo.hw))
             yield shares
 
 

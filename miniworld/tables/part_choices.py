@@ -65,14 +65,14 @@ def choose(model: Backbone, name: str, *, batch: int | None = None, progress: bo
     read = _read(models, tried, pool, batch, progress)
     scores: dict[str, list[Split]] = {}
     fits = len(tried) + len(FITS)
-    with Progress(f"fitting {count(fits * SPLITS, 'ensemble')}", fits * SPLITS, "ensemble") as told:
+    with Progress(f"fitting {count(fits * SPLITS, 'ensemble')}", fits * SPLITS, "ensemble") as bar:
         for what in tried:
             scores[what] = _scored(pool, read[what], train, test, {}, {})
-            told.advance(SPLITS, what)
+            bar.advance(SPLITS, what)
         best = {key: _best({what: scores[what] for what in tried if tried[what][0] == key}) for key in models}
         for change, (sample, fitting) in FITS.items():
             scores[f"{best['']}, {change}"] = _scored(pool, read[best[""]], train, test, sample, fitting)
-            told.advance(SPLITS, change)
+            bar.advance(SPLITS, change)
     rows = [Row(what, "mIoU", float(split_scores(s).mean()), split_interval(s)) for what, s in scores.items()]
     notes = [
         f"{count(SPLITS, 'split')} of {len(pool)} pictures that no table scores: {train} to learn from, {test} to test",

@@ -75,14 +75,14 @@ def run(
     counted: dict[str, list[Split]] = {}
     made: dict[str, Generated] = {}
     fits = splits * (len(chosen) + 1)
-    with Progress(f"fitting {count(fits, 'ensemble')}", fits, "ensemble") as told:
+    with Progress(f"fitting {count(fits, 'ensemble')}", fits, "ensemble") as bar:
         for split in range(splits):
             parts = dealt(len(pool), train, test, split)
             here, there = (pool.but([pool.photos[i] for i in part]) for part in parts)
             options: dict[str, Any] = {"sample": {**SAMPLE, "seed": split}, "seed": split, **FITTING, **(fitting or {})}
             for trivial, found in without_model(here, there, side=SIDE, **options):
                 counted.setdefault(trivial, []).append(dict(zip(parts[1], found)))
-            told.advance(text=f"split {split + 1}: {COLOURS}")
+            bar.advance(text=f"split {split + 1}: {COLOURS}")
             for method in chosen:
                 rows = [_labelled(method, read, list(recipes), pool, part) for part in parts]
                 fitted, _ = fit_parts(iter(rows[0]), here, **options)
@@ -94,7 +94,7 @@ def run(
                 else:
                     found = score_parts(fitted.head, iter(rows[1]), there, side=SIDE)
                 counted.setdefault(method.name, []).append(dict(zip(parts[1], found)))
-                told.advance(text=f"split {split + 1}: {method.name}")
+                bar.advance(text=f"split {split + 1}: {method.name}")
     notes = [f"{count(splits, 'split')} of {len(pool)} pictures: {train} to learn from, {test} to test"]
     notes.append(
         "no model was trained on these pictures; intervals resample splits and pictures together; gains are paired"

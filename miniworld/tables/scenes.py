@@ -125,15 +125,15 @@ def run(
     classes, heads = pictures.train.classes, keep / "heads"
     readers = {key: (model, recipe) for key, recipe in own.items()}
     readers |= {key: (other, MAE_RECIPE) for key, other in beside.items()}
-    with Progress(f"fitting {count(fits, 'head')}", fits, "head") as told:
+    with Progress(f"fitting {count(fits, 'head')}", fits, "head") as bar:
         train, val, test = (coloured_scenes(part, list(Coloured(part, *CELLS))) for part in pictures.parts)
-        counted[COLOURS] = seeded_scores(train, test, classes, heads, settings, validation=val, progress=told, **how)
+        counted[COLOURS] = seeded_scores(train, test, classes, heads, settings, validation=val, progress=bar, **how)
         for method in chosen:
             readings = [readers[key] for key in method.readings]
             train, val, test = kept_scenes(readings, pictures, keep / "features", batch, progress)
             options = {**how, "options": {**how["options"], "gated": method.gated}}
             counted[method.name] = seeded_scores(
-                train, test, classes, heads, settings, validation=val, progress=told, **options
+                train, test, classes, heads, settings, validation=val, progress=bar, **options
             )
     for other, scores in (others or {}).items():
         counted[other] = scores(pictures, seeds)
@@ -168,14 +168,14 @@ def choose(
     check(name)
     pictures = ScenePictures.drawn(name, (*sizes[:2], 1))
     scores: dict[str, list[Split]] = {}
-    with Progress(f"fitting {count(len(choices), 'head')}", len(choices), "head") as told:
+    with Progress(f"fitting {count(len(choices), 'head')}", len(choices), "head") as bar:
         for what in choices:
             timestep, taps, changed, other = CHOICES[what]
             recipe = readings_of(timestep, taps)["base0"]
             train, val, _ = kept_scenes([(model, recipe)], pictures, keep / "features", batch, progress)
             scores[what] = seeded_scores(
                 train, val, pictures.train.classes, keep / "heads", replace(settings, **changed), seeds=1,
-                device=model.device, progress=told, **{**HEAD, **other},
+                device=model.device, progress=bar, **{**HEAD, **other},
             )  # fmt: skip
     rows = [Row(what, "mIoU", float(split_scores(s).mean()), split_interval(s)) for what, s in scores.items()]
     best = max(rows, key=lambda row: row.value)

@@ -112,8 +112,8 @@ def adversarial_step(
     Every `EVERY` steps R1 keeps the judge's gradient small at drawn pictures. `logged` names what the loss reports.
     """
     real, labels = shown[:2]
-    loss, told = loss_of(*shown)
-    numbers: Numbers = dict(zip(logged, told))
+    loss, values = loss_of(*shown)
+    numbers: Numbers = dict(zip(logged, values))
     if number % EVERY == 0:  # differentiated twice, which is not compiled
         penalty = r1_penalty(lambda pixels: judge(pixels, labels), real)
         loss, numbers["r1"] = loss + GAMMA / 2 * EVERY * penalty, penalty.detach()

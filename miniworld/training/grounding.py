@@ -82,9 +82,9 @@ def map_loss(weights: Tensor, places: Tensor, masks: Tensor) -> Tensor:
     """
     side = round(weights.shape[1] ** 0.5)
     there = F.adaptive_avg_pool2d(masks, side).flatten(2).transpose(1, 2)  # B Q W
-    looks = weights.gather(2, places[:, None].expand(-1, weights.shape[1], -1))
-    on, area = (looks * there).sum(1), there.sum(1)
-    share, strength = on / looks.sum(1).clamp(min=1e-6), on / area.clamp(min=1e-6)
+    read = weights.gather(2, places[:, None].expand(-1, weights.shape[1], -1))
+    on, area = (read * there).sum(1), there.sum(1)
+    share, strength = on / read.sum(1).clamp(min=1e-6), on / area.clamp(min=1e-6)
     each = -share.clamp(min=1e-4).log() - INSIDE * strength.clamp(min=1e-4).log()
     counts = (area > 0).float()
     return (each * counts).sum() / counts.sum().clamp(min=1)
@@ -193,9 +193,9 @@ def train_grounding(
             return tuple(data.batch(tokenizer, batch, stage.seed, number, epochs).values())
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
-            looks = share()(unet, text_encoder, network.alphas) if number % EVERY == EVERY - 1 else {}
+            logged = share()(unet, text_encoder, network.alphas) if number % EVERY == EVERY - 1 else {}
             loss, images, numbers = noise_step(loss_of, batches(number))
-            return loss, images, {**numbers, **looks}
+            return loss, images, {**numbers, **logged}
 
         share = cache(partial(attention_share, coder, tokenizer))
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)

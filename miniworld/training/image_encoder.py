@@ -52,13 +52,13 @@ def new_encoder(side: int, **changes: Any) -> CLIPVisionModelWithProjection:
     return CLIPVisionModelWithProjection(CLIPVisionConfig(**{**ENCODER, **changes}, image_size=side))
 
 
-class SeeingLoss(nn.Module):
+class ImageEncoderLoss(nn.Module):
     """An image encoder with its training loss: how far its patches are from those of a captioner, which is frozen."""
 
     def __init__(self, encoder: CLIPVisionModelWithProjection, captioner: VisionEncoderDecoderModel) -> None:
         super().__init__()
-        self.encoder, self.seen = encoder, captioner.encoder.eval().requires_grad_(False)
-        self.to_seen = nn.Linear(encoder.config.hidden_size, captioner.encoder.config.hidden_sizes[-1])
+        self.encoder, self.captioner = encoder, captioner.encoder.eval().requires_grad_(False)
+        self.to_target = nn.Linear(encoder.config.hidden_size, captioner.encoder.config.hidden_sizes[-1])
 
     def forward(self, pixels: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
         """Give (mean squared error, its like without the constant part) of the same pictures B 3 H W, twice.
@@ -68,10 +68,10 @@ class SeeingLoss(nn.Module):
         """
         kind = next(self.encoder.parameters()).dtype
         with torch.no_grad():
-            target = self.seen(shown.to(kind)).last_hidden_state.float()
+            target = self.captioner(shown.to(kind)).last_hidden_state.float()
             target = F.layer_norm(target, target.shape[-1:])
             spread = (target - target.mean((0, 1))).square().mean()
-        found = self.to_seen(self.encoder(pixels.to(kind)).last_hidden_state[:, 1:]).float()
+        found = self.to_target(self.encoder(pixels.to(kind)).last_hidden_state[:, 1:]).float()
         loss = (found - target).square().mean()
         return loss, (loss / spread).detach()
 
@@ -107,8 +107,8 @@ def train_image_encoder(
                 f"{folder}: its encoder sees patches of {strides} pixels, "
                 f"an image encoder those of {encoder.config.patch_size}"
             )
-        network = SeeingLoss(encoder, teacher).to(stage.device)
-        network.seen.to(stage.dtype)
+        network = ImageEncoderLoss(encoder, teacher).to(stage.device)
+        network.captioner.to(stage.dtype)
         use_fast_attention(encoder)
         optimiser = Fp32MasterAdamW(network.parameters(), dtype=stage.dtype, weight_decay=0.01, ema_max=0.999)
         use_exact_norms(network)

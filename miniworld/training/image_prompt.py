@@ -68,15 +68,15 @@ class ImagePromptLoss(NoiseLoss):
     def forward(
         self, latents: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor, *guides: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Give (weighted loss, squared errors 2 B) of a batch, whose guides are pixels, told tokens and a weight.
+        """Give (weighted loss, squared errors 2 B) of a batch, whose guides are pixels, caption tokens and a weight.
 
-        The first B errors are those of the noise, the others those against the denoiser that reads the told tokens.
+        The first B errors are those of the noise, the others those against the prediction from the caption.
         """
         noisy = self.fed(latents, noise, timesteps)
-        pixels, told, weight = guides
+        pixels, caption, weight = guides
         predicted = self.predict(noisy, timesteps, self.text_encoder(tokens)[0].to(noisy.dtype), pixels)
         with torch.no_grad():
-            target = self.teacher(noisy, timesteps, self.text_encoder(told)[0].to(noisy.dtype)).sample.float()
+            target = self.teacher(noisy, timesteps, self.text_encoder(caption)[0].to(noisy.dtype)).sample.float()
         loss, errors = self.loss(predicted, noise, timesteps)
         taught, apart = self.loss(predicted, target, timesteps)
         return loss + weight * taught, torch.cat([errors, apart])
@@ -183,8 +183,8 @@ def train_image_prompt(
             rows = data.rows(batch, stage.seed, number)
             pixels = image_prompts(drawn, rows.tolist(), stage.seed, number)
             blank = (pixels == 0).flatten(1).all(1)
-            told = torch.where(blank[:, None], shown["tokens"], data.tokens[rows, FINE].long())
-            return *shown.values(), pixels, told, torch.tensor(taught_weight(number * batch))
+            caption = torch.where(blank[:, None], shown["tokens"], data.tokens[rows, FINE].long())
+            return *shown.values(), pixels, caption, torch.tensor(taught_weight(number * batch))
 
         def write(target: Path) -> None:
             with optimiser.averaged():

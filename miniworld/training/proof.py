@@ -70,8 +70,8 @@ def prove(
         others = [world for world in WORLDS if world != "creatures"]
         report["worlds"] = {world: prove_world(pipe, world, max(2, pictures // 2)) for world in others}
         done(1)
-        looks = attention_share(pipe.vae, pipe.tokenizer, max(2, pictures // 8))
-        report["attention"] = looks(pipe.unet, pipe.text_encoder, pipe.scheduler.alphas_cumprod)
+        share = attention_share(pipe.vae, pipe.tokenizer, max(2, pictures // 8))
+        report["attention"] = share(pipe.unet, pipe.text_encoder, pipe.scheduler.alphas_cumprod)
         done(1)
         if controlled:
             controlnet = ControlNetModel.from_pretrained(Path(model) / NAME, torch_dtype=torch.float32).eval()

@@ -146,9 +146,9 @@ def train_unet(
                 swap_folder(target, lambda path: save_pipeline(path, coder, unet, text_encoder, tokenizer))
 
         def step(number: int, _: float) -> tuple[Tensor, int, Numbers]:
-            looks = share()(unet, text_encoder, network.alphas) if number % EVERY == EVERY - 1 else {}
+            logged = share()(unet, text_encoder, network.alphas) if number % EVERY == EVERY - 1 else {}
             loss, images, numbers = noise_step(loss_of, batches(number))
-            return loss, images, {**numbers, **looks}
+            return loss, images, {**numbers, **logged}
 
         share = cache(partial(attention_share, coder, tokenizer))  # its pictures are drawn when they are needed
         loss_of, batches = stage.compiled(network, batch_of(0)), stage.batches(batch_of)

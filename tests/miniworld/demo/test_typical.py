@@ -10,6 +10,7 @@ from miniworld.demo.typical import PAIRS, judged, typical
 from miniworld.tables.pairs import mini_pairs
 from shiftless.backbones.registry import load
 from shiftless.bench.pairs import score
+from shiftless.metrics.bootstrap import interval
 from shiftless.recipe import Recipe
 from shiftless.tasks.correspondence import match
 
@@ -25,10 +26,16 @@ def test_the_middle_and_the_lower_quarter_of_validation_pairs_are_taken(mini, mo
     every = judged(mini, recipe, pairs)
     scores = score(pairs, [one.matches.points for one in every])
     assert [one.right.sum() for one in every] == scores.bbox.tolist()
-    middle, quarter = typical(mini, recipe, 9)
+    found = typical(mini, recipe, 9)
+    middle, quarter = found.middle, found.quarter
     shares = np.sort(scores.bbox / scores.totals)
     assert middle.share == np.median(shares)
     assert quarter.share == shares[2]
+    value, low, high = found.overall()
+    assert value == scores.bbox.sum() / scores.totals.sum()
+    order = np.argsort(scores.bbox / scores.totals, kind="stable")
+    assert (low, high) == interval(scores.bbox[order], scores.totals[order])
+    assert low < value < high
     assert {middle.pair.id, quarter.pair.id} <= {pair.id for pair in pairs}
     assert all(one.pair.id.startswith("val-") for one in (middle, quarter))
     assert PAIRS % 2 == 1

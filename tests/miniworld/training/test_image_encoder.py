@@ -10,7 +10,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from miniworld.training.captioner import new_captioner, save_captioner
 from miniworld.training.clip import normalised
-from miniworld.training.image_encoder import SeeingLoss, mirrored, new_encoder, train_image_encoder
+from miniworld.training.image_encoder import ImageEncoderLoss, mirrored, new_encoder, train_image_encoder
 from miniworld.training.image_prompt import trained_encoder
 from miniworld.training.pictures import PictureFolder
 from miniworld.training.stage import Stage
@@ -45,7 +45,7 @@ def train(captioner, drawn):
 
 def test_it_learns_what_the_captioner_sees_of_every_patch(drawn, tokenizer):
     torch.manual_seed(0)
-    network = SeeingLoss(new_encoder(32, **TINY), new_captioner(tokenizer, **CAPTIONER))
+    network = ImageEncoderLoss(new_encoder(32, **TINY), new_captioner(tokenizer, **CAPTIONER))
     images = np.stack([PictureFolder(drawn)[row][0] for row in range(8)])
     batch, losses = (normalised(torch.from_numpy(images)), to_tensor(images)), []
     optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 1e-2)
@@ -56,7 +56,7 @@ def test_it_learns_what_the_captioner_sees_of_every_patch(drawn, tokenizer):
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
-    assert all(p.grad is None for p in network.seen.parameters())  # the captioner is only looked at
+    assert all(p.grad is None for p in network.captioner.parameters())  # the captioner is only looked at
 
 
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(tmp_path, train, monkeypatch):
