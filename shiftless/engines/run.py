@@ -75,12 +75,12 @@ def run(
     else:
         place = place_of(job.out)
         with ExitStack() as stack:
-            name = stack.enter_context(new_run(place))
+            own = stack.enter_context(new_run(place))
             try:
-                read(replace(job, run=name))
+                read(replace(job, run=own.name))
             except BaseException:
                 with suppress(BadInput):  # the parts stay where they are, for the next run
-                    merge_parts(place, name)
+                    merge_parts(place, own)
                 raise
-            merge_parts(place, name)
+            merge_parts(place, own)
     return joined(results[number] for number in sorted(results))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 _LATELY = 3600.0  # seconds
 
@@ -60,6 +61,46 @@ def take(folder: Path) -> int | None:
             os.close(descriptor)
             return None
     return descriptor
+
+
+class Held(Protocol):
+    """What a process holds until it releases it, or is killed."""
+
+    def renew(self) -> None:
+        """Make sure that it is still held; raises Lost where another process has taken it over."""
+
+    def release(self) -> None:
+        """Let another process hold it."""
+
+
+class Folder:
+    """A folder whose lock this process keeps, made by `held`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def held(cls, folder: Path) -> Folder | None:
+        """Take a folder's lock as `take` does."""
+        descriptor = take(folder)
+        return None if descriptor is None else cls(descriptor)
+
+    def renew(self) -> None:
+        """Do nothing: a lock of the system stays with its process."""
+
+    def release(self) -> None:
+        """Let another process take it."""
+        os.close(self._descriptor)
+
+
+class Unlocked:
+    """What stands for something that is held where there are no locks."""
+
+    def renew(self) -> None:
+        """Do nothing."""
+
+    def release(self) -> None:
+        """Do nothing."""
 
 
 def _lately(folder: Path) -> bool:

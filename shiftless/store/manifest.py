@@ -14,10 +14,10 @@ from typing import Any
 from shiftless.digest import digest_of
 from shiftless.errors import BadInput
 from shiftless.store.group import ZARR_DTYPES, Group, check_name, tap_attributes
-from shiftless.store.place import Place
+from shiftless.store.place import ROOT, Place
 from shiftless.store.row import COLUMNS, ROWS
 
-NAME = "zarr.json"
+NAME = ROOT
 VERSION = 1
 Document = dict[str, Any]
 _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from shiftless.atomic import write_atomic_pieces
+from shiftless.atomic import reported, write_atomic_pieces
 from shiftless.errors import BadInput, first_line
-from shiftless.store.lock import locked
+from shiftless.store.conditional import Objects, Unsupported
+from shiftless.store.lease import Lease
+from shiftless.store.lock import Folder, Held, Unlocked, locked
 
 SUFFIX = ".zarr"
+ROOT = "zarr.json"  # the file by which all others of a store become visible
+_LEASE = ".shiftless/lease"
+_ONE_PUT = 5 * 2**30  # bytes: S3 takes no larger object in one piece
 
 
 class Place(Protocol):
@@ -41,13 +46,19 @@ class Place(Protocol):
         """Return what lies in a folder, sorted; nothing if there is no such folder."""
 
     def delete(self, key: str) -> None:
-        """Remove a file or a folder with all that is in it; one that is gone is no error."""
+        """Remove a file, or outside of `lock` a folder with all that is in it; one that is gone is no error."""
 
     def inside(self, key: str) -> Place:
         """Return the place of a store that lies in this one."""
 
     def lock(self) -> AbstractContextManager[None]:
-        """Hold the store's lock for the time of a block, so that one process commits at a time."""
+        """Hold the store's lock for the time of a block, so that one process commits at a time.
+
+        On S3 `write` and `delete` raise Lost within the block where another process has taken the lock over meanwhile.
+        """
+
+    def hold(self, key: str) -> Held | None:
+        """Hold a folder without waiting; None if another process holds it."""
 
 
 def is_store(target: str | os.PathLike[str]) -> bool:
@@ -122,12 +133,18 @@ class Disk:
         with locked(self.path):
             yield
 
+    def hold(self, key: str) -> Held | None:
+        with reported(self.path / key):
+            (self.path / key).mkdir(parents=True, exist_ok=True)
+            return Folder.held(self.path / key)
+
 
 class Remote:
-    """A target of fsspec; there is no lock, so that one process may write at a time.
+    """A target of fsspec.
 
-    A file is written by one call. What becomes visible by it is up to the file system: object stores show the old
-    object until the new one is whole, whether it is put at once or in several parts.
+    On S3 a lease is the lock. Elsewhere, and on servers of S3 that refuse conditional puts, there is none, so that one
+    process may write at a time. A file is written by one call. What becomes visible by it is up to the file system:
+    object stores show the old object until the new one is whole, whether it is put at once or in several parts.
     """
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
@@ -138,6 +155,8 @@ class Remote:
             self._files, self._root = url_to_fs(url, **options)
         except (ImportError, ValueError) as error:
             raise BadInput(f"{url}: fsspec cannot open it ({first_line(error)}); install what it names") from None
+        self._objects = Objects.of(self._files)
+        self._lease: Lease | None = None
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         path = self._path(key)
@@ -152,10 +171,11 @@ class Remote:
 
     def write(self, key: str, pieces: Iterable[bytes]) -> None:
         content = b"".join(pieces)
-        try:
-            self._files.pipe_file(self._path(key), content)
-        except Exception as error:
-            raise BadInput(f"{self.name}/{key}: cannot be written ({first_line(error)}); check the address") from None
+        with self._written(key):
+            if self._lease is not None and len(content) <= _ONE_PUT:
+                self._lease.put(self._path(key), content)
+            else:
+                self._files.pipe_file(self._path(key), content)
 
     def names(self, key: str = "") -> list[str]:
         self._files.invalidate_cache()
@@ -166,14 +186,51 @@ class Remote:
         return sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
 
     def delete(self, key: str) -> None:
+        if self._lease is not None:
+            try:
+                return self._lease.delete(self._path(key))
+            except Unsupported:  # of a server that compares before it puts only
+                self._lease.renew()
         with suppress(FileNotFoundError):
             self._files.rm(self._path(key), recursive=True)
 
     def inside(self, key: str) -> Place:
         return Remote(f"{self.name}/{key}", self._options)
 
-    def lock(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        self._lease = self._leased(_LEASE, Lease.wait, self._path(ROOT))
+        try:
+            yield
+        finally:
+            if self._lease is not None:
+                self._lease.release()
+            self._lease = None
+
+    def hold(self, key: str) -> Held | None:
+        lease = self._leased(f"{key}/lease", Lease.take)
+        return Unlocked() if self._objects is None else lease
+
+    def _leased(self, key: str, how: Callable[..., Lease | None], *more: str) -> Lease | None:
+        """A lease, where the file system has what it needs."""
+        if self._objects is None:
+            return None
+        with self._written(key):
+            try:
+                return how(self._objects, self._path(key), self.name, *more)
+            except Unsupported:
+                self._objects = None
+        return None
+
+    @contextmanager
+    def _written(self, key: str) -> Iterator[None]:
+        """Raise what a file system says against a file, each in kinds of its own, as BadInput."""
+        try:
+            yield
+        except BadInput:
+            raise
+        except Exception as error:
+            raise BadInput(f"{self.name}/{key}: cannot be written ({first_line(error)}); check the address") from None
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}".rstrip("/")

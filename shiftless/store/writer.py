@@ -26,6 +26,7 @@ from shiftless.store.claims import Claims
 from shiftless.store.commit import Commit, commit_pending
 from shiftless.store.contents import Keys, texts_in_file
 from shiftless.store.group import SHARD_BYTES, Group, check_saved, group_of
+from shiftless.store.lease import Lost
 from shiftless.store.lock import take
 from shiftless.store.manifest import Manifest
 from shiftless.store.parts import merge_parts
@@ -45,6 +46,7 @@ _SYNC = (
 _LEARN = "extract a photo into it without --engine first"
 _REMOTE_SHARD = 2**26  # bytes of the largest map's shard where photos wait in main memory
 _REMOTE_MOST = 2**28  # bytes of photos that wait in main memory
+_TRIES = 5  # at a commit that another writer has taken the store from
 
 
 class StoreWriter:
@@ -59,8 +61,8 @@ class StoreWriter:
     beside  a store whose photos count as there, and whose transforms are taken: the one that this one is a part of
 
     A photo becomes visible to readers with those that fill a shard with it, or when the writer is closed; until then
-    it waits on disk, and a writer that is killed leaves it to the next one. Several writers may write to one store on
-    one disk. A store on an fsspec target takes one writer, whose photos wait in main memory.
+    it waits on disk, and a writer that is killed leaves it to the next one; where the store is on no disk, it waits in
+    main memory. Several writers may write to one store on one disk or on S3; other targets of fsspec take one writer.
 
     Raises BadInput for a target that is something else, another dtype, a pool below 1, and a store that holds these
     readings by another compression.
@@ -299,7 +301,8 @@ class StoreWriter:
             if not self._failed:
                 self._publish(list(self._pending))
                 if self._manifest.groups:
-                    self._manifest.copy_out(self.place)
+                    with suppress(Lost), self.place.lock():  # the copies of all that is shown, whoever published it
+                        Manifest.of(self.place).copy_out(self.place)
         finally:
             self._sample.close()
             if self._lock is not None:
@@ -324,15 +327,25 @@ class StoreWriter:
         chosen = [self._pending[family] for family in families]
         for pending in chosen:
             pending.sync()
+        for left in reversed(range(_TRIES)):
+            try:
+                self._manifest = self._commit(chosen)
+                break
+            except Lost:  # what was put so far is shown nowhere; what was published is found by its keys
+                if not left:
+                    raise
+        for family, pending in zip(families, chosen):
+            del self._pending[family]
+            pending.remove()
+
+    def _commit(self, chosen: Sequence[Pending]) -> Manifest:
+        """Publish pending photos behind all that other writers have published; return what is shown then."""
         with self.place.lock():
             commit = Commit(self.place, self._keys)
             for pending in chosen:
                 commit_pending(commit, pending)
             commit.publish()
-        self._manifest = commit.manifest
-        for family, pending in zip(families, chosen):
-            del self._pending[family]
-            pending.remove()
+        return commit.manifest
 
     def _sync(self) -> None:
         self._sample.sync()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,18 +34,37 @@ def work():
 
 @pytest.fixture(scope="session")
 def s3():
-    """The address of an S3 server on this machine with a bucket, and what fsspec takes to reach it."""
+    """What fsspec takes to reach an S3 server on this machine, which has three buckets.
+
+    bucket   compares before it puts or deletes, as S3 does
+    refuses  answers that it cannot, as some servers do
+    ignores  puts and deletes whatever is there, as others do
+    """
     pytest.importorskip("moto", reason='needs the extra "dev"')
     s3fs = pytest.importorskip("s3fs", reason='needs the extra "dev"')
-    from moto.server import ThreadedMotoServer
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
 
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    options = {"endpoint_url": f"http://{host}:{port}", "key": "testing", "secret": "testing"}
-    s3fs.S3FileSystem(**options).mkdir("bucket")
+    app, turn = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+    def one_after_another(environ, start):  # moto compares ETags and puts in two steps, S3 in one
+        bucket = environ["PATH_INFO"].split("/")[1]
+        conditions = {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & set(environ)
+        if bucket == "refuses" and conditions:
+            start("501 Not Implemented", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>NotImplemented</Code></Error>"]
+        if bucket == "ignores":
+            environ = {key: value for key, value in environ.items() if key not in conditions}
+        with turn:
+            return list(app(environ, start))
+
+    server = make_server("127.0.0.1", 0, one_after_another, threaded=True, request_handler=MotoRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    options = {"endpoint_url": f"http://127.0.0.1:{server.port}", "key": "testing", "secret": "testing"}
+    for bucket in ("bucket", "refuses", "ignores"):
+        s3fs.S3FileSystem(**options).mkdir(bucket)
     yield options
-    server.stop()
+    server.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from shiftless import FeatureStore
+from shiftless.store import lease as leases
 from shiftless.store import place as places
 from shiftless.store.manifest import NAME
 from shiftless.store.place import place_of
@@ -57,6 +58,7 @@ def die_at_the_manifest(monkeypatch, die):
 
 def test_a_writer_that_dies_before_its_manifest_has_changed_nothing_that_is_shown(work, write, target, monkeypatch):
     url, options = target
+    monkeypatch.setattr(leases, "SECONDS", 1.0)  # until the next writer takes the dead one's lease over
     first, all_of_them = (1, 2, 4), (1, 2, 4, 5, 7)
     given = {"options": options, "recipes": work.recipes[1:], "shard": 2}
     assert write(url, first, **given) == 3

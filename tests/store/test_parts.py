@@ -19,7 +19,7 @@ def part(work, write):
     """Write photos into a new part of a run."""
 
     def into(out, run, which, **more):
-        name = part_name(str(out), run)
+        name = part_name(str(out), run.name)
         assert write(name, which, beside=place_of(out), **more) == len(which)
         return name
 
@@ -77,7 +77,7 @@ def test_a_worker_that_was_killed_leaves_its_photos_to_the_merge(work, part, tmp
         part(out, run, range(5))
 
         def act(done):
-            writer = StoreWriter(part_name(str(out), run), work.model, work.recipes, shard=4, beside=place)
+            writer = StoreWriter(part_name(str(out), run.name), work.model, work.recipes, shard=4, beside=place)
             for photo, bucket in list(zip(work.photos, work.buckets))[3:8]:
                 writer.claim(photo)
                 writer.write(bucket)
@@ -96,6 +96,6 @@ def test_parts_lie_in_a_target_without_locks_too(work, part):
         part(out, run, range(6))
         part(out, run, range(6, 10))
         assert merge_parts(place, run) == 20
-    assert place.names(f"{PARTS}/{run}") == []
+    assert place.names(f"{PARTS}/{run.name}") == []
     check_all(work, out)
     place.delete("")
