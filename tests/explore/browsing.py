@@ -1,4 +1,4 @@
-"""A headless Chromium that opens a running explorer, and what a person would do with it."""
+"""A headless Chromium that opens a running explorer, what a person would do with it, and the photos that it shows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,51 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import shiftless
+from shiftless.image import open_photo
+from shiftless.recipe import Recipe
+
+BLUE, YELLOW = (20, 40, 180), (210, 200, 30)
+SIZE, EDGE = (160, 120), 100  # pixels of a photo; where its colour changes
+MOVED = 40  # pixels by which a photo of the store is moved to the left
+RECIPE = Recipe(timestep=20, taps=("up1",), prompt="a photo of a horse", size=128)
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WHOLE_TIME = 60_000  # milliseconds that a page may take for anything
+
+
+def coloured(seed: int, flip: bool, edge: int = EDGE) -> np.ndarray:
+    """A photo that is blue to the left of an edge and yellow to the right of it, or the other way round: H W 3."""
+    noise = np.random.default_rng(seed).integers(0, 20, (SIZE[1], SIZE[0], 3))
+    left = (np.arange(SIZE[0]) < edge)[None, :, None] != flip
+    return (np.where(left, BLUE, YELLOW) + noise).astype(np.uint8)
+
+
+def stored(model: Any, folder: Path) -> str:
+    """Write a store of a.png, of its copy that is moved to the left, and of two photos of one colour: its path."""
+    pytest.importorskip("zarr", reason='needs the extra "store", which `make venv` installs')
+    from shiftless.store.writer import StoreWriter
+
+    photo = coloured(0, False)
+    pictures = {
+        "a": photo,
+        "moved": np.concatenate([photo[:, MOVED:], photo[:, -MOVED:]], 1),
+        "blue": coloured(3, False, edge=SIZE[0]),
+        "yellow": coloured(4, True, edge=SIZE[0]),
+    }
+    with StoreWriter(folder / "feats.zarr", model, [RECIPE]) as writer:
+        for name, pixels in pictures.items():
+            Image.fromarray(pixels).save(folder / f"{name}.png")
+            opened = open_photo(folder / f"{name}.png")
+            assert writer.claim(opened)
+            writer.write(shiftless.extract(model, opened, [RECIPE]))
+    return str(folder / "feats.zarr")
 
 
 def chromium_or_skip() -> str:
@@ -120,9 +157,29 @@ class Visitor:
             mouse.move(*place, steps=4)
         mouse.up()
 
+    def press(self, *keys: str) -> None:
+        """Press keys, one after the other, wherever the focus is."""
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def tab_to(self, testid: str, back: bool = False) -> list[str]:
+        """Press Tab, or Shift+Tab, until an element has the focus: the names of those that had it on the way."""
+        passed: list[str] = []
+        while not passed or passed[-1] != testid:
+            assert len(passed) < 60, f"{testid} is not reached: {passed}"
+            self.press("Shift+Tab" if back else "Tab")
+            own = "document.activeElement.dataset.testid || document.activeElement.ariaLabel || ''"
+            passed.append(self.page.evaluate(own))
+        return passed
+
     def wide(self) -> int:
         """How wide the page is, with what reaches out of the window."""
         return int(self.page.evaluate("document.documentElement.scrollWidth"))
+
+
+def screen(visitor: Visitor, testid: str) -> np.ndarray:
+    """What a canvas looks like on the screen: h w 3."""
+    return np.array(Image.open(io.BytesIO(visitor.at(f"{testid}-canvas").screenshot())).convert("RGB")).astype(int)
 
 
 def contrast(first: str, second: str) -> float:

@@ -13,6 +13,7 @@ from shiftless.explore.explorer import Explorer
 from shiftless.explore.limits import Limits
 from shiftless.presets import Preset
 from shiftless.recipe import Recipe
+from tests.explore.browsing import RECIPE, Visitor, chromium_or_skip, coloured, served, stored
 
 PLAIN = Recipe(timestep=20, taps=("up1",), size=64)
 SMALL = PLAIN.but(taps=("up2",))
@@ -94,3 +95,49 @@ def trained(folder):
     made = Explorer.of(mini, [folder], [Preset("mini", "", (Recipe(timestep=20, taps=("up1",), size=128),), "")])
     yield by_http(made)
     made.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; tests that need it are skipped where there is none."""
+    path = chromium_or_skip()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory, browser):
+    """One on three coloured photos, by the embedded model, that searches a store of four."""
+    folder = tmp_path_factory.mktemp("browser")
+    for name, seed, flip in (("a", 0, False), ("b", 1, True), ("c", 2, False)):
+        Image.fromarray(coloured(seed, flip)).save(folder / f"{name}.png")
+    model = shiftless.load("mini", device="cpu", dtype="fp32")
+    store = stored(model, tmp_path_factory.mktemp("searched"))
+    made = Explorer.of(model, [folder], [Preset("plain", "", (RECIPE,), "")], store=store)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def where(explored):
+    """The address at which it is served."""
+    with served(explored) as address:
+        yield address
+
+
+@pytest.fixture
+def visit(browser, where):
+    """Opens pages; when the test ends, none may have complained or asked another host."""
+    visitors = []
+
+    def opened(tab: str = "match", **context):
+        visitors.append(Visitor(browser, where, tab, **context))
+        return visitors[-1]
+
+    yield opened
+    for one in visitors:
+        one.leave()

@@ -10,98 +10,15 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-import shiftless
 from shiftless.explore.clicks import found
-from shiftless.explore.explorer import Explorer
-from shiftless.image import open_photo
-from shiftless.presets import Preset
-from shiftless.recipe import Recipe
-from shiftless.store.writer import StoreWriter
 from shiftless.taps.attention import word_columns
-from tests.explore.browsing import Visitor, chromium_or_skip, contrast, png_of, served
+from tests.explore.browsing import BLUE, EDGE, MOVED, RECIPE, SIZE, YELLOW, coloured, contrast, png_of, screen
 
-BLUE, YELLOW = (20, 40, 180), (210, 200, 30)
-SIZE, EDGE = (160, 120), 100  # pixels of a photo; where its colour changes
-MOVED = 40  # pixels by which a photo of the store is moved to the left
 TABS = ("match", "look", "audit", "search", "label")
-RECIPE = Recipe(timestep=20, taps=("up1",), prompt="a photo of a horse", size=128)
-
-
-def coloured(seed: int, flip: bool, edge: int = EDGE) -> np.ndarray:
-    noise = np.random.default_rng(seed).integers(0, 20, (SIZE[1], SIZE[0], 3))
-    left = (np.arange(SIZE[0]) < edge)[None, :, None] != flip
-    return (np.where(left, BLUE, YELLOW) + noise).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = chromium_or_skip()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield opened
-        opened.close()
-
-
-def stored(model, folder) -> str:
-    """Write a store of a.png, of its copy that is moved to the left, and of two photos of one colour: its path."""
-    pytest.importorskip("zarr", reason='needs the extra "store", which `make venv` installs')
-    photo = coloured(0, False)
-    pictures = {
-        "a": photo,
-        "moved": np.concatenate([photo[:, MOVED:], photo[:, -MOVED:]], 1),
-        "blue": coloured(3, False, edge=SIZE[0]),
-        "yellow": coloured(4, True, edge=SIZE[0]),
-    }
-    with StoreWriter(folder / "feats.zarr", model, [RECIPE]) as writer:
-        for name, pixels in pictures.items():
-            Image.fromarray(pixels).save(folder / f"{name}.png")
-            opened = open_photo(folder / f"{name}.png")
-            assert writer.claim(opened)
-            writer.write(shiftless.extract(model, opened, [RECIPE]))
-    return str(folder / "feats.zarr")
-
-
-@pytest.fixture(scope="module")
-def explorer(tmp_path_factory, browser):
-    folder = tmp_path_factory.mktemp("browser")
-    for name, seed, flip in (("a", 0, False), ("b", 1, True), ("c", 2, False)):
-        Image.fromarray(coloured(seed, flip)).save(folder / f"{name}.png")
-    model = shiftless.load("mini", device="cpu", dtype="fp32")
-    store = stored(model, tmp_path_factory.mktemp("searched"))
-    made = Explorer.of(model, [folder], [Preset("plain", "", (RECIPE,), "")], store=store)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def where(explorer):
-    with served(explorer) as address:
-        yield address
-
-
-@pytest.fixture
-def visit(browser, where):
-    """Opens pages; when the test ends, none may have complained or asked another host."""
-    visitors = []
-
-    def opened(tab: str = "match", **context):
-        visitors.append(Visitor(browser, where, tab, **context))
-        return visitors[-1]
-
-    yield opened
-    for one in visitors:
-        one.leave()
-
-
-def screen(visitor, testid: str) -> np.ndarray:
-    """What a canvas looks like on the screen: h w 3."""
-    return np.array(Image.open(io.BytesIO(visitor.at(f"{testid}-canvas").screenshot())).convert("RGB")).astype(int)
 
 
 @pytest.mark.parametrize("density", [1, 2])
-def test_a_click_is_on_its_very_pixel_at_any_zoom(visit, explorer, density):
+def test_a_click_is_on_its_very_pixel_at_any_zoom(visit, explored, density):
     visitor = visit(device_scale_factor=density)
     visitor.shown("match-view")
     visitor.shown("match-1-0")
@@ -119,7 +36,7 @@ def test_a_click_is_on_its_very_pixel_at_any_zoom(visit, explorer, density):
     clicked = visitor.point("match-view")
     assert np.floor(clicked).tolist() == [81, 62]
     visitor.page.wait_for_load_state("networkidle")
-    first, second = (explorer.readings.held(photo, (RECIPE,)) for photo in (0, 1))
+    first, second = (explored.readings.held(photo, (RECIPE,)) for photo in (0, 1))
     expected, score, _ = found(first, second, clicked)
     assert visitor.point("match-1-0") == pytest.approx(expected, abs=0.001)
     assert f"cosine {score:.3f}" in visitor.at("match-1-0-text").inner_text()
@@ -190,40 +107,6 @@ def test_painted_strokes_become_an_exported_mask_that_is_right(visit):
     assert np.abs(at - np.array(YELLOW) - 10).sum() > 60  # the stroke's colour lies there
 
 
-def test_all_can_be_done_by_keyboard(visit):
-    visitor = visit()
-    visitor.shown("match-view")
-    keys = visitor.page.keyboard
-    seen = []
-    for _ in range(40):
-        keys.press("Tab")
-        focused = visitor.page.evaluate("document.activeElement.dataset.testid || document.activeElement.ariaLabel")
-        seen.append(focused)
-        if focused == "match-view-canvas":
-            break
-    assert seen[0] == "tab-match"
-    assert {"Choose b.png", "Show b.png", "add-photos", "match-heat"} <= set(seen)
-    keys.press("ArrowRight")
-    keys.press("Shift+ArrowDown")
-    assert visitor.point("match-view") == (80, 70)
-    assert visitor.point("match-1-0")
-    outline = visitor.page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
-    assert float(outline[:-2]) >= 2
-    visitor.at("tab-match").focus()
-    keys.press("ArrowLeft")  # from the first tab to the last one
-    assert visitor.at("tab-label").get_attribute("aria-selected") == "true"
-    visitor.shown("label-view")
-    visitor.at("label-view-canvas").focus()
-    for key in ("2", "]", " ", "Shift+ArrowRight", "ArrowDown", " ", "1", "Shift+ArrowLeft", " ", "ArrowUp", " "):
-        keys.press("Space" if key == " " else key)
-    assert visitor.at("label-view").get_attribute("data-strokes") == "2"
-    assert visitor.at("class-0").get_by_role("radio").is_checked()
-    keys.press("Control+z")
-    assert visitor.at("label-view").get_attribute("data-strokes") == "1"
-    keys.press("Control+Shift+Z")
-    assert visitor.at("label-view").get_attribute("data-strokes") == "2"
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_s_screen_holds_the_page_in_light_and_dark(visit, scheme):
     visitor = visit(
@@ -262,7 +145,7 @@ def test_look_draws_the_features_of_each_photo_in_shared_colours(visit):
     assert np.abs(here - there).sum() < np.abs(here - first[:, -third:].mean((0, 1))).sum()
 
 
-def test_look_lists_the_words_of_the_prompt_and_shows_where_one_is_attended_to(visit, explorer):
+def test_look_lists_the_words_of_the_prompt_and_shows_where_one_is_attended_to(visit, explored):
     visitor = visit("look")
     tap = "up1.attn1.block0.cross.map"  # whose map of "horse" differs from place to place where the photo is dark
     assert not visitor.at("look-words").is_visible()  # before a tap of the prompt's words is chosen
@@ -278,7 +161,7 @@ def test_look_lists_the_words_of_the_prompt_and_shows_where_one_is_attended_to(v
     shown = screen(visitor, "look-0")
     assert (np.abs(shown - colours).sum(2) > 20).mean() > 0.5
 
-    maps = explorer.readings.held(0, (RECIPE.but(taps=(tap,)),)).bucket[0]
+    maps = explored.readings.held(0, (RECIPE.but(taps=(tap,)),)).bucket[0]
     heat = maps[tap][0, word_columns(maps.words, "horse")].mean(0).numpy()
     h, w = heat.shape
     brightness = np.asarray(Image.fromarray(shown.sum(2).astype(np.float32)).resize((w, h), Image.Resampling.BOX))
@@ -330,13 +213,6 @@ def test_search_finds_a_clicked_part_and_a_dragged_box_in_the_moved_copy_of_the_
     side = pixels[int(60 * scale), int(80 * scale) - 5 : int(80 * scale) + 6]
     assert (np.abs(side - (255, 196, 0)).sum(1) < 40).any()  # the left side of the box
 
-    with visitor.page.expect_response("**/api/search") as asked:
-        visitor.at("search-view-canvas").press("ArrowRight")  # by keyboard it begins in the middle
-    assert asked.value.request.post_data_json["point"] == [SIZE[0] / 2, SIZE[1] / 2]
-    visitor.until(
-        "point => document.querySelector('[data-testid=hit-0]').dataset.point === point.join(',')",
-        asked.value.json()["hits"][0]["point"],
-    )
     visitor.page.wait_for_load_state("networkidle")
 
 

@@ -36,6 +36,15 @@ for (const factor of [2, 8, 100]) {
   view.zoom(factor, 130, 90);
   out.zoomed.push([view.scale, round(view.toPhoto([130, 90])).join() === round(point).join()]);
 }
+view.zoom(4, 0, 0);
+const onCanvas = (x, y) => round([view.left + x * view.scale, view.top + y * view.scale]);
+view.reveal([1000, 500]);
+out.revealed = [onCanvas(1000, 500)];
+view.reveal([0, 250]);
+out.revealed.push(onCanvas(0, 250));
+view.fit();
+view.reveal([1000, 500]); // nothing to move: all is seen
+out.revealed.push(onCanvas(0, 0));
 Object.assign(box, { left: 0, top: 0, width: 200, height: 150 }); // a page scaled by half
 view.fit();
 out.scaled = round(view.toPhoto(view.place({ clientX: 100, clientY: 75 })));
@@ -91,6 +100,9 @@ def test_places_become_the_photo_s_own_pixels_at_any_zoom(node):
     assert node["whole"] == [[0, 0], [1000, 500], [500, 250]]  # 1000 x 500 in 400 x 300, at 0.4
     assert node["zoomed"] == [[0.8, True], [3.2, True], [40, True]]
     assert node["scaled"] == [500, 250]
+    assert node["revealed"][0] == [350, 262.5]  # an eighth of 400 x 300 from the edges
+    assert node["revealed"][1][0] == 50
+    assert node["revealed"][2] == [0, 50]
     assert node["clamped"] == [0, 500]
 
 

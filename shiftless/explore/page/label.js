@@ -198,6 +198,7 @@ export class Label {
     this.cursor = this.view.clamp([x + dx, y + dy]);
     if (this.down) this.extend(this.cursor);
     this.view.draw();
+    return this.cursor;
   }
 
   key(event) {

@@ -114,6 +114,7 @@ export class Match {
     const { width, height } = this.source.photo;
     const [x, y] = this.point || [width / 2 - dx, height / 2 - dy];
     this.pointAt([x + dx, y + dy]);
+    return this.point;
   }
 
   pointAt(point) {

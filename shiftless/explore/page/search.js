@@ -12,14 +12,18 @@ export class Search {
     this.views = [];
     this.number = 0;
     this.corner = null;
+    this.cursor = null; // where a corner of the box is put by keyboard
+    this.down = false; // whether the first corner is put
     this.view = new View(this.byId("source"), {
       name: "The photo that shows the part", testid: "search-view", focusable: true,
       onPoint: (point) => this.seek({ point }),
       onArrow: ([dx, dy]) => this.move(dx, dy),
+      onKey: (event) => this.key(event),
       paint: {
         wanted: () => this.byId("box").checked,
         start: (point) => {
           this.corner = this.view.clamp(point);
+          [this.cursor, this.down] = [null, false];
         },
         move: (point) => {
           this.part = { region: this.boxTo(point) };
@@ -34,13 +38,17 @@ export class Search {
       draw: (context, view) => this.draw(context, view),
     });
     if (app.state.store) this.byId("store").textContent = `${app.state.store.photos} photos of ${app.state.store.name}`;
+    this.byId("box").addEventListener("change", () => this.forgetCursor());
     this.byId("top").addEventListener("change", () => this.part && this.seek(this.part));
   }
 
   async refresh() {
     const current = this.app.strip.photo();
     if (!current) return;
-    if (this.chosen !== current.id) this.part = null;
+    if (this.chosen !== current.id) {
+      this.part = null;
+      this.forgetCursor();
+    }
     this.chosen = current.id;
     await this.app.attempt(async () => {
       const photo = await load(current);
@@ -53,14 +61,45 @@ export class Search {
     return [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)];
   }
 
-  move(dx, dy) {
+  forgetCursor() {
+    [this.cursor, this.down] = [null, false];
+    this.view.draw();
+  }
+
+  middle() {
     const { width, height } = this.view.photo;
-    const [x, y] = this.part?.point || [width / 2 - dx, height / 2 - dy];
-    this.seek({ point: this.view.clamp([x + dx, y + dy]) });
+    return [width / 2, height / 2];
+  }
+
+  /** Move the point, or, where a box is drawn, the corner that is to be put. */
+  move(dx, dy) {
+    const boxed = this.byId("box").checked;
+    const [x, y] = (boxed ? this.cursor : this.part?.point) || [this.middle()[0] - dx, this.middle()[1] - dy];
+    const point = this.view.clamp([x + dx, y + dy]);
+    if (!boxed) this.seek({ point });
+    else {
+      this.cursor = point;
+      if (this.down) this.part = { region: this.boxTo(point) };
+      this.view.draw();
+    }
+    return point;
+  }
+
+  /** Space puts one corner of a box, and then the other one. */
+  key({ key, repeat }) {
+    if (key !== " " || !this.byId("box").checked) return false;
+    if (repeat) return true;
+    this.cursor ||= this.middle();
+    if (!this.down) [this.corner, this.part] = [this.cursor, null];
+    else if (this.part) this.seek(this.part);
+    this.down = !this.down;
+    this.view.draw();
+    return true;
   }
 
   draw(context, view) {
-    if (this.part?.point) view.ring(context, this.part.point, "#ffc400");
+    const ring = this.cursor || this.part?.point;
+    if (ring) view.ring(context, ring, "#ffc400");
     if (!this.part?.region) return;
     const [x0, y0, x1, y1] = this.part.region;
     for (const [ink, wide] of [["#000", 5], ["#ffc400", 2.5]]) {
@@ -72,6 +111,7 @@ export class Search {
 
   async seek(part) {
     this.part = part;
+    if (part.point) [this.cursor, this.down] = [null, false];
     this.view.draw();
     const { region } = part;
     if (region && (region[2] - region[0] < 1 || region[3] - region[1] < 1)) return;

@@ -6,8 +6,8 @@ const STILL = 4; // screen pixels that a pointer may move in a click
 export class View {
   /**
    * options: name, testid, focusable; onPoint(x, y) for clicks; paint {start, move, end} for strokes, asked by
-   * `painting()`; onKey(event) for keys that are not the view's own; draw(context, view) draws over the photo in its
-   * own pixels.
+   * `painting()`; onArrow(step) for arrow keys, which returns the point that it moved to; onKey(event) for keys that
+   * are not the view's own; draw(context, view) draws over the photo in its own pixels.
    */
   constructor(host, options) {
     this.options = options;
@@ -22,7 +22,6 @@ export class View {
     this.canvas = document.createElement("canvas");
     this.canvas.dataset.testid = `${options.testid}-canvas`;
     this.canvas.setAttribute("role", options.focusable ? "application" : "img"); // with keys of its own, or a picture
-    if (options.focusable) this.canvas.tabIndex = 0;
     this.caption = document.createElement("figcaption");
     this.nameText = Object.assign(document.createElement("span"), { className: "name" });
     this.text = document.createElement("span");
@@ -107,6 +106,15 @@ export class View {
     this.top = y - ((y - this.top) * scale) / this.scale;
     this.scale = scale;
     this.whole = false;
+    this.draw();
+  }
+
+  /** Move a zoomed photo so that a point of it lies on the canvas, an eighth of its width and height inside. */
+  reveal([x, y]) {
+    if (this.whole) return;
+    const inside = (at, size) => Math.min(Math.max(at, size / 8), (size * 7) / 8);
+    this.left = inside(this.left + x * this.scale, this.width) - x * this.scale;
+    this.top = inside(this.top + y * this.scale, this.height) - y * this.scale;
     this.draw();
   }
 
@@ -199,7 +207,12 @@ export class View {
     if (own[event.key]) own[event.key]();
     else if (arrows[event.key] && this.options.onArrow) {
       const step = event.shiftKey ? 10 : 1;
-      this.options.onArrow(arrows[event.key].map((one) => one * step));
+      this.reveal(this.options.onArrow(arrows[event.key].map((one) => one * step)));
+    } else if (arrows[event.key] && !this.whole) {
+      const [dx, dy] = arrows[event.key];
+      this.left -= (dx * this.width) / 8;
+      this.top -= (dy * this.height) / 8;
+      this.draw();
     } else if (!this.options.onKey || !this.options.onKey(event)) return;
     event.preventDefault();
   }
@@ -216,6 +229,7 @@ export class View {
     context.drawImage(this.photo.bitmap, 0, 0, this.photo.width, this.photo.height);
     if (this.options.draw) this.options.draw(context, this);
     this.canvas.style.touchAction = this.options.paint || !this.whole ? "none" : "pan-y"; // a finger scrolls the page
+    this.canvas.tabIndex = this.options.focusable || !this.whole ? 0 : -1; // arrow keys move a zoomed picture
     Object.assign(this.canvas.dataset, { scale: this.scale, left: this.left, top: this.top });
   }
 
