@@ -42,6 +42,22 @@ def test_a_click_is_on_its_very_pixel_at_any_zoom(visit, explored, density):
     assert f"cosine {score:.3f}" in visitor.at("match-1-0-text").inner_text()
 
 
+def test_what_a_click_matched_is_still_to_be_read_once_photos_are_read_ahead(visit):
+    visitor, held = visit(), []
+    visitor.shown("match-1-0")
+    visitor.page.route("**/api/read", lambda route: held.append(route))
+    working = {"jobs": [{"lane": "read", "done": 1, "total": 3, "doing": "reading"}]}
+    visitor.page.route("**/api/progress", lambda route: route.fulfill(json=working))
+    visitor.photo(1)
+    visitor.said("reading 1 of 3")
+    visitor.page.mouse.click(*visitor.to_screen("match-view", 30, 60))
+    assert visitor.point("match-2-0")
+    visitor.said("reading 1 of 3")
+    held[0].continue_()
+    visitor.said("matches in")
+    visitor.page.unroute_all()
+
+
 def test_the_screen_shows_the_photo_and_where_the_point_lies_in_others(visit):
     visitor = visit()
     visitor.shown("match-view")

@@ -20,8 +20,11 @@ const app = {
   strip: null,
   panel: "match",
   panels: {},
+  words: "", // what was said last; how far work is stands in its place until no answer is waited for
+  waiting: 0,
 
   say(text) {
+    app.words = text;
     byId("status").textContent = text;
   },
 
@@ -42,15 +45,16 @@ const app = {
     }
   },
 
-  /** Wait for an answer, and say meanwhile how far the work for it is. */
+  /** Wait for an answer, and show meanwhile how far the work for it is; after the last one the last words are back. */
   async during(promise) {
     let over = false;
+    app.waiting += 1;
     const poll = async () => {
       if (over) return;
       try {
         const { jobs } = await askJson("/api/progress");
         const [job] = jobs;
-        if (!over && job) app.say(`${job.doing || "waiting"} ${job.done} of ${job.total}`);
+        if (!over && job) byId("status").textContent = `${job.doing || "waiting"} ${job.done} of ${job.total}`;
       } catch {
         // the answer itself says what is wrong
       }
@@ -62,6 +66,8 @@ const app = {
     } finally {
       over = true;
       clearTimeout(timer);
+      app.waiting -= 1;
+      if (!app.waiting) byId("status").textContent = app.words;
     }
   },
 };
