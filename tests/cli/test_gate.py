@@ -1,4 +1,4 @@
-"""docs/gate.md: its five commands, run one after the other as they stand, on a twin and with tiny settings."""
+"""docs/gate.md: its commands, run one after the other as they stand, on a twin and with tiny settings."""
 
 from __future__ import annotations
 
@@ -72,6 +72,11 @@ def test_the_whole_way_by_the_preset_s_name(command, folders, small, capsys):
     assert len(head.layout.attention) == 1
     assert (preset_or_file("head/recipe.toml").model, preset_or_file("head/recipe.toml").recipes) == (TWIN[1], expected)
     assert sorted(file.name for file in Path("captions").iterdir()) == ["0.txt", "1.txt", "2.txt", "3.txt"]
+    printed, fit = re.findall(r"^shiftless .*mine.toml.*$", PAGE, re.MULTILINE)
+    Path("mine.toml").write_text(command(*shlex.split(printed)[1:3])[1], encoding="utf-8")
+    code, _, err = command(*shlex.split(fit.replace("--out head", "--out mine"))[1:], *TINY["fit"])
+    assert code == 0, err
+    assert "6 readings to merge, 1 joined" in err
     code = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1].replace('"sd15"', f'"{TWIN[1]}"')
     for source, name in (("0.png", "a.jpg"), ("1.png", "b.jpg")):
         Image.open(folders / "pairs" / source).resize((160, 120)).save(name)
