@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from shiftless.errors import BadInput
-from shiftless.explore import asked
+from shiftless.explore import parsing
 from shiftless.explore.album import picture_bytes
 from shiftless.explore.clicks import answer, from_memory, read_ahead
-from shiftless.explore.explorer import Explorer, found_state, hexadecimal, label_state
+from shiftless.explore.explorer import Explorer, hexadecimal, label_state, match_state
 from shiftless.explore.guard import Access, Guard
-from shiftless.explore.labels import LabelAnswer, doubt_png, fit_labels, painted
+from shiftless.explore.labels import LabelAnswer, fit_labels, painted, uncertainty_png
 from shiftless.explore.looks import Looked, look_at
 from shiftless.explore.maskzip import read_masks, write_zip
 from shiftless.explore.packing import MEDIA, pack
@@ -80,10 +80,10 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
         return b"".join(got)
 
     def client(request: Request) -> str:
-        return asked.client_named(request.headers.get(CLIENT))
+        return parsing.client_named(request.headers.get(CLIENT))
 
     async def document(request: Request) -> dict[str, Any]:
-        return asked.document(await body(request, limits.json_bytes))
+        return parsing.document(await body(request, limits.json_bytes))
 
     async def by_model(name: str, lane: str, work: Callable[[Job], Steps]) -> Any:
         return await asyncio.wrap_future(worker.submit(name, lane, work).future)
@@ -129,7 +129,7 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
     @app.post("/api/search")
     async def search(request: Request) -> Response:
         name = client(request)
-        part = asked.part_of(await document(request), limits)
+        part = parsing.part_of(await document(request), limits)
         hits = await by_model(name, "search", functools.partial(explorer.searched().find, readings, part))
         return JSONResponse({"hits": [hit_state(hit) for hit in hits]})
 
@@ -143,7 +143,7 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
     @app.post("/api/read")
     async def read(request: Request) -> Response:
         name = client(request)
-        photos, columns = asked.read_ahead_of(await document(request), limits)
+        photos, columns = parsing.read_ahead_of(await document(request), limits)
         photos, failed = await run_in_threadpool(album.sort, photos)
         count = await by_model(name, "read", functools.partial(read_ahead, readings, photos, columns))
         return JSONResponse({"read": count, "failed": list(failed.values())})
@@ -151,35 +151,35 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
     @app.post("/api/match")
     async def match(request: Request) -> Response:
         name = client(request)
-        click = asked.click_of(await document(request), limits)
+        click = parsing.click_of(await document(request), limits)
         targets, failed = await run_in_threadpool(album.sort, click.targets)
         click = replace(click, targets=targets)
-        found = await run_in_threadpool(from_memory, readings, click)
-        cached = found is not None
-        if found is None:
-            found = await by_model(name, "match", functools.partial(answer, readings, click))
+        matches = await run_in_threadpool(from_memory, readings, click)
+        cached = matches is not None
+        if matches is None:
+            matches = await by_model(name, "match", functools.partial(answer, readings, click))
         else:
             worker.cancel(name, "match")
-        about = {"matches": [found_state(one) for one in found], "cached": cached, "failed": list(failed.values())}
-        return Response(pack(about, [one.heat for one in found]), media_type=MEDIA)
+        about = {"matches": [match_state(one) for one in matches], "cached": cached, "failed": list(failed.values())}
+        return Response(pack(about, [one.heat for one in matches]), media_type=MEDIA)
 
     @app.post("/api/look")
     async def look(request: Request) -> Response:
         name = client(request)
-        wanted = asked.look_of(await document(request), limits)
-        photos, failed = await run_in_threadpool(album.sort, wanted.photos)
-        wanted = replace(wanted, photos=photos)
-        looked: list[Looked] = await by_model(name, "look", functools.partial(look_at, readings, wanted))
+        parsed = parsing.look_of(await document(request), limits)
+        photos, failed = await run_in_threadpool(album.sort, parsed.photos)
+        parsed = replace(parsed, photos=photos)
+        looked: list[Looked] = await by_model(name, "look", functools.partial(look_at, readings, parsed))
         about = {"photos": list(photos), "words": [one.words for one in looked], "failed": list(failed.values())}
         return Response(pack(about, [one.picture for one in looked]), media_type=MEDIA)
 
     @app.post("/api/audit")
     async def audit(request: Request) -> Response:
         name = client(request)
-        wanted = asked.shift_of(await document(request), limits)
-        photos, failed = await run_in_threadpool(album.sort, wanted.photos)
-        wanted = replace(wanted, photos=photos)
-        shift: ShiftAnswer = await by_model(name, "audit", functools.partial(measure_shift, readings, wanted))
+        parsed = parsing.shift_of(await document(request), limits)
+        photos, failed = await run_in_threadpool(album.sort, parsed.photos)
+        parsed = replace(parsed, photos=photos)
+        shift: ShiftAnswer = await by_model(name, "audit", functools.partial(measure_shift, readings, parsed))
         explorer.sessions.of(name).shift = shift
         return JSONResponse({**shift_state(shift), "failed": list(failed.values())})
 
@@ -192,7 +192,7 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
     @app.post("/api/label/fit")
     async def fit(request: Request) -> Response:
         name = client(request)
-        labels = asked.labels_of(await document(request), limits)
+        labels = parsing.labels_of(await document(request), limits)
         session = explorer.sessions.of(name)
         fitted: LabelAnswer = await by_model(
             name, "label", functools.partial(fit_labels, readings, labels, session.bases)
@@ -209,19 +209,19 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
         png = await run_in_threadpool(lambda: indexed_png_bytes(packed.mask(), fitted.classes.palette))
         return Response(png, media_type="image/png")
 
-    @app.get("/api/label/doubt/{number}")
-    async def doubt(request: Request, number: int) -> Response:
+    @app.get("/api/label/uncertainty/{number}")
+    async def uncertainty(request: Request, number: int) -> Response:
         fitted = explorer.sessions.of(client(request)).answered()
         if number not in fitted.photos:
             raise BadInput(f"the last fit did not segment photo {number}; press Fit")
-        png = await run_in_threadpool(doubt_png, fitted.photos[number].doubt, fitted.end)
+        png = await run_in_threadpool(uncertainty_png, fitted.photos[number].uncertainty_map, fitted.end)
         return Response(png, media_type="image/png")
 
     @app.post("/api/label/painted/{number}")
     async def painted_mask(request: Request, number: int) -> Response:
         """The mask that the strokes of one photo make, as Fit takes it: what the page draws once a stroke ends."""
         bases = explorer.sessions.of(client(request)).bases
-        labels = asked.labels_of(await document(request), limits)
+        labels = parsing.labels_of(await document(request), limits)
         own = {number: bases[number]} if number in bases else {}
         masks = await run_in_threadpool(painted, readings, labels, own)
         if number not in masks:
@@ -232,8 +232,8 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
     @app.post("/api/label/export")
     async def export(request: Request) -> Response:
         session = explorer.sessions.of(client(request))
-        wanted = await document(request)
-        labels, form = asked.labels_of(wanted, limits), wanted.get("format", "png")
+        fields = await document(request)
+        labels, form = parsing.labels_of(fields, limits), fields.get("format", "png")
         answered = session.answer
         same = answered is not None and answered.classes.names == labels.classes.names
 

@@ -31,7 +31,7 @@ class Click:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class PointMatch:
     """Where a point lies in one target by one column.
 
     point  (x, y) in original pixels of the target    score  its cosine
@@ -47,7 +47,7 @@ class Found:
     high: float
 
 
-def found(
+def best_match(
     source: Read, target: Read, point: Sequence[float], side: int = 96
 ) -> tuple[tuple[float, float], float, np.ndarray]:
     """Return the best point of the target in its original pixels, its cosine, and the heat map h w.
@@ -61,12 +61,12 @@ def found(
     >>> from shiftless.taps.names import Tap
     >>> grid, frame = torch.eye(16).view(1, 16, 4, 4), Frame((40, 40), (32, 32))
     >>> read = Read((FeatureMaps({"up1": grid}, {"up1": Tap("up1", 16, 8, "")}, frame),))
-    >>> where, score, heat = found(read, read, (5, 35), side=8)
+    >>> where, score, heat = best_match(read, read, (5, 35), side=8)
     >>> [abs(a - b) <= 5 for a, b in zip(where, (5, 35))], round(score, 2), heat.shape
     ([True, True], 1.0, (8, 8))
     """
-    asked = source.frame.check_points([list(point)], source.bucket[0].name)
-    queries = sample(source.dense, source.bucket[0], asked)
+    points = source.frame.check_points([list(point)], source.bucket[0].name)
+    queries = sample(source.dense, source.bucket[0], points)
     ((cosines,),) = cosine_maps(queries, target.dense, target.frame.fed, norm=target.norm)
     index = int(cosines.argmax())
     h, w = target.frame.fed
@@ -92,7 +92,7 @@ def quantised(heat: np.ndarray) -> tuple[np.ndarray, float, float]:
     return np.rint(share * 255).astype(np.uint8), low, high
 
 
-def from_memory(readings: Readings, click: Click) -> list[Found] | None:
+def from_memory(readings: Readings, click: Click) -> list[PointMatch] | None:
     """Answer a click from memory, without the model and in any thread; None if a feature that it needs is not there."""
     reads: dict[tuple[int, int], Read] = {}
     for photo, column in [*((click.photo, column) for column in click.columns), *click.pairs]:
@@ -100,20 +100,20 @@ def from_memory(readings: Readings, click: Click) -> list[Found] | None:
         if read is None:
             return None
         reads[photo, column] = read
-    return [_found(reads[click.photo, c], reads[t, c], click, t, c) for t, c in click.pairs]
+    return [_match(reads[click.photo, c], reads[t, c], click, t, c) for t, c in click.pairs]
 
 
 def answer(readings: Readings, click: Click, job: Job) -> Steps:
-    """Answer a click in the model's thread, photo after photo: reading what is not in memory: a list of Found."""
+    """Answer a click in the model's thread, photo after photo: reading what is not in memory: a list of PointMatch."""
     total = len(click.columns) + len(click.pairs)
     sources: dict[int, Read] = {}
-    results: list[Found] = []
+    results: list[PointMatch] = []
     for column in click.columns:
         sources[column] = readings.read(click.photo, readings.column(column).recipes, job.check)
         yield Step(len(sources), total, "reading")
     for target, column in click.pairs:
         read = readings.read(target, readings.column(column).recipes, job.check)
-        results.append(_found(sources[column], read, click, target, column))
+        results.append(_match(sources[column], read, click, target, column))
         yield Step(len(sources) + len(results), total, "reading")
     return results
 
@@ -127,6 +127,6 @@ def read_ahead(readings: Readings, photos: Sequence[int], columns: Sequence[int]
     return len(pairs)
 
 
-def _found(source: Read, read: Read, click: Click, target: int, column: int) -> Found:
-    point, score, heat = found(source, read, click.point, click.side)
-    return Found(target, column, point, score, *quantised(heat))
+def _match(source: Read, read: Read, click: Click, target: int, column: int) -> PointMatch:
+    point, score, heat = best_match(source, read, click.point, click.side)
+    return PointMatch(target, column, point, score, *quantised(heat))

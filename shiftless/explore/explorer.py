@@ -10,7 +10,7 @@ from typing import Any
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
 from shiftless.explore.album import Album
-from shiftless.explore.clicks import Found
+from shiftless.explore.clicks import PointMatch
 from shiftless.explore.labels import LabelAnswer, colours_for
 from shiftless.explore.limits import Limits
 from shiftless.explore.partsearch import StoreSearch
@@ -123,15 +123,15 @@ class Explorer:
         self.worker.close()
 
 
-def found_state(found: Found) -> dict[str, Any]:
+def match_state(match: PointMatch) -> dict[str, Any]:
     """Return a match as plain values."""
     return {
-        "photo": found.target,
-        "recipe": found.column,
-        "point": list(found.point),
-        "score": found.score,
-        "low": found.low,
-        "high": found.high,
+        "photo": match.target,
+        "recipe": match.column,
+        "point": list(match.point),
+        "score": match.score,
+        "low": match.low,
+        "high": match.high,
     }
 
 

@@ -29,7 +29,7 @@ MEMBERS = 5
 _BATCH, _STEPS, _PIXELS = 64, 300, 12_000  # pixels a step, about how many steps at least, pixels of all photos
 _PATIENCE = 25
 _SIDE = 160  # cells along the longer side that pixels are classified on
-_DOUBTS = 256  # cells along the longer side of an uncertainty map that is kept
+_MAP_SIDE = 256  # cells along the longer side of an uncertainty map that is kept
 _SPOTS = 12  # areas along the longer side, of which the most uncertain one is where to paint next
 _SUGGESTED = 3
 
@@ -71,12 +71,13 @@ class Labels:
 class PhotoAnswer:
     """What the ensemble says of one photo.
 
-    doubt  h w float32, nats, its longer side 256 or less     spot  (x, y) where it is least certain, original pixels
+    uncertainty_map  h w float32, nats, its longer side 256 or less
+    spot  (x, y) where it is least certain, original pixels
     uncertainty  the mean of the photo's, nats                areas  pixels of each class
     """
 
     mask: Packed
-    doubt: np.ndarray
+    uncertainty_map: np.ndarray
     spot: tuple[float, float]
     uncertainty: float
     areas: tuple[int, ...]
@@ -95,7 +96,7 @@ class LabelAnswer:
     @property
     def end(self) -> float:
         """What the brightest colour of an uncertainty map stands for, in nats; one scale for all photos."""
-        return uncertainty_end(*(one.doubt for one in self.photos.values()))
+        return uncertainty_end(*(one.uncertainty_map for one in self.photos.values()))
 
 
 def painted(readings: Readings, labels: Labels, bases: Mapping[int, Packed]) -> dict[int, np.ndarray]:
@@ -162,13 +163,13 @@ def fit_labels(readings: Readings, labels: Labels, bases: Mapping[int, Packed], 
     return LabelAnswer(labels.classes, answers, following, max(fitted.steps), seconds)
 
 
-def doubt_png(doubt: np.ndarray, end: float) -> bytes:
+def uncertainty_png(uncertainty_map: np.ndarray, end: float) -> bytes:
     """Draw an uncertainty map h w as a PNG to lay over the photo: clear where certain, glowing where not.
 
-    >>> doubt_png(np.eye(8, dtype=np.float32), 0.5)[1:4]
+    >>> uncertainty_png(np.eye(8, dtype=np.float32), 0.5)[1:4]
     b'PNG'
     """
-    levels = np.rint(np.clip(doubt / end, 0, 1) * 255).astype(np.uint8)
+    levels = np.rint(np.clip(uncertainty_map / end, 0, 1) * 255).astype(np.uint8)
     glow = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
     out = io.BytesIO()
     Image.fromarray(
@@ -189,12 +190,12 @@ def colours_for(names: Sequence[str]) -> ClassColours:
 
 def _answer(parts: Parts, classes: int) -> PhotoAnswer:
     h, w = parts.mask.shape
-    doubt = _area(parts.uncertainty, _DOUBTS)
-    coarse = _area(doubt, _SPOTS)
+    uncertainty_map = _area(parts.uncertainty, _MAP_SIDE)
+    coarse = _area(uncertainty_map, _SPOTS)
     row, column = np.unravel_index(int(coarse.argmax()), coarse.shape)
     spot = (float((column + 0.5) * w / coarse.shape[1]), float((row + 0.5) * h / coarse.shape[0]))
     areas = tuple(int(n) for n in parts.areas(classes))
-    return PhotoAnswer(Packed.of(parts.mask), doubt, spot, float(parts.uncertainty.mean()), areas)
+    return PhotoAnswer(Packed.of(parts.mask), uncertainty_map, spot, float(parts.uncertainty.mean()), areas)
 
 
 def _area(values: np.ndarray, side: int) -> np.ndarray:

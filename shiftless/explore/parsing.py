@@ -1,4 +1,4 @@
-"""Requests: what a browser asks for, checked value by value before anything is done with it."""
+"""Parsing: requests of a browser, checked value by value before anything is done with it."""
 
 from __future__ import annotations
 
@@ -54,31 +54,31 @@ def document(content: bytes) -> dict[str, Any]:
     return value
 
 
-def click_of(asked: Mapping[str, Any], limits: Limits) -> Click:
+def click_of(fields: Mapping[str, Any], limits: Limits) -> Click:
     """Read a click: photo, point, targets, recipes, side.
 
     >>> click_of({"photo": 0, "point": [1, 2.5], "targets": [1], "recipes": [0]}, Limits()).pairs
     [(1, 0)]
     """
-    point = asked.get("point")
+    point = fields.get("point")
     if not (isinstance(point, list) and len(point) == 2 and all(_is_number(value) for value in point)):
         raise BadInput("point: give [x, y] in pixels of the photo")
-    side = min(_whole(asked, "side", 96), limits.side)
+    side = min(_whole(fields, "side", 96), limits.side)
     return Click(
-        _whole(asked, "photo"), (float(point[0]), float(point[1])), _wholes(asked, "targets", limits.photos),
-        _wholes(asked, "recipes", limits.recipes), max(1, side),
+        _whole(fields, "photo"), (float(point[0]), float(point[1])), _wholes(fields, "targets", limits.photos),
+        _wholes(fields, "recipes", limits.recipes), max(1, side),
     )  # fmt: skip
 
 
-def read_ahead_of(asked: Mapping[str, Any], limits: Limits) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def read_ahead_of(fields: Mapping[str, Any], limits: Limits) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Read which photos are to be read by which recipes."""
-    return _wholes(asked, "photos", limits.photos), _wholes(asked, "recipes", limits.recipes)
+    return _wholes(fields, "photos", limits.photos), _wholes(fields, "recipes", limits.recipes)
 
 
-def look_of(asked: Mapping[str, Any], limits: Limits) -> Look:
+def look_of(fields: Mapping[str, Any], limits: Limits) -> Look:
     """Read a look: photos, recipe, tap, timestep, word, segments, cuts."""
-    tap, timestep = asked.get("tap", ""), asked.get("timestep")
-    word, segments = asked.get("word", ""), _whole(asked, "segments", 0)
+    tap, timestep = fields.get("tap", ""), fields.get("timestep")
+    word, segments = fields.get("word", ""), _whole(fields, "segments", 0)
     if not isinstance(word, str) or len(word) > 200:
         raise BadInput("word: give one of the prompt")
     if segments > limits.segments:
@@ -86,39 +86,39 @@ def look_of(asked: Mapping[str, Any], limits: Limits) -> Look:
     if not isinstance(tap, str) or len(tap) > 200:
         raise BadInput("tap: give the name of one")
     if timestep is not None:
-        timestep = _whole(asked, "timestep")
-    photos, recipe = _wholes(asked, "photos", limits.photos), _whole(asked, "recipe", 0)
-    return Look(photos, recipe, tap, timestep, word, segments, asked.get("cuts") is True)
+        timestep = _whole(fields, "timestep")
+    photos, recipe = _wholes(fields, "photos", limits.photos), _whole(fields, "recipe", 0)
+    return Look(photos, recipe, tap, timestep, word, segments, fields.get("cuts") is True)
 
 
-def shift_of(asked: Mapping[str, Any], limits: Limits) -> ShiftRequest:
+def shift_of(fields: Mapping[str, Any], limits: Limits) -> ShiftRequest:
     """Read what is to be audited: photos, recipe, timestep."""
-    timestep = None if asked.get("timestep") is None else _whole(asked, "timestep")
-    return ShiftRequest(_wholes(asked, "photos", limits.audited), _whole(asked, "recipe", 0), timestep)
+    timestep = None if fields.get("timestep") is None else _whole(fields, "timestep")
+    return ShiftRequest(_wholes(fields, "photos", limits.audited), _whole(fields, "recipe", 0), timestep)
 
 
-def part_of(asked: Mapping[str, Any], limits: Limits) -> PartRequest:
+def part_of(fields: Mapping[str, Any], limits: Limits) -> PartRequest:
     """Read which part is sought in the store: photo, point or region, top.
 
     >>> part_of({"photo": 0, "region": [1, 2, 5, 6]}, Limits()).region
     (1.0, 2.0, 5.0, 6.0)
     """
-    given = [asked[key] for key in ("point", "region") if asked.get(key) is not None]
+    given = [fields[key] for key in ("point", "region") if fields.get(key) is not None]
     if len(given) != 1:
         raise BadInput("the part: give one of point [x, y] and region [x0, y0, x1, y1]")
     (part,) = given
-    count = 2 if asked.get("point") is not None else 4
+    count = 2 if fields.get("point") is not None else 4
     if not (isinstance(part, list) and len(part) == count and all(_is_number(value) for value in part)):
         raise BadInput("the part: give point as [x, y] or region as [x0, y0, x1, y1], in pixels of the photo")
     numbers: Any = tuple(float(value) for value in part)
     point, region = (numbers, None) if count == 2 else (None, numbers)
-    return PartRequest(_whole(asked, "photo"), point, region, min(max(1, _whole(asked, "top", 12)), limits.photos))
+    return PartRequest(_whole(fields, "photo"), point, region, min(max(1, _whole(fields, "top", 12)), limits.photos))
 
 
-def labels_of(asked: Mapping[str, Any], limits: Limits) -> Labels:
+def labels_of(fields: Mapping[str, Any], limits: Limits) -> Labels:
     """Read what was painted: classes, labels ([{photo, strokes: [{label, radius, points}]}]), recipe."""
-    classes = ClassColours.of(asked.get("classes"), limits.classes)
-    given = asked.get("labels")
+    classes = ClassColours.of(fields.get("classes"), limits.classes)
+    given = fields.get("labels")
     if not isinstance(given, list) or len(given) > limits.photos:
         raise BadInput(f"labels: give a list of at most {limits.photos} photos with their strokes")
     strokes: dict[int, tuple[Stroke, ...]] = {}
@@ -134,7 +134,7 @@ def labels_of(asked: Mapping[str, Any], limits: Limits) -> Labels:
         strokes[photo] = strokes.get(photo, ()) + painted
     if cost > _PAINTED:
         raise BadInput("the strokes are too many and too wide to be painted in time; use fewer, or a finer brush")
-    return Labels(classes, strokes, _whole(asked, "recipe", 0))
+    return Labels(classes, strokes, _whole(fields, "recipe", 0))
 
 
 def _stroke(given: Any, classes: int) -> Stroke:
@@ -159,15 +159,15 @@ def _cost(stroke: Stroke) -> float:
     return float(np.prod(np.minimum(steps + 2 * stroke.radius + 2, 2**16), axis=1).sum())
 
 
-def _whole(asked: Mapping[str, Any], key: str, usual: int | None = None) -> int:
-    value = asked.get(key, usual)
+def _whole(fields: Mapping[str, Any], key: str, usual: int | None = None) -> int:
+    value = fields.get(key, usual)
     if type(value) is not int or not 0 <= value < 2**31:
         raise BadInput(f"{key}: give a whole number, 0 or more")
     return value
 
 
-def _wholes(asked: Mapping[str, Any], key: str, most: int) -> tuple[int, ...]:
-    values = asked.get(key)
+def _wholes(fields: Mapping[str, Any], key: str, most: int) -> tuple[int, ...]:
+    values = fields.get(key)
     if not isinstance(values, list) or not 1 <= len(values) <= most:
         raise BadInput(f"{key}: give a list of 1 to {most} numbers")
     return tuple(dict.fromkeys(_whole({key: value}, key) for value in values))

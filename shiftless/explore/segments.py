@@ -33,8 +33,8 @@ def clustered(maps: Sequence[torch.Tensor], pictures: Sequence[np.ndarray], coun
     cv2.setRNGSeed(0)
     until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
     start = np.zeros((len(vectors), 1), np.int32)
-    _, found, _ = cv2.kmeans(vectors, count, start, until, 3, cv2.KMEANS_PP_CENTERS)
-    drawn = _in_mean_colours(found.ravel(), colours)
+    _, labels, _ = cv2.kmeans(vectors, count, start, until, 3, cv2.KMEANS_PP_CENTERS)
+    drawn = _in_mean_colours(labels.ravel(), colours)
     ends = np.cumsum([picture.shape[0] * picture.shape[1] for picture in pictures])[:-1]
     return [part.reshape(picture.shape) for part, picture in zip(np.split(drawn, ends), pictures)]
 

@@ -128,7 +128,7 @@ def test_from_painted_strokes_to_a_mask_that_is_right(trained):
     iou = ((mask == 1) & truth).sum() / ((mask == 1) | truth).sum()
     assert iou > 0.95
     assert set(np.unique(painted)) == {0, 1, 255}
-    for kind, size in (("mask", (64, 48)), ("doubt", (64, 48))):
+    for kind, size in (("mask", (64, 48)), ("uncertainty", (64, 48))):
         assert Image.open(io.BytesIO(trained.get(f"/api/label/{kind}/2").content)).size == size
     assert trained.get("/api/label/mask/7").status_code == 400
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from shiftless.explore.clicks import found
+from shiftless.explore.clicks import best_match
 from shiftless.taps.attention import word_columns
 from tests.explore.browsing import BLUE, EDGE, MOVED, RECIPE, SIZE, YELLOW, coloured, contrast, png_of, screen
 
@@ -37,7 +37,7 @@ def test_a_click_is_on_its_very_pixel_at_any_zoom(visit, explored, density):
     assert np.floor(clicked).tolist() == [81, 62]
     visitor.page.wait_for_load_state("networkidle")
     first, second = (explored.readings.held(photo, (RECIPE,)) for photo in (0, 1))
-    expected, score, _ = found(first, second, clicked)
+    expected, score, _ = best_match(first, second, clicked)
     assert visitor.point("match-1-0") == pytest.approx(expected, abs=0.001)
     assert f"cosine {score:.3f}" in visitor.at("match-1-0-text").inner_text()
 

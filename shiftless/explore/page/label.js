@@ -116,10 +116,10 @@ export class Label {
     const [opacity, kind] = [Number(this.byId("opacity").value) / 100, this.shows()];
     const picture = this.pictures.get(`${kind} ${view.photo.id}`);
     if (kind === "strokes") view.over(context, this.strokes.layer(view.photo).canvas, opacity, false);
-    else if (picture) view.over(context, picture, opacity, kind === "doubt");
-    if (kind === "doubt" && this.answer) {
-      const found = this.answer.photos.find(({ id }) => id === view.photo.id);
-      if (found) view.ring(context, found.spot, "#7ef", 14);
+    else if (picture) view.over(context, picture, opacity, kind === "uncertainty");
+    if (kind === "uncertainty" && this.answer) {
+      const answered = this.answer.photos.find(({ id }) => id === view.photo.id);
+      if (answered) view.ring(context, answered.spot, "#7ef", 14);
     }
     if (this.cursor && this.tool() !== "move") {
       context.save();
@@ -295,7 +295,7 @@ export class Label {
     this.answer = null;
     this.pictures.clear();
     this.show("strokes");
-    for (const kind of ["mask", "doubt"]) document.querySelector(`input[name=show][value=${kind}]`).disabled = true;
+    for (const kind of ["mask", "uncertainty"]) document.querySelector(`input[name=show][value=${kind}]`).disabled = true;
     this.byId("answer").textContent = "";
     this.view.draw();
     this.badges();
@@ -313,7 +313,7 @@ export class Label {
       const answer = await this.app.during(askJson("/api/label/fit", { json: this.request() }));
       this.answer = answer;
       this.pictures.clear();
-      for (const kind of ["mask", "doubt"]) document.querySelector(`input[name=show][value=${kind}]`).disabled = false;
+      for (const kind of ["mask", "uncertainty"]) document.querySelector(`input[name=show][value=${kind}]`).disabled = false;
       this.show("mask");
       const names = answer.paint_next.map((id) => this.app.strip.photo(id)?.name || id);
       this.byId("answer").textContent =

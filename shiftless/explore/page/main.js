@@ -145,10 +145,10 @@ async function begin() {
     event.preventDefault();
     upload([...event.dataTransfer.files].filter(({ type }) => type.startsWith("image/")));
   });
-  const wanted = location.hash.slice(1);
+  const named = location.hash.slice(1);
   if (app.photos.length) app.strip.mark(app.photos[0].id);
   else app.say("add photos to begin");
-  open(tabs().includes(wanted) ? wanted : "match");
+  open(tabs().includes(named) ? named : "match");
   document.body.dataset.ready = "true";
 }
 

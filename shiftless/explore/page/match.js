@@ -10,7 +10,7 @@ export class Match {
     this.app = app;
     this.point = null;
     this.number = 0;
-    this.found = new Map(); // "photo recipe" -> { point, score, low, high, heat }
+    this.matches = new Map(); // "photo recipe" -> { point, score, low, high, heat }
     this.views = new Map();
     this.source = new View(document.getElementById("match-source"), {
       name: "The photo to point at", testid: "match-view", focusable: true,
@@ -54,7 +54,7 @@ export class Match {
     if (this.chosen !== source.id) {
       this.chosen = source.id;
       this.point = null;
-      this.found.clear();
+      this.matches.clear();
     }
     await this.app.attempt(async () => {
       const photo = await load(source);
@@ -80,28 +80,28 @@ export class Match {
         const view = new View(host, {
           name: recipe.name, testid: `match-${target.id}-${recipe.id}`,
           title: this.columns().length > 1 ? recipe.name : target.name,
-          draw: (context, one) => this.drawFound(context, one, key),
+          draw: (context, one) => this.drawMatch(context, one, key),
         });
         this.views.set(key, view);
         this.app.attempt(async () => view.show(await load(target)));
-        this.sayFound(key);
+        this.sayMatch(key);
       }
     }
   }
 
-  drawFound(context, view, key) {
-    const found = this.found.get(key);
-    if (!found) return;
-    view.over(context, found.heat, Number(this.heat.value) / 100);
-    view.ring(context, found.point);
+  drawMatch(context, view, key) {
+    const match = this.matches.get(key);
+    if (!match) return;
+    view.over(context, match.heat, Number(this.heat.value) / 100);
+    view.ring(context, match.point);
   }
 
-  sayFound(key) {
-    const [found, view] = [this.found.get(key), this.views.get(key)];
+  sayMatch(key) {
+    const [match, view] = [this.matches.get(key), this.views.get(key)];
     if (!view) return;
-    view.figure.dataset.point = found ? found.point.map((one) => one.toFixed(3)).join(",") : "";
-    view.text.textContent = found
-      ? `${found.point.map((one) => one.toFixed(1)).join(", ")} · cosine ${found.score.toFixed(3)}`
+    view.figure.dataset.point = match ? match.point.map((one) => one.toFixed(3)).join(",") : "";
+    view.text.textContent = match
+      ? `${match.point.map((one) => one.toFixed(1)).join(", ")} · cosine ${match.score.toFixed(3)}`
       : "";
   }
 
@@ -130,10 +130,10 @@ export class Match {
     const busy = Boolean(this.newest);
     this.newest = point;
     if (busy) return;
-    let asked = null;
-    while (asked !== this.newest) {
-      asked = this.newest;
-      await this.pointAt(asked);
+    let sent = null;
+    while (sent !== this.newest) {
+      sent = this.newest;
+      await this.pointAt(sent);
     }
     this.newest = null;
   }
@@ -144,11 +144,11 @@ export class Match {
     const number = (this.number += 1);
     const [photo, point, began] = [this.chosen, this.point, performance.now()];
     await this.app.attempt(async () => {
-      const asked = askPacked("/api/match", { json: { photo, point, targets, recipes } });
-      const { about, arrays } = await this.app.during(asked);
+      const answer = askPacked("/api/match", { json: { photo, point, targets, recipes } });
+      const { about, arrays } = await this.app.during(answer);
       if (number !== this.number || photo !== this.chosen) return; // a newer click was made meanwhile
       about.matches.forEach((one, i) => {
-        this.found.set(`${one.photo} ${one.recipe}`, { ...one, heat: heatCanvas(arrays[i]) });
+        this.matches.set(`${one.photo} ${one.recipe}`, { ...one, heat: heatCanvas(arrays[i]) });
       });
       this.redraw();
       if (about.failed.length) this.app.fail(about.failed.join(" · "));
@@ -158,7 +158,7 @@ export class Match {
 
   redraw() {
     for (const [key, view] of this.views) {
-      this.sayFound(key);
+      this.sayMatch(key);
       view.draw();
     }
   }
@@ -170,7 +170,7 @@ export class Match {
     if (!recipes.length) return;
     await this.app.attempt(async () => {
       await this.app.during(askJson("/api/read", { json: { photos, recipes } }));
-      if (!this.point) this.app.say("ready: click a point"); // who clicked meanwhile reads what was found
+      if (!this.point) this.app.say("ready: click a point"); // who clicked meanwhile reads what was matched
     });
   }
 }
