@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from miniworld.tables.part_methods import CHOSEN
 from shiftless.backbones.base import Backbone
 from shiftless.backbones.generation import generate
 from shiftless.bench.network import score_network
@@ -17,6 +16,7 @@ from shiftless.data.labelledphoto import LabelledPhoto, LabelledPhotos
 from shiftless.features import Bucket
 from shiftless.metrics.segmentation import Confusion
 from shiftless.reading import extract
+from shiftless.recipe import Recipe
 from shiftless.tasks.pixels import PixelEnsemble
 from shiftless.training.network import NetworkSettings, fit_network
 from shiftless.training.pseudolabels import most_certain
@@ -35,7 +35,9 @@ class Generated:
     buckets: list[Bucket]
 
 
-def generated(ddpm: Backbone, pictures: int = PICTURES, steps: int = SAMPLING, seed: int = 0) -> Generated:
+def generated(
+    ddpm: Backbone, recipe: Recipe, pictures: int = PICTURES, steps: int = SAMPLING, seed: int = 0
+) -> Generated:
     """Generate pictures with the DDPM, and read them by the recipe that its own row takes.
 
     >>> from shiftless.backbones.registry import load
@@ -45,7 +47,7 @@ def generated(ddpm: Backbone, pictures: int = PICTURES, steps: int = SAMPLING, s
     (32, 32, 3)
     """
     made = list(generate(ddpm, pictures, steps=steps, seed=seed, eta=1.0))
-    return Generated(made, list(extract(ddpm, made, [CHOSEN["ddpm"]], dtype="bf16")))
+    return Generated(made, list(extract(ddpm, made, [recipe], dtype="bf16")))
 
 
 def distilled(

@@ -71,7 +71,7 @@ def run(
     gans = gans or GanReader()
     keys = gans.available(dict.fromkeys(key for m in methods for key in m.models))
     chosen = [m for m in methods if _possible(m, recipes, [*others, *keys])]
-    read = {**_read(model, recipes, others, pool, batch, progress), **_read_gans(gans, keys, pool, progress)}
+    read = {**_read(model, recipes, name, others, pool, batch, progress), **_read_gans(gans, keys, pool, progress)}
     counted: dict[str, list[Split]] = {}
     made: dict[str, Generated] = {}
     fits = splits * (len(chosen) + 1)
@@ -89,7 +89,7 @@ def run(
                 if method.distilled:
                     (key,) = method.models
                     if key not in made:
-                        made[key] = gans.generate(name) if key in keys else generated(others[key])
+                        made[key] = gans.generate(name) if key in keys else generated(others[key], CHOSEN[name][key])
                     found = distilled(made[key], fitted.head, there, side=SIDE, seed=split)
                 else:
                     found = score_parts(fitted.head, iter(rows[1]), there, side=SIDE)
@@ -139,6 +139,7 @@ def class_table(table: Table) -> Any:
 def _read(
     model: Backbone,
     recipes: Mapping[str, Recipe],
+    name: str,
     others: Mapping[str, Backbone],
     pool: LabelledPhotos,
     batch: int | None,
@@ -146,7 +147,7 @@ def _read(
 ) -> Buckets:
     """Read every picture once with every model; kept in half precision."""
     readers = {"": Reader(model, tuple(recipes.values()))} if recipes else {}
-    readers |= {key: Reader(other, (CHOSEN[key],)) for key, other in others.items()}
+    readers |= {key: Reader(other, (CHOSEN[name][key],)) for key, other in others.items()}
     if not readers:
         return {}
     pictures = [one.photo for one in pool]

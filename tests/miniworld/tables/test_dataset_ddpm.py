@@ -30,9 +30,7 @@ class Bright:
 
 @pytest.fixture(scope="module")
 def made():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(dataset_ddpm.CHOSEN, "ddpm", Recipe(timestep=50, taps=("up1",), size=64))
-        return generated(load("twin:ddpm-bedroom"), pictures=4, steps=2)
+    return generated(load("twin:ddpm-bedroom"), Recipe(timestep=50, taps=("up1",), size=64), pictures=4, steps=2)
 
 
 def test_pictures_are_generated_and_read_by_the_ddpm(made):
