@@ -13,6 +13,7 @@ from PIL import Image
 from shiftless.backbones.base import Backbone
 from shiftless.errors import BadInput
 from shiftless.image import FORMATS, plan, quiet_pillow
+from shiftless.progress import count
 from shiftless.recipe import Recipe
 from shiftless.store.folder import FeatureFolder
 from shiftless.store.transform import NONE
@@ -33,6 +34,9 @@ class Size:
     there   bytes of them that are there already
     free    bytes that are free where they go; None where nobody knows, as in a bucket of S3
     taps    for each map its name and the mean number of its bytes
+
+    >>> print(Size(photos=1, maps=1, each=2048, total=2048, there=0, free=None, dtype="fp16"))
+    features: 2.05 kB for 1 photo (1 map of each in fp16, 2.05 kB)
     """
 
     photos: int
@@ -48,8 +52,8 @@ class Size:
         there = f", {in_bytes(self.there)} of it there already" if self.there else ""
         free = "" if self.free is None else f"; {in_bytes(self.free)} are free"
         return (
-            f"features: {in_bytes(self.total)} for {self.photos:,} photos ({self.maps} maps of each in {self.dtype}, "
-            f"{in_bytes(self.each)}){there}{free}"
+            f"features: {in_bytes(self.total)} for {count(self.photos, 'photo')} ({count(self.maps, 'map')} of each in "
+            f"{self.dtype}, {in_bytes(self.each)}){there}{free}"
         )
 
     def check(self, path: object) -> None:
