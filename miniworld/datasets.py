@@ -25,7 +25,7 @@ HELD_OUT = 2**31
 """The first of the seeds that neither training nor pairs use."""
 SEEDS = {
     # Models are trained on these.
-    "model": range(700_000),  # autoencoder, denoiser, ControlNet and captioner
+    "model": range(700_000),  # every stage but the two below; grounding those from 650,000 on
     "loras": range(700_000, 701_000),
     "oracle": range(600_000_000, 2**30),
     # Annotated pairs: heads are trained, settings are chosen, and everything is tested on them.
