@@ -279,3 +279,13 @@ def test_openvino_computes_what_torch_does():
             plain, there = part.read(part.network, *part.inputs), runtimes.with_openvino(part)()
             assert list(there) == list(plain)
             assert runtimes.likeness(there, plain) > 0.999
+
+
+def test_a_photo_is_timed_by_the_presets_of_published_tables(capsys):
+    timing = script("published_time")
+    (row,) = timing.rows(["gate-spair"], size="twin")
+    assert (row.preset, row.readings) == ("gate-spair", 7)
+    assert row.cpu > 0
+    assert f"gate-spair {row.readings:>14} readings" in capsys.readouterr().out
+    page = (ROOT.parent / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in timing.PRESETS)
