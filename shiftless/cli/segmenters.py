@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from shiftless.cli.answer import note_what_it_is_for
 from shiftless.cli.flags import filler
 from shiftless.errors import BadInput
+from shiftless.header import Origin
 
 if TYPE_CHECKING:
     from shiftless.bench.table import Table
@@ -128,7 +129,12 @@ def own_readers(head: PixelEnsemble, models: list[str], **how: Any) -> list[Read
         size = layout.readings + len(layout.attention)
         recipes.append(head.recipes[first : first + size])
         first += size
-    return _readers(models or [source.model for source in head.sources], recipes, **how)
+    readers = _readers(models or [source.model for source in head.sources], recipes, **how)
+    for source, reader in zip(head.sources, readers):
+        model = Origin(model=reader.model.spec.name, fingerprint=reader.model.fingerprint)
+        if conflict := source.origin.conflict(model):
+            raise BadInput(f"the head was fitted on, and the photos are to be read with, {conflict}")
+    return readers
 
 
 def _readers(names: Sequence[str], recipes: Sequence[Any], **how: Any) -> list[Reader]:

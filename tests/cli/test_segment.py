@@ -17,6 +17,9 @@ FEW = ("--members", 2, "--pixels", 256, "--hidden", 8)
 CLASSES = ["ground", "square"]
 
 
+TWO_MODELS = "error: the head was fitted on, and the photos are to be read with, two models (twin:sd15"
+
+
 def scene(seed):
     """A photo of noise with a bright square, and its mask."""
     rng = np.random.default_rng(seed)
@@ -119,11 +122,15 @@ def test_bad_input_is_one_line_and_nothing_is_written(command, labelled, head):
         ("fit", "labelled", "--out", "head.pt"): "--out head.pt: give a file that ends in .safetensors",
         ("fit", "photos", "--out", "h.safetensors"): "photos",
         ("fit", "labelled", "--out", "h.safetensors", "--also", "a.toml"): "names no model",
-        ("test", head, "labelled", "-m", "twin:sd21"): "the head was fitted on, and the photo read with",
+        ("test", head, "labelled", "-m", "twin:sd21"): TWO_MODELS,
+        ("test", head, "labelled", "-m", "twin:dino-s16"): TWO_MODELS,  # which has no tap of that name either
+        ("predict", "photos", "--head", head, "-m", "twin:sd21", "--out", "masked"): TWO_MODELS,
         ("test", head, "labelled", "-m", "mini", "-m", "mini"): "2 models were given; the head reads with 1",
         ("predict", "photos", "--head", "a.toml", "--out", "none"): "a.toml: not a whole file of a saved 'pixels'",
         ("predict", "nowhere", "--head", head, "--out", "none"): "nowhere: no such file or folder",
     }
+    code, _, err = command("predict", "photos", "--head", head, "--out", "masked", "--masks-only")
+    assert code == 0, err  # so that no photo is left to read
     before = (labelled / head).read_bytes()
     for arguments, expected in says.items():
         code, _, err = command(*arguments)
