@@ -20,6 +20,7 @@ from shiftless.recipe import Recipe
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _LONGEST = 1 << 16  # characters of a header's field; a usual one has a few thousand
+_KIND = 40  # characters of the name of what a file holds
 S = TypeVar("S", bound="Saved")
 
 
@@ -118,6 +119,8 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], list[Recipe], dict[str
     except Exception as error:  # broken headers make the parsers raise nearly anything
         raise BadInput(f"{path}: not a whole file of a saved {kind!r} ({_line(error)}); save it again") from None
     content = header.get("shiftless", "something else")
+    if len(content) > _KIND:  # a LoRA of ours keeps there how it was trained
+        content = "something else"
     raise BadInput(f"{path}: holds {content}, not a saved {kind!r}; give the folder that it was saved in")
 
 

@@ -53,6 +53,9 @@ def test_files_of_something_else(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(BadInput, match="something else"):
         Gate.from_pretrained(tmp_path / "x.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "lora.safetensors", metadata={"shiftless": json.dumps([0.5] * 99)})
+    with pytest.raises(BadInput, match="holds something else, not a saved 'gate'"):
+        Gate.from_pretrained(tmp_path / "lora.safetensors")
     Mean(4).save_pretrained(tmp_path / "mean")
     with pytest.raises(BadInput, match="holds mean, not a saved 'gate'"):
         Gate.from_pretrained(tmp_path / "mean")
