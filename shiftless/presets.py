@@ -173,6 +173,8 @@ _TABLE = (
          "of 8 pixels", timestep=0, taps=tuple(f"block{i}" for i in range(12, 24)), size=256, fit="squash"),
     _one("swav-segmentation", "swav-r50", f"{_SCARCE}: what every second block of SwAV's ResNet-50 takes", timestep=0,
          taps=_SWAV, size=256, fit="squash"),
+    _one("swavw2-segmentation", "swav-r50w2", f"{_SCARCE}: the same of SwAV's ResNet-50 of twice the width", timestep=0,
+         taps=_SWAV, size=256, fit="squash"),
     Preset(
         "hyperfeatures", "sd15",
         tuple(

@@ -86,6 +86,15 @@ def test_published_numbers():
     assert sum(widths[tap] for tap in preset("gdf-legacy").recipes[0].taps) == 3520
 
 
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("ddpm", 8448), ("mae", 12288), ("swav", 6720), ("swavw2", 13440)],
+)
+def test_rows_of_label_scarce_segmentation_have_the_published_number_of_channels(name, channels):
+    row = preset(f"{name}-segmentation")
+    assert sum(tap.channels for recipe in row.recipes for tap in select(recipe.taps, taps(row.model))) == channels
+
+
 def test_numbers_of_transformers():
     spair, davis = preset("ditf-spair").recipes[0], preset("ditf-davis").recipes[0]
     flux = models()["flux-dev"]["transformer"]["num_layers"]  # DiTF counts blocks from the first double one

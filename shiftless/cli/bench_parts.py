@@ -14,6 +14,8 @@ from shiftless.cli.segment import ALSO, RECIPE, readers_for
 
 SETS = {"horse21": "Horse-21", "bedroom28": "Bedroom-28", "ffhq34": "FFHQ-34", "cat15": "Cat-15"}
 _GATE = {"horse21": "horse21", "bedroom28": "bedroom28", "ffhq34": "spair", "cat15": "spair"}  # whose bucket is shown
+_DDPM = {"horse21": "lsun-horse", "bedroom28": "lsun-bedroom", "ffhq34": "ffhq", "cat15": "lsun-cat"}
+"""The folder of the DDPM of each set's pictures, as examples name it; its checkpoint is converted first."""
 _DATA = "The unpacked datasets of ddpm-segmentation."
 
 
@@ -51,9 +53,9 @@ def _register(name: str, title: str) -> None:
     run_set.__doc__ = f"{title} in its published layout: mIoU over random splits, with the published settings."
     start = f"shiftless bench {name} --data datasets"
     examples = (
-        f"{start} --recipe ddpm-segmentation --model lsun-horse",
+        f"{start} --recipe ddpm-segmentation --model {_DDPM[name]}",
         f"{start} --recipe mae-segmentation --mean",
-        f"{start} --recipe gate-{_GATE[name]} --also lsun-horse=ddpm-segmentation --json {name}.json",
+        f"{start} --recipe gate-{_GATE[name]} --also {_DDPM[name]}=ddpm-segmentation --json {name}.json",
     )
     command(bench, name, examples=examples)(run_set)
 

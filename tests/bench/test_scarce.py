@@ -59,4 +59,5 @@ def test_splits_share_no_photo_and_differ_by_seed():
 
 def test_published_numbers_are_shares_of_sets_that_exist():
     assert [row["value"] for row in published("bedroom_28", ["gate-bedroom28", "swav-segmentation"])] == [0.41, 0.531]
+    assert [row["value"] for row in published("horse_21", ["swavw2-segmentation"])] == [0.54]
     assert published("horse_21", ["gate-spair"]) == []
