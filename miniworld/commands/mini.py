@@ -38,6 +38,11 @@ STAGES = {  # stage: file and function that train it, and what that function cal
     "alae": ("alae", "train_alae", "start_from"),
 }
 
+LABELLED = (
+    "Also write each picture here with the class of every pixel, as `segment fit` reads it: parts with --kind horse, "
+    "cow ..., else what is where in the scene."
+)
+
 
 @command(
     mini,
@@ -49,6 +54,7 @@ STAGES = {  # stage: file and function that train it, and what that function cal
         "shiftless mini draw --lively --kind cat",
         "shiftless mini draw --marked --kind horse",
         "shiftless mini draw -n 30 --seed 100 --folder pictures/",
+        "shiftless mini draw -n 20 --kind horse --labelled horses/",
     ),
 )
 def draw(
@@ -66,6 +72,7 @@ def draw(
     ] = False,
     columns: Annotated[int, typer.Option(min=1, help="Pictures a row.")] = 8,
     folder: Annotated[Path | None, typer.Option(help="Also write each picture by itself here, as SEED.png.")] = None,
+    labelled: Annotated[Path | None, typer.Option(help=LABELLED)] = None,
 ) -> None:
     """Draw pictures of a world as one contact sheet; the same seed draws the same picture."""
     from PIL import Image
@@ -85,6 +92,13 @@ def draw(
     save_picture(contact_sheet(pictures, columns), out)
     for i, picture in enumerate(pictures if folder is not None else []):
         save_picture(Image.fromarray(picture.image), Path(str(folder)) / f"{seed + i}.png")
+    if labelled is not None:
+        from miniworld.tables.labelled_pictures import write_labelled
+        from miniworld.world.kinds import KINDS
+
+        classes = {"bedrooms": "rooms", "streets": "streets"}.get(world, "parts" if kind in KINDS else "scenes")
+        write_labelled(labelled, [str(seed + i) for i in range(n)], pictures, classes)
+        say(f"written: {labelled}")
     for picture in pictures[: min(n, 4)]:
         typer.echo(picture.captions[2])
     say(f"written: {out}")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from miniworld.datasets import seeds
 from miniworld.world.bedroom.picture import CLASSES, draw_bedroom
@@ -14,8 +18,11 @@ from miniworld.world.picture import draw
 from miniworld.world.street.classes import CLASSES as STREET_CLASSES
 from miniworld.world.street.classes import COLOURS as STREET_COLOURS
 from miniworld.world.street.picture import draw_street
+from shiftless.atomic import write_atomic
 from shiftless.data.labelledphoto import LabelledPhoto, LabelledPhotos
 from shiftless.data.palette import class_colours
+from shiftless.view import save_picture
+from shiftless.view.segmentation import indexed_png
 
 SETS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "parts": (PARTS, ()), "rooms": (CLASSES, (0,)), "scenes": (SCENE_CLASSES, ()), "streets": (STREET_CLASSES, ()),
@@ -38,11 +45,32 @@ def labelled_pictures(name: str, split: str, n: int, first: int = 0, size: int =
     classes, unscored = SETS[name]
     draws: dict[str, Any] = {"rooms": draw_bedroom, "scenes": draw, "streets": draw_street}
     one = draws.get(name, partial(draw, kind="horse", rider=True))
-    kept = {"parts": "parts", "scenes": "scene"}.get(name, "labels")  # the picture's field
     photos = []
     for seed in seeds(split, n, first):
         picture = one(seed, size=size)
         place = f"{name}-{seed}"
-        photos.append(LabelledPhoto(place, picture.image, place, getattr(picture, kept), len(classes)))
-    palette = np.array(STREET_COLOURS, np.uint8) if name == "streets" else class_colours(list(classes))
-    return LabelledPhotos(tuple(photos), tuple(classes), palette, unscored)
+        photos.append(LabelledPhoto(place, picture.image, place, mask_of(picture, name), len(classes)))
+    return LabelledPhotos(tuple(photos), tuple(classes), _palette(name), unscored)
+
+
+def mask_of(picture: Any, name: str) -> np.ndarray:
+    """Return the class of every pixel of a drawn picture, H W, by the classes of a set."""
+    labels: np.ndarray = getattr(picture, {"parts": "parts", "scenes": "scene"}.get(name, "labels"))
+    return labels
+
+
+def write_labelled(folder: Path, names: Sequence[str], pictures: Sequence[Any], name: str) -> None:
+    """Write drawn pictures as images/NAME.png, masks/NAME.png and classes.json, which `read_labelled` reads.
+
+    names  of the pictures      name  of the set whose classes are labelled
+    """
+    classes, unscored = SETS[name]
+    for one, picture in zip(names, pictures, strict=True):
+        save_picture(Image.fromarray(picture.image), folder / "images" / f"{one}.png")
+        indexed_png(mask_of(picture, name), _palette(name), folder / "masks" / f"{one}.png")
+    listed = {"classes": list(classes), "unscored": list(unscored)}
+    write_atomic(folder / "classes.json", (json.dumps(listed, indent=1) + "\n").encode())
+
+
+def _palette(name: str) -> np.ndarray:
+    return np.array(STREET_COLOURS, np.uint8) if name == "streets" else class_colours(SETS[name][0])

@@ -39,6 +39,7 @@ NOT_RUN = {  # how a line begins -> why it is not run here
     "cp -r out/mini": "the same",
     "shiftless mini draw --look": "draws for them",
     "shiftless lora train out/": "the same",
+    "shiftless segment test drawn": "fits on twenty pictures: another line tests a head beside what needs no model",
     "shiftless bench mini-": "takes minutes: tests/miniworld/tables runs each with few pictures",
     "shiftless extract photos/ --model sd15 --out features.zarr --engine": "starts processes: tests/engines does",
     "accelerate launch": "starts processes: tests/training does",

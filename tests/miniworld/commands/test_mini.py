@@ -6,12 +6,15 @@ import inspect
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from miniworld.commands.mini import STAGES, draw, train
-from miniworld.datasets import WORLDS
+from miniworld.datasets import WORLDS, drawer
+from miniworld.tables.labelled_pictures import SETS, mask_of
+from shiftless.data.labelled import read_labelled
 from shiftless.errors import BadInput
 
 
@@ -43,6 +46,23 @@ def test_each_world_is_drawn_by_its_name(world, tmp_path, capsys):
         assert sheet.size == (258, 128)
     assert sorted(path.name for path in (tmp_path / "each").iterdir()) == ["0.png", "1.png"]
     assert "a photo of " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("world", "kind", "name"),
+    [("creatures", "horse", "parts"), ("creatures", None, "scenes"), ("creatures", "bus", "scenes"),
+     ("bedrooms", None, "rooms"), ("streets", None, "streets")],
+)  # fmt: skip
+def test_pictures_are_written_with_the_class_of_every_pixel(world, kind, name, tmp_path):
+    draw(tmp_path / "sheet.png", n=2, seed=5, world=world, kind=kind, labelled=tmp_path / "labelled")
+    written = read_labelled(tmp_path / "labelled")
+    classes, unscored = SETS[name]
+    assert (written.classes, written.unscored, [one.name for one in written]) == (classes, unscored, ["5", "6"])
+    pictures = [drawer(world)(seed, **({"kind": kind} if kind else {})) for seed in (5, 6)]
+    for one, picture in zip(written, pictures):
+        np.testing.assert_array_equal(one.mask(), mask_of(picture, name))
+        np.testing.assert_array_equal(np.asarray(Image.open(one.photo)), picture.image)
+    assert len(np.unique(written[0].mask())) > 3
 
 
 def test_an_unknown_world_is_refused_and_a_kind_is_one_of_creatures(tmp_path):
