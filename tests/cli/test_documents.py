@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 
 import shiftless.presets
 from shiftless.backbones.registry import load
+from shiftless.bench.parts import without_model
 from shiftless.data.pairs import read_pairs
 from shiftless.recipe import Recipe
 from shiftless.training import segformer
@@ -212,6 +214,7 @@ def shrunk(monkeypatch, tmp_path, clip):
     }
     monkeypatch.setattr(shiftless.presets, "_PRESETS", rows)
     monkeypatch.setattr(segformer, "ARCHITECTURES", {**segformer.ARCHITECTURES, "tiny": TINY})
+    monkeypatch.setattr("shiftless.bench.parts.without_model", partial(without_model, members=1, hidden=4))
     monkeypatch.setattr("shiftless.conditions.fetch.fetch", lambda name, **_: f"cache/{name}")
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None, raising=False)
     for name in ("clip-vit-base-patch16", "clip-vit-large-patch14-336"):
