@@ -26,6 +26,7 @@ from shiftless.view.segmentation import indexed_png_bytes
 
 PAGE = Path(__file__).parent / "page"
 CLIENT = "x-shiftless-client"
+NUMBER = "x-shiftless-number"
 _MOST_SIDE = 4096  # pixels along the longer side of a photo as it is sent
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 
@@ -82,11 +83,14 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
     def client(request: Request) -> str:
         return parsing.client_named(request.headers.get(CLIENT))
 
+    def number(request: Request) -> int:
+        return parsing.number_given(request.headers.get(NUMBER))
+
     async def document(request: Request) -> dict[str, Any]:
         return parsing.document(await body(request, limits.json_bytes))
 
-    async def by_model(name: str, lane: str, work: Callable[[Job], Steps]) -> Any:
-        return await asyncio.wrap_future(worker.submit(name, lane, work).future)
+    async def by_model(request: Request, lane: str, work: Callable[[Job], Steps]) -> Any:
+        return await asyncio.wrap_future(worker.submit(client(request), lane, work, number(request)).future)
 
     @app.get("/")
     async def index() -> Response:
@@ -128,9 +132,9 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
 
     @app.post("/api/search")
     async def search(request: Request) -> Response:
-        name = client(request)
+        client(request)
         part = parsing.part_of(await document(request), limits)
-        hits = await by_model(name, "search", functools.partial(explorer.searched().find, readings, part))
+        hits = await by_model(request, "search", functools.partial(explorer.searched().find, readings, part))
         return JSONResponse({"hits": [hit_state(hit) for hit in hits]})
 
     @app.post("/api/photos")
@@ -142,10 +146,10 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
 
     @app.post("/api/read")
     async def read(request: Request) -> Response:
-        name = client(request)
+        client(request)
         photos, columns = parsing.read_ahead_of(await document(request), limits)
         photos, failed = await run_in_threadpool(album.sort, photos)
-        count = await by_model(name, "read", functools.partial(read_ahead, readings, photos, columns))
+        count = await by_model(request, "read", functools.partial(read_ahead, readings, photos, columns))
         return JSONResponse({"read": count, "failed": list(failed.values())})
 
     @app.post("/api/match")
@@ -157,19 +161,19 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
         matches = await run_in_threadpool(from_memory, readings, click)
         cached = matches is not None
         if matches is None:
-            matches = await by_model(name, "match", functools.partial(answer, readings, click))
+            matches = await by_model(request, "match", functools.partial(answer, readings, click))
         else:
-            worker.cancel(name, "match")
+            worker.cancel(name, "match", number(request))
         about = {"matches": [match_state(one) for one in matches], "cached": cached, "failed": list(failed.values())}
         return Response(pack(about, [one.heat for one in matches]), media_type=MEDIA)
 
     @app.post("/api/look")
     async def look(request: Request) -> Response:
-        name = client(request)
+        client(request)
         parsed = parsing.look_of(await document(request), limits)
         photos, failed = await run_in_threadpool(album.sort, parsed.photos)
         parsed = replace(parsed, photos=photos)
-        looked: list[Looked] = await by_model(name, "look", functools.partial(look_at, readings, parsed))
+        looked: list[Looked] = await by_model(request, "look", functools.partial(look_at, readings, parsed))
         about = {"photos": list(photos), "words": [one.words for one in looked], "failed": list(failed.values())}
         return Response(pack(about, [one.picture for one in looked]), media_type=MEDIA)
 
@@ -179,7 +183,7 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
         parsed = parsing.shift_of(await document(request), limits)
         photos, failed = await run_in_threadpool(album.sort, parsed.photos)
         parsed = replace(parsed, photos=photos)
-        shift: ShiftAnswer = await by_model(name, "audit", functools.partial(measure_shift, readings, parsed))
+        shift: ShiftAnswer = await by_model(request, "audit", functools.partial(measure_shift, readings, parsed))
         explorer.sessions.of(name).shift = shift
         return JSONResponse({**shift_state(shift), "failed": list(failed.values())})
 
@@ -195,7 +199,7 @@ def create_app(explorer: Explorer, access: Access | None = None) -> Any:
         labels = parsing.labels_of(await document(request), limits)
         session = explorer.sessions.of(name)
         fitted: LabelAnswer = await by_model(
-            name, "label", functools.partial(fit_labels, readings, labels, session.bases)
+            request, "label", functools.partial(fit_labels, readings, labels, session.bases)
         )
         session.answer = fitted
         return JSONResponse(label_state(fitted))

@@ -37,6 +37,19 @@ def client_named(name: str | None) -> str:
     return name
 
 
+def number_given(text: str | None) -> int:
+    """Read the number that a tab gave its request; 0 where it gave none.
+
+    >>> number_given("12"), number_given(None)
+    (12, 0)
+    """
+    if text is None:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise BadInput("the request's number (X-Shiftless-Number) is no number; reload the page")
+    return int(text)
+
+
 def document(content: bytes) -> dict[str, Any]:
     """Read a JSON object.
 

@@ -37,6 +37,7 @@ class Job:
     client: str
     lane: str
     start: Callable[[Job], Steps]
+    number: int = 0
     future: Future[Any] = field(default_factory=Future)
     step: Step = Step(0, 1)
     _cancelled: threading.Event = field(default_factory=threading.Event)
@@ -91,28 +92,32 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="shiftless-explore-model", daemon=True)
         self._thread.start()
 
-    def submit(self, client: str, lane: str, start: Callable[[Job], Steps]) -> Job:
-        """Add a job; older ones of the same client and lane are cancelled, and end in Stale."""
-        job = Job(client, lane, start)
+    def submit(self, client: str, lane: str, start: Callable[[Job], Steps], number: int = 0) -> Job:
+        """Add a job; older ones of the same client and lane are cancelled, and end in Stale.
+
+        number  of the client's request, counted up: requests may arrive in another order than they were sent in, and
+                one that arrives after a newer one is itself cancelled; of equal numbers the last to arrive is newest
+        """
+        job = Job(client, lane, start, number)
         job.future.set_running_or_notify_cancel()  # only `cancel` ends it early; a browser that goes away does not
         with self._wake:
             if self._closed:
                 raise BadInput("the explorer is being stopped; start it again")
             own = self._jobs.setdefault(client, [])
-            for older in own:
-                if older.lane == lane:
-                    older.cancel()
+            for other in own:
+                if other.lane == lane:
+                    (other if other.number <= number else job).cancel()
             if len(own) >= self._waiting:
                 raise BadInput(f"{len(own)} requests of this page wait already; wait for their answers")
             own.append(job)
             self._wake.notify()
         return job
 
-    def cancel(self, client: str, lane: str) -> None:
-        """Cancel a client's jobs of a lane, without a new one in their place."""
+    def cancel(self, client: str, lane: str, number: int) -> None:
+        """Cancel a client's jobs of a lane up to a request's number, without a new one in their place."""
         with self._wake:
             for job in self._jobs.get(client, []):
-                if job.lane == lane:
+                if job.lane == lane and job.number <= number:
                     job.cancel()
 
     def steps(self, client: str) -> list[tuple[str, Step]]:

@@ -64,9 +64,11 @@ out.removed = strokes.all().map(({ photo, strokes: own }) => [photo, own.map(({ 
 const packed = Uint8Array.from(JSON.parse(process.argv[2]));
 globalThis.fetch = async (path, { headers, method }) => {
   out.sent = [path, method, headers["X-Shiftless-Client"] === CLIENT];
+  out.numbers = [...(out.numbers || []), headers["X-Shiftless-Number"]];
   return new Response(packed);
 };
 const { about, arrays } = await askPacked("/api/match", { json: {} });
+await askPacked("/api/match", { json: {} });
 out.packed = [about.n, arrays.map(({ shape, data }) => [shape, [...data]])];
 globalThis.fetch = async () => new Response('{"error": "no"}', { status: 409 });
 try { await askPacked("/api/match", {}); } catch (error) { out.refused = [error instanceof Refused, error.message]; }
@@ -116,6 +118,7 @@ def test_strokes_are_undone_and_done_again(node):
 def test_the_page_reads_what_the_server_packs(node):
     assert node["packed"] == [5, [[[2, 3], [0, 1, 2, 3, 4, 5]], [[1, 1, 3], [255, 255, 255]]]]
     assert node["sent"] == ["/api/match", "POST", True]
+    assert node["numbers"] == ["1", "2"]
     assert node["refused"] == [True, "no"]
     assert node["stale"] == [True, True]
     assert re.fullmatch("[0-9a-f]{24}", node["client"])

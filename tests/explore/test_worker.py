@@ -62,6 +62,18 @@ def test_a_newer_job_of_a_lane_cancels_the_older_ones_of_that_client_alone(held)
     assert "old0" not in order
 
 
+def test_the_newer_of_two_requests_is_kept_in_whatever_order_they_arrive(held):
+    worker, go, order, pieces = held
+    new, old = worker.submit("a", "match", pieces("new"), 2), worker.submit("a", "match", pieces("old"), 1)
+    lane = worker.submit("a", "look", pieces("l"), 1)
+    worker.cancel("a", "match", 1)  # an old request that needs no job leaves the newer one alone
+    go.set()
+    with pytest.raises(Stale):
+        old.future.result(20)
+    assert [job.future.result(20) for job in (new, lane)] == ["new", "l"]
+    assert "old0" not in order
+
+
 def test_a_running_job_ends_at_its_next_check():
     worker, entered, go = Worker(), threading.Event(), threading.Event()
 
@@ -73,7 +85,7 @@ def test_a_running_job_ends_at_its_next_check():
 
     job = worker.submit("a", "match", work)
     assert entered.wait(20)
-    worker.cancel("a", "match")
+    worker.cancel("a", "match", 0)
     go.set()
     with pytest.raises(Stale):
         job.future.result(20)

@@ -1,7 +1,10 @@
-// What the server is asked for. Every request names this tab, so that two tabs never mix up.
+// What the server is asked for. Every request names this tab, so that two tabs never mix up, and has a number, so that
+// of two requests the newer one is known however they arrive.
 
 const bytes = crypto.getRandomValues(new Uint8Array(12));
 export const CLIENT = Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+
+let number = 0;
 
 export class Refused extends Error {
   constructor(message, status, stale) {
@@ -13,7 +16,7 @@ export class Refused extends Error {
 
 /** Ask for a path; `json` is sent as JSON, `body` as it is. Throws Refused with the server's own words. */
 export async function ask(path, { json, body, signal } = {}) {
-  const headers = { "X-Shiftless-Client": CLIENT };
+  const headers = { "X-Shiftless-Client": CLIENT, "X-Shiftless-Number": String((number += 1)) };
   const options = { headers, signal, credentials: "same-origin", cache: "no-store" };
   if (json !== undefined || body !== undefined) {
     options.method = "POST";
