@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from shiftless.cli.answer import note_what_it_is_for
 from shiftless.cli.flags import filler
 from shiftless.errors import BadInput
-from shiftless.header import Origin
 
 if TYPE_CHECKING:
     from shiftless.bench.table import Table
@@ -124,6 +123,8 @@ def scene_reader(head: SceneHead, path: Path, models: Sequence[str] = (), **how:
 
 def own_readers(head: PixelEnsemble, models: list[str], **how: Any) -> list[Reader]:
     """The models that a head reads with, loaded, each with its recipes."""
+    from shiftless.header import Origin
+
     recipes, first = [], 0
     for layout in head.groups.layouts:
         size = layout.readings + len(layout.attention)

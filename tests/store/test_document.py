@@ -47,6 +47,6 @@ def test_its_lines_read_a_store_and_its_table_names_every_column(tmp_path, work,
     assert "shape=(2, 64, 8, 8)" in out
     assert "['1.png' '2.png']" in out
     np.testing.assert_array_equal(names["group"].up1.sel(photo="2.png"), work.buckets[2][0]["up1"][0])
-    table = TEXT.split("## A store")[1].split("## Where in")[0]
-    columns = re.findall(r"^\| ([\w, ]+) \|", table, re.MULTILINE)[1:]
+    table = TEXT.split("## A store")[1].split("| column |")[1].split("\n\n")[0]
+    columns = re.findall(r"^\| ([\w, ]+) \|", table, re.MULTILINE)
     assert [name for row in columns for name in row.split(", ")] == list(COLUMNS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from miniworld.demo.chapters import Plan
-from miniworld.demo.method import _told, comparison, gains, takes_comparison, takes_steering
+from miniworld.demo.method import _summary, comparison, gains, takes_comparison, takes_steering
 from miniworld.demo.subjects import Subject, cast
 from miniworld.tables import correspondence
 from miniworld.tables.attention import EVEN, Measured
@@ -84,9 +84,9 @@ def test_only_gains_that_exclude_zero_are_called_sure():
 def test_the_sentence_names_what_changed_beyond_doubt_and_nothing_else():
     even, base = np.full((9, 4), 0.25), np.full((9, 4), 0.2)
     less, noise = base - [0, 0, 0, 0.05], base + np.outer([1, -1, 1, -1, 1, -1, 1, -1, 0], [0, 0, 0, 0.1])
-    text = _told(Measured({EVEN: even, "baseline": base, "fine prompt": less, "ControlNet": noise}, []))
+    text = _summary(Measured({EVEN: even, "baseline": base, "fine prompt": less, "ControlNet": noise}, []))
     assert "fine prompt -5.00 [-5.00, -5.00]" in text
     assert "ControlNet" not in text
     assert "20.0% of it lies on the horse, which takes up 25.0%" in text
     assert "does not locate the horse" in text
-    assert "no clear change" in _told(Measured({EVEN: even, "baseline": base, "ControlNet": noise}, []))
+    assert "no clear change" in _summary(Measured({EVEN: even, "baseline": base, "ControlNet": noise}, []))
